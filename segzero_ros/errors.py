@@ -1,0 +1,67 @@
+"""The outside's faults: one code per way an input can be refused or a command can end.
+
+There are two kinds of failure. ``RejectedInput`` is the outside's fault: it is counted, reported and never fatal.
+Any other exception is a defect of this package and has to fail a test.
+"""
+
+import difflib
+import enum
+from collections.abc import Iterable
+
+
+class Code(enum.IntEnum):
+    """How a command ended, or why an input was refused; same numbers in ``msg/Segmentation.msg`` and docs/codes.md."""
+
+    OK = 0
+    NO_TARGET = 1
+    ANSWER_UNREADABLE = 2
+    ANSWER_TRUNCATED = 3
+    TIMEOUT = 4
+    CANCELLED = 5
+    PREEMPTED = 6
+    BUSY = 7
+
+    COMMAND_EMPTY = 10
+    COMMAND_TOO_LONG = 11
+    COMMAND_UNREADABLE = 12
+
+    IMAGE_ENCODING = 20
+    IMAGE_SIZE = 21
+    IMAGE_LAYOUT = 22
+    IMAGE_UNREADABLE = 23
+    NO_FRAME = 24
+    STALE_FRAME = 25
+    DEPTH_UNUSABLE = 26
+
+    REASONER_FAILED = 30
+    SEGMENTER_FAILED = 31
+
+    NOT_ACTIVE = 40
+    UNSUPPORTED = 41
+
+    BUNDLE_MISSING = 50
+    BUNDLE_FORMAT = 51
+    BUNDLE_ALTERED = 52
+    BUNDLE_PROFILE = 53
+    BUNDLE_BACKEND = 54
+
+    CONFIG_UNKNOWN = 60
+    CONFIG_VALUE = 61
+
+    INTERNAL = 99
+
+
+class RejectedInput(Exception):
+    """An input that cannot be used; ``code`` says which kind, ``detail`` what came, what was wanted, what to do."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        super().__init__(f"{code.name}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest of ``known``, or ``"; known: a, b"`` when nothing is close."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name[:100], choices, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"

@@ -1,0 +1,49 @@
+"""The reasoner: a frame and a command in, the model's text out, streamed and cancellable."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from segzero_ros.command import Command
+from segzero_ros.frame import Frame
+
+Finish = Literal["stop", "budget", "deadline", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said.
+
+    ``text``: the whole generated text, tags included. ``tokens``: generated tokens. ``confidence``: mean gap between
+    the two best probabilities over the generated tokens, 0..1 (PixelThink, arXiv 2505.23727; 1 = certain).
+    ``timings_ms``: "vision", "prefill", "first_token" (from the call on), "decode". ``finish``: why it ended; with
+    "budget" or "deadline" the thinking was closed early and the answer asked for all the same.
+    """
+
+    text: str
+    tokens: int
+    confidence: float
+    timings_ms: Mapping[str, float]
+    finish: Finish
+
+
+class Reasoner(Protocol):
+    """Looks at a frame and says, in text, where the thing commanded is."""
+
+    def reason(
+        self,
+        frame: Frame,
+        command: Command,
+        *,
+        budget: int,
+        deadline_ns: int | None,
+        cancelled: Callable[[], bool],
+        on_text: Callable[[str], None],
+    ) -> Answer:
+        """Answer ``command`` on ``frame``.
+
+        ``budget``: at most so many *thinking* tokens. ``deadline_ns``: on ``time.monotonic_ns()``, None = none. When
+        either runs out the thinking is closed (``</think><answer>``) and the answer still given. ``cancelled`` is
+        asked between tokens. ``on_text`` gets each new piece, in order; the pieces add up to ``Answer.text``.
+        """
+        ...
