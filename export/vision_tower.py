@@ -17,11 +17,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from segzero_ros.backends.image import CLIP_MEAN, CLIP_STD
 from segzero_ros.backends.prompt import mrope_positions
-
-# Mean and deviation of CLIP's training images, which Qwen2-VL's image processor uses (RGB, of values in 0..1).
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 # Up to this many patches one dense mask over all of them is quicker than gathering windows (168x168 has 144).
 DENSE_WINDOW_PATCHES = 512
