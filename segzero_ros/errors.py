@@ -61,7 +61,10 @@ class RejectedInput(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest of ``known``, or ``"; known: a, b"`` when nothing is close."""
+    """Return ``"; did you mean 'x'?"`` for the closest of ``known``, or ``"; known: a, b"`` when nothing is close.
+
+    To be appended to a sentence that says which name came.
+    """
     choices = sorted(known)
     close = difflib.get_close_matches(name[:100], choices, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"

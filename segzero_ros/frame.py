@@ -1,9 +1,27 @@
-"""A camera frame: raw image fields in, an RGB array or ``RejectedInput`` out."""
+"""A camera frame: raw image fields in, an RGB array or ``RejectedInput`` out.
 
+One invariant: for every width, height, step and endianness from 0 to 2^32-1, every encoding name and every bytes, the
+decoders return a value or raise ``RejectedInput``, never another exception.
+Covered: fields that contradict each other, padding, byte order, truncated JPEG and PNG, sizes beyond the limits.
+Not covered: whether the picture shows what its encoding claims (a BGR picture sent as rgb8 looks fine to a decoder).
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from segzero_ros.errors import Code, RejectedInput, nearest
+
+MAX_SIDE = 8192  # an 8K camera is 7680 x 4320
+MAX_PIXELS = 8192 * 4320  # 8K again: 106 MB as RGB, the most one frame may cost
+MAX_COMPRESSED_BYTES = 64 << 20  # an 8K PNG of noise is larger, a picture is not
+
+Bytes = NDArray[np.uint8]  # (rows, bytes in use per row), the padding already gone
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,6 +37,11 @@ class Frame:
     stamp_ns: int
     frame_id: str = ""
 
+    def __post_init__(self) -> None:
+        """Hold the promise of the class docstring; breaking it is a defect of the caller (ValueError)."""
+        if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
+            raise ValueError(f"got {self.rgb.dtype} {self.rgb.shape}, want uint8 (H, W, 3); decode_image makes one")
+
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
@@ -26,5 +49,220 @@ class Frame:
 
 
 def no_frame() -> Frame:
-    """The frame of a command that ended before any picture was there: 0 x 0 pixels, stamp 0."""
+    """Return the frame of a command that ended before any picture was there: 0 x 0 pixels, stamp 0."""
     return Frame(np.zeros((0, 0, 3), np.uint8), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How an encoding lies in memory and becomes RGB: ``to_rgb((rows, row bytes), (h, w), big-endian)``."""
+
+    bytes_per_pixel: int
+    to_rgb: Callable[[Bytes, tuple[int, int], bool], NDArray[Any]]
+    even_width: bool = False
+    even_height: bool = False
+    rows_per_2: int = 2  # rows of data per two rows of the picture; 3 with a half-height chroma plane below
+
+    def rows(self, height: int) -> int:
+        return height * self.rows_per_2 // 2
+
+
+def _packed(channels: int, conversion: int | None, **shape: bool) -> _Layout:
+    def to_rgb(rows: Bytes, size: tuple[int, int], _big: bool) -> NDArray[Any]:
+        pixels = rows.reshape(*size, channels)
+        return pixels.copy() if conversion is None else cv2.cvtColor(pixels, conversion)
+
+    return _Layout(channels, to_rgb, **shape)
+
+
+def _mono16_to_rgb(rows: Bytes, size: tuple[int, int], big: bool) -> NDArray[Any]:
+    high_byte = rows.reshape(*size, 2)[..., 0 if big else 1]
+    return cv2.cvtColor(np.ascontiguousarray(high_byte), cv2.COLOR_GRAY2RGB)
+
+
+def _two_plane(conversion: int) -> _Layout:
+    def to_rgb(rows: Bytes, _size: tuple[int, int], _big: bool) -> NDArray[Any]:
+        return cv2.cvtColor(rows, conversion)
+
+    return _Layout(1, to_rgb, even_width=True, even_height=True, rows_per_2=3)
+
+
+def _bayer(conversion: int) -> _Layout:
+    return _packed(1, conversion, even_width=True, even_height=True)
+
+
+# Names as in sensor_msgs/image_encodings. mono16 keeps its high byte. YUV is BT.601, limited range.
+_LAYOUTS: Mapping[str, _Layout] = MappingProxyType(
+    {
+        "rgb8": _packed(3, None),
+        "bgr8": _packed(3, cv2.COLOR_BGR2RGB),
+        "rgba8": _packed(4, cv2.COLOR_RGBA2RGB),
+        "bgra8": _packed(4, cv2.COLOR_BGRA2RGB),
+        "mono8": _packed(1, cv2.COLOR_GRAY2RGB),
+        "mono16": _Layout(2, _mono16_to_rgb),
+        "yuv422": _packed(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
+        "uyvy": _packed(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
+        "yuv422_yuy2": _packed(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
+        "yuyv": _packed(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
+        "nv12": _two_plane(cv2.COLOR_YUV2RGB_NV12),
+        "nv21": _two_plane(cv2.COLOR_YUV2RGB_NV21),
+        "bayer_rggb8": _bayer(cv2.COLOR_BayerRGGB2RGB),
+        "bayer_bggr8": _bayer(cv2.COLOR_BayerBGGR2RGB),
+        "bayer_gbrg8": _bayer(cv2.COLOR_BayerGBRG2RGB),
+        "bayer_grbg8": _bayer(cv2.COLOR_BayerGRBG2RGB),
+    }
+)
+ENCODINGS = frozenset(_LAYOUTS)
+
+
+def decode_image(
+    *,
+    height: int,
+    width: int,
+    encoding: str,
+    is_bigendian: bool | int,
+    step: int,
+    data: Any,
+    stamp_ns: int,
+    frame_id: str = "",
+) -> Frame:
+    """Read the fields of a ``sensor_msgs/Image`` as a frame of its own memory.
+
+    ``data``: any contiguous buffer of bytes (bytes, memoryview, array, ndarray). ``step``: bytes per row, padding
+    included. Raises ``RejectedInput``: IMAGE_ENCODING for an unknown name, IMAGE_SIZE outside 1..MAX_SIDE and
+    MAX_PIXELS, IMAGE_LAYOUT when step, size and length contradict each other.
+    """
+    layout = _LAYOUTS.get(encoding)
+    if layout is None:
+        raise RejectedInput(
+            Code.IMAGE_ENCODING, f"got the encoding {encoding[:40]!r}{nearest(encoding, ENCODINGS)}; convert it upstream"
+        )
+    _check_size(width, height)
+    if (layout.even_width and width % 2) or (layout.even_height and height % 2):
+        raise RejectedInput(
+            Code.IMAGE_SIZE, f"got {width} x {height} {encoding}, want even sides; crop the last row or column"
+        )
+    rows = _rows(data, layout.rows(height), step, width * layout.bytes_per_pixel)
+    return _frame(layout.to_rgb(rows, (height, width), bool(is_bigendian)), stamp_ns, frame_id)
+
+
+def decode_compressed(data: Any, stamp_ns: int, frame_id: str = "") -> Frame:
+    """Read a JPEG or PNG file in memory; its size is checked in its header, before anything is decoded.
+
+    An EXIF orientation is followed. Raises ``RejectedInput``: IMAGE_ENCODING for another kind of file, IMAGE_SIZE
+    beyond the limits, IMAGE_UNREADABLE for a broken or truncated one.
+    """
+    content = _buffer(data)
+    if content.size > MAX_COMPRESSED_BYTES:
+        raise RejectedInput(
+            Code.IMAGE_SIZE, f"got {content.size} bytes, want at most {MAX_COMPRESSED_BYTES}; send a smaller picture"
+        )
+    width, height = _compressed_size(content.tobytes())
+    _check_size(width, height)
+    try:
+        bgr = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise _unreadable(f"the decoder says {error.err or error}") from None
+    if bgr is None or bgr.ndim != 3 or bgr.shape[0] * bgr.shape[1] != width * height:
+        raise _unreadable("the decoder found no picture in it")
+    return _frame(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), stamp_ns, frame_id)
+
+
+def decode_depth(
+    *, height: int, width: int, encoding: str, is_bigendian: bool | int, step: int, data: Any
+) -> NDArray[np.float32]:
+    """Read a depth image, 16UC1 in mm or 32FC1 in m, as float32 (H, W) metres, NaN where nothing was measured.
+
+    Zero, negative and infinite values count as not measured. Raises ``RejectedInput`` DEPTH_UNUSABLE for fields that
+    cannot be true.
+    """
+    kind = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}.get(encoding)
+    if kind is None:
+        raise RejectedInput(Code.DEPTH_UNUSABLE, f"got the encoding {encoding[:40]!r}, want 16UC1 (mm) or 32FC1 (m)")
+    dtype = np.dtype(kind).newbyteorder(">" if is_bigendian else "<")
+    try:
+        _check_size(width, height)
+        rows = _rows(data, height, step, width * dtype.itemsize)
+    except RejectedInput as error:
+        raise RejectedInput(Code.DEPTH_UNUSABLE, error.detail) from None
+    values = np.ascontiguousarray(rows).view(dtype).astype(np.float32)
+    metres = values * np.float32(0.001) if kind == "u2" else values
+    metres[~(np.isfinite(metres) & (metres > 0))] = np.nan
+    return metres
+
+
+def _check_size(width: int, height: int) -> None:
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise RejectedInput(
+            Code.IMAGE_SIZE,
+            f"got {width} x {height}, want sides of 1..{MAX_SIDE} and at most {MAX_PIXELS} pixels; resize it upstream",
+        )
+
+
+def _buffer(data: Any) -> Bytes:
+    """View ``data`` as bytes without a copy."""
+    try:
+        view = memoryview(data)
+        return np.frombuffer(view.cast("B"), np.uint8) if view.nbytes else np.zeros(0, np.uint8)
+    except (TypeError, ValueError, BufferError):
+        raise RejectedInput(
+            Code.IMAGE_LAYOUT, f"got {type(data).__name__} as data, want a contiguous buffer of bytes"
+        ) from None
+
+
+def _rows(data: Any, rows: int, step: int, row_bytes: int) -> Bytes:
+    """Return (rows, row_bytes) of ``data`` without its padding; the last row may come without padding."""
+    content = _buffer(data)
+    if step < row_bytes:
+        raise RejectedInput(Code.IMAGE_LAYOUT, f"got step {step}, want at least {row_bytes} bytes per row")
+    least, most = (rows - 1) * step + row_bytes, rows * step
+    if not least <= content.size <= most:
+        raise RejectedInput(
+            Code.IMAGE_LAYOUT, f"got {content.size} bytes, want {most} ({rows} rows of step {step}); check the driver"
+        )
+    # Strided, not reshaped: completing the last row would allocate what a lying step claims.
+    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(content, (rows, row_bytes), (step, 1)))
+
+
+def _frame(rgb: NDArray[Any], stamp_ns: int, frame_id: str) -> Frame:
+    rgb.flags.writeable = False
+    return Frame(rgb, stamp_ns, frame_id)
+
+
+def _compressed_size(content: bytes) -> tuple[int, int]:
+    """Return (width, height) as the header of a JPEG or PNG claims."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png_size(content)
+    if content.startswith(b"\xff\xd8"):
+        return _jpeg_size(content)
+    raise RejectedInput(
+        Code.IMAGE_ENCODING, f"got a file starting with {content[:8]!r}, want JPEG or PNG; convert it first"
+    )
+
+
+def _png_size(content: bytes) -> tuple[int, int]:
+    if content[12:16] != b"IHDR" or len(content) < 24 or content.rfind(b"IEND") < 0:
+        raise _unreadable("the PNG is cut short")
+    return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    """Walk the segments to the frame header (SOF0..15 but DHT, JPG, DAC); ITU T.81 annex B."""
+    at = 2
+    while at + 9 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if content.rfind(b"\xff\xd9", at) < 0:
+                raise _unreadable("the JPEG has no end marker")
+            return int.from_bytes(content[at + 7 : at + 9], "big"), int.from_bytes(content[at + 5 : at + 7], "big")
+        elif 0xD0 <= marker <= 0xD8 or marker == 0x01:  # markers without a length
+            at += 2
+        else:
+            at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    raise _unreadable("the JPEG has no frame header")
+
+
+def _unreadable(why: str) -> RejectedInput:
+    return RejectedInput(Code.IMAGE_UNREADABLE, f"got a picture that cannot be decoded: {why}; send the whole file")
