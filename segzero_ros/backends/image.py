@@ -1,7 +1,8 @@
 """Picture to network input, in NumPy and OpenCV: squash, normalise, patchify, as the Hugging Face processors do it.
 
-Covered: equal to ``PIL.Image.resize(..., BILINEAR)`` within one level, and to ``Qwen2VLImageProcessor`` within rounding
-on the squashed picture (tests/export/test_image.py). Not covered: aspect-keeping resizes; every profile squashes.
+Covered: equal to ``PIL.Image.resize(..., BILINEAR)`` bit for bit on pictures that are not taller than wide, within one
+level on others (Pillow may shrink those down first), and to ``Qwen2VLImageProcessor`` within rounding on the squashed
+picture (tests/export/test_image.py). Not covered: aspect-keeping resizes; every profile squashes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _BLOCK = 8  # output rows per matrix product: long enough for BLAS, short enough
 # Multiply-adds per matrix product. BLAS wakes its threads above 2^18; for products this small they cost up to 40 times
 # the work itself on a busy machine.
 _PRODUCT = 250_000
+# Pillow's weights are 22-bit fixed point; float64 holds their products with 8-bit values exactly, so ties break alike.
+_FIXED_POINT = 1 << 22
 
 
 class _Block(NamedTuple):
@@ -33,13 +36,13 @@ class _Block(NamedTuple):
     first: int
     lo: int
     hi: int
-    weights: NDArray[np.float32]
+    weights: NDArray[np.float64]
 
 
 def squash(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize uint8 (H, W, 3) to ``size`` = (width, height), aspect not kept, by an antialiased triangle filter.
 
-    Same passes and roundings as ``PIL.Image.BILINEAR``: across, round, down, round.
+    Passes, weights and roundings are those of ``PIL.Image.BILINEAR``: across, round, down, round.
     """
     across = _resample(cv2.transpose(rgb), size[0]) if size[0] != rgb.shape[1] else None
     narrowed = rgb if across is None else cv2.transpose(across)
@@ -80,8 +83,8 @@ def _resample(image: NDArray[Any], size: int) -> NDArray[np.uint8]:
         last = block.first + len(block.weights)
         step = max(64, _PRODUCT // block.weights.size)
         for column in range(0, rows.shape[1], step):
-            mixed = block.weights @ rows[block.lo : block.hi, column : column + step].astype(np.float32)
-            mixed += 0.5  # the cast truncates; the weights add up to one, so no value leaves 0..255
+            mixed = block.weights @ rows[block.lo : block.hi, column : column + step].astype(np.float64)
+            mixed += 0.5  # the cast truncates; the weights add up to one within 2^-19, so no value leaves 0..255
             out[block.first : last, column : column + step] = mixed
     return out.reshape(size, *image.shape[1:])
 
@@ -94,7 +97,7 @@ def _blocks(source: int, target: int) -> tuple[_Block, ...]:
         part = weights[first : first + _BLOCK]
         used = np.flatnonzero(part.any(0))
         lo, hi = int(used[0]), int(used[-1]) + 1
-        blocks.append(_Block(first, lo, hi, np.ascontiguousarray(part[:, lo:hi], np.float32)))
+        blocks.append(_Block(first, lo, hi, np.ascontiguousarray(part[:, lo:hi])))
     return tuple(blocks)
 
 
@@ -108,5 +111,5 @@ def _triangle_weights(source: int, target: int) -> NDArray[np.float64]:
     pixel = np.arange(source)
     inside = (pixel >= lowest[:, None]) & (pixel < highest[:, None])
     hat = np.clip(1.0 - np.abs(pixel + 0.5 - centre[:, None]) / support, 0.0, None) * inside
-    weights: NDArray[np.float64] = hat / hat.sum(1, keepdims=True)
+    weights: NDArray[np.float64] = np.floor(hat / hat.sum(1, keepdims=True) * _FIXED_POINT + 0.5) / _FIXED_POINT
     return weights
