@@ -1,8 +1,32 @@
-"""A reasoner's text -> targets: the only parser, shared by the robot, training and evaluation."""
+"""A reasoner's text -> targets: the only parser, shared by the robot, training and evaluation.
 
+The text is untrusted: pictures and commands can make a model write anything. One invariant: ``parse_answer`` returns
+boxes that are finite, ordered and inside the image, at most MAX_TARGETS of them, or raises ``RejectedInput``.
+It is linear in the text: tags are found with ``find``/``rfind``, and what stands between them is read token by token,
+each character once. (Upstream's ``<answer>\\s*(.*?)\\s*</answer>`` is cubic on an unclosed tag followed by spaces.)
+
+Read, because models write it: single quotes, code fences, words around the JSON, trailing commas, one object without
+its list. Refused, because a robot must not guess: numbers that are not plain (NaN, 1e999, true, "12", 5,000 digits),
+nesting, keys given twice, boxes without area inside the image, half an answer of several objects.
+"""
+
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
+
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.profile import Profile
+from segzero_ros.reasoner import Finish
 
 MAX_TARGETS = 64  # more than a scene on a table holds; bounds the segmenter's batch
+MAX_ANSWER_CHARS = 16_384  # 64 objects take about 6,000 characters; bounds the work per answer
+_MAX_DEPTH = 4  # list, object, coordinates, and one to spare for a key we do not read
+_MAX_SHOWN = 60  # characters of the model's text quoted in a detail
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+Value = float | str | None | list["Value"] | dict[str, "Value"]
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +38,7 @@ class Target:
     """
 
     box: tuple[float, float, float, float]
-    points: tuple[tuple[float, float], ...]
+    points: tuple[Point, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +47,262 @@ class Parsed:
 
     thinking: str
     targets: tuple[Target, ...]
+
+
+def parse_answer(text: str, profile: Profile, source_size: tuple[int, int], *, finish: Finish = "stop") -> Parsed:
+    """Read a model's whole text; coordinates come back in pixels of the source image of (width, height).
+
+    Raises ``RejectedInput``: ANSWER_TRUNCATED when the generation was cut (``finish`` other than "stop") before the
+    answer was complete, ANSWER_UNREADABLE for everything else that is no answer, an empty list included unless the
+    profile abstains.
+    """
+    thinking, body, closed = _split(text, profile)
+    try:
+        items = _items(_read(body), profile)
+        return Parsed(thinking, _targets(items, profile, source_size))
+    except RejectedInput as error:
+        if finish != "stop" and not closed:
+            raise RejectedInput(
+                Code.ANSWER_TRUNCATED,
+                f"got an answer cut off by the {finish} after {len(text)} characters, want a complete one; "
+                "allow more tokens or time",
+            ) from error
+        raise
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """Split a model's text, complete or not, into (thinking, the rest from ``<answer>`` on), both clean.
+
+    Without tags everything is the rest. For showing and logging; ``parse_answer`` is what reads.
+    """
+    start = text.find("<think>")
+    if start < 0:
+        return "", clean_text(text).strip()
+    thinking, _, rest = text[start + len("<think>") :].partition("</think>")
+    return clean_text(thinking.partition("<answer>")[0]).strip(), clean_text(rest).strip()
+
+
+def clean_text(text: str) -> str:
+    """Return ``text`` as valid UTF-8 a ROS string takes and a terminal survives.
+
+    Surrogate pairs become the character they mean, lone surrogates U+FFFD; NUL and the other control characters go,
+    but for line feed and tab.
+    """
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _CONTROLS.sub("", whole)
+
+
+# ---- where the answer stands ----
+
+
+def _split(text: str, profile: Profile) -> tuple[str, str, bool]:
+    """Return (thinking, the text that should hold the JSON, whether its end was marked)."""
+    if not profile.tags:
+        return ("", *_unfence(text))
+    close = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, close if close >= 0 else len(text))
+    if start < 0:
+        return "", "", False
+    before = text[:start]
+    opening, closing = before.find("<think>"), before.rfind("</think>")
+    first = opening + len("<think>") if opening >= 0 else 0
+    thinking = before[first : closing if closing >= first else None]
+    body, _ = _unfence(text[start + len("<answer>") : close if close >= 0 else None])
+    return clean_text(thinking).strip(), body, close >= 0
+
+
+def _unfence(text: str) -> tuple[str, bool]:
+    """Return what stands in the last ``` fence (or all of the text) and whether that fence was closed."""
+    close = text.rfind("```")
+    if close < 0:
+        return text, False
+    start = text.rfind("```", 0, close)
+    if start < 0:
+        return text[close + 3 :], False
+    return text[start + 3 : close], True
+
+
+# ---- the JSON as models write it ----
+
+_TOKEN = re.compile(
+    r"""[ \t\r\n]*(?:
+      (?P<mark>[\[\]{}:,])
+    | (?P<number>-?[0-9]{1,9}(?:\.[0-9]{1,20})?)(?![0-9A-Za-z_.+-])
+    | "(?P<double>[^"\\]*(?:\\.[^"\\]*)*)"
+    | '(?P<single>[^'\\]*(?:\\.[^'\\]*)*)'
+    | (?P<word>true|false|null|True|False|None)\b
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+class _Reader:
+    """Reads one value; every character is looked at once, because the first token that does not fit ends it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def value(self, depth: int = 0) -> Value:
+        kind, word = self._next()
+        if word == "[" and kind == "mark":
+            return self._list(depth + 1)
+        if word == "{" and kind == "mark":
+            return self._dict(depth + 1)
+        if kind == "number":
+            return float(word)
+        if kind in ("double", "single"):
+            return word
+        if kind == "word":
+            return None  # of no use to us, and never a coordinate
+        self._refuse("a value")
+
+    def _list(self, depth: int) -> list[Value]:
+        self._limit(depth)
+        items: list[Value] = []
+        while not self._take("]"):
+            items.append(self.value(depth))
+            if not self._take(","):
+                self._expect("]")
+                break
+        return items
+
+    def _dict(self, depth: int) -> dict[str, Value]:
+        self._limit(depth)
+        items: dict[str, Value] = {}
+        while not self._take("}"):
+            kind, key = self._next()
+            if kind not in ("double", "single") or key in items:
+                self._refuse("a key in quotes, once")
+            self._expect(":")
+            items[key] = self.value(depth)
+            if not self._take(","):
+                self._expect("}")
+                break
+        return items
+
+    def _next(self) -> tuple[str, str]:
+        found = _TOKEN.match(self.text, self.at)
+        if found is None or found.lastgroup is None:
+            self._refuse("JSON")
+        self.at = found.end()
+        return found.lastgroup, found[found.lastgroup]
+
+    def _take(self, mark: str) -> bool:
+        found = _TOKEN.match(self.text, self.at)
+        if found is None or found.lastgroup != "mark" or found["mark"] != mark:
+            return False
+        self.at = found.end()
+        return True
+
+    def _expect(self, mark: str) -> None:
+        if not self._take(mark):
+            self._refuse(repr(mark))
+
+    def _limit(self, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            self._refuse("at most a list of objects with coordinates")
+
+    def _refuse(self, wanted: str) -> NoReturn:
+        raise _unreadable(f"{_shown(self.text[self.at :])} at character {self.at} of the answer", wanted)
+
+
+def _read(body: str) -> Value:
+    """Read the first list or object in ``body``; words before and after it do not count."""
+    starts = [at for at in (body.find("["), body.find("{")) if at >= 0]
+    if not starts:
+        raise _unreadable(_shown(body), "a JSON answer")
+    body = body[min(starts) :]
+    if len(body) > MAX_ANSWER_CHARS:
+        raise _unreadable(f"an answer of {len(body)} characters", f"at most {MAX_ANSWER_CHARS}")
+    return _Reader(body).value()
+
+
+# ---- what it means ----
+
+
+def _items(value: Value, profile: Profile) -> list[Value]:
+    items = value if isinstance(value, list) else [value]
+    if profile.grammar == "v1" and len(items) != 1:
+        raise _unreadable(f"{len(items)} objects", "exactly one")
+    if not items and not profile.abstains:
+        raise _unreadable("an empty list", f"an object ({profile.name} was not trained to say there is none)")
+    return items
+
+
+def _targets(items: list[Value], profile: Profile, source_size: tuple[int, int]) -> tuple[Target, ...]:
+    """Scale, order and clamp each item; the same target twice counts once."""
+    targets = dict.fromkeys(_target(item, profile, source_size) for item in items)
+    if len(targets) > MAX_TARGETS:
+        raise _unreadable(f"{len(targets)} objects", f"at most {MAX_TARGETS}")
+    return tuple(targets)
+
+
+def _target(item: Value, profile: Profile, source_size: tuple[int, int]) -> Target:
+    if not isinstance(item, dict):
+        raise _unreadable(_shown(repr(item)), "an object with a box and a point")
+    x0, y0, x1, y1 = _scale(_coordinates(item, "bbox", 4), profile, source_size)
+    width, height = source_size
+    box = (
+        _clamp(min(x0, x1), width),
+        _clamp(min(y0, y1), height),
+        _clamp(max(x0, x1), width),
+        _clamp(max(y0, y1), height),
+    )
+    if not (box[0] < box[2] and box[1] < box[3]):
+        raise _unreadable(f"the box {item[_keys(item, 'bbox')[0]]}", "one with area inside the image")
+    return Target(box, _points(item, box, profile, source_size))
+
+
+def _points(
+    item: Mapping[str, Value], box: tuple[float, float, float, float], profile: Profile, source_size: tuple[int, int]
+) -> tuple[Point, ...]:
+    """Return two points (v1), one (v2), or the box's centre where a stock model, asked without tags, gave none."""
+    keys = _keys(item, "point")
+    if not keys and not profile.tags:
+        return (((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),)
+    wanted = 2 if profile.grammar == "v1" else 1
+    if len(keys) < wanted:
+        raise _unreadable(f"the keys {_shown(', '.join(item))}", f"{wanted} with 'point' in it")
+    return tuple(_point(item, key, profile, source_size) for key in keys[:wanted])
+
+
+def _point(item: Mapping[str, Value], key: str, profile: Profile, source_size: tuple[int, int]) -> Point:
+    x, y = _scale(_coordinates(item, key, 2), profile, source_size)
+    return _clamp(x, source_size[0] - 1), _clamp(y, source_size[1] - 1)
+
+
+def _keys(item: Mapping[str, Value], part: str) -> list[str]:
+    return [key for key in item if part in key]
+
+
+def _coordinates(item: Mapping[str, Value], part: str, count: int) -> list[float]:
+    """Return the ``count`` plain numbers under the first key that contains ``part``."""
+    keys = _keys(item, part)
+    if not keys:
+        raise _unreadable(f"the keys {_shown(', '.join(item))}", f"one with {part!r} in it")
+    value = item[keys[0]]
+    numbers = [number for number in value if isinstance(number, float)] if isinstance(value, list) else []
+    if not isinstance(value, list) or len(value) != count or len(numbers) != count:
+        raise _unreadable(f"{keys[0]} = {_shown(repr(value))}", f"{count} numbers")
+    return numbers
+
+
+def _scale(numbers: list[float], profile: Profile, source_size: tuple[int, int]) -> list[float]:
+    """Map x y x y ... from the profile's coordinates to source pixels."""
+    space = profile.coordinate_size()
+    return [number * source_size[at % 2] / space[at % 2] for at, number in enumerate(numbers)]
+
+
+def _clamp(value: float, most: float) -> float:
+    return min(max(0.0, value), float(most))
+
+
+def _shown(text: str) -> str:
+    return repr(clean_text(text[:_MAX_SHOWN]))
+
+
+def _unreadable(got: str, wanted: str) -> RejectedInput:
+    return RejectedInput(
+        Code.ANSWER_UNREADABLE, f"got {got}, want {wanted}; ask again in other words, or check the bundle's profile"
+    )
