@@ -14,13 +14,15 @@ _JOINERS = "\u200c\u200d"  # shape Persian, Indic and emoji words: kept, where a
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})  # controls; bidi, tags and zero-width format characters; lone surrogates
 
 
-class Stage(enum.StrEnum):
+class Stage(str, enum.Enum):  # not StrEnum, which Python 3.10 (ROS 2 Humble) lacks
     """Where a command is; ``TRANSITIONS`` says where it may go from there."""
 
     QUEUED = "queued"
     REASONING = "reasoning"
     SEGMENTING = "segmenting"
     DONE = "done"
+
+    __str__ = str.__str__
 
 
 # The whole life cycle. Every command starts QUEUED and reaches DONE exactly once; the code says how it ended.

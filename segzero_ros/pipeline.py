@@ -1,15 +1,32 @@
-"""The way from a frame and a command to masks: the one page everybody calls."""
+"""The way from a frame and a command to masks: the one page everybody calls.
 
-from dataclasses import dataclass
+The node, the command line, the evaluation and the benchmarks ground through ``Pipeline.ground``; there is no second
+copy of the path. No threads, no clock of its own, no ROS.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.command import Command
-from segzero_ros.errors import Code
-from segzero_ros.frame import Frame
+from segzero_ros.answer import Target, clean_text, parse_answer, split_thinking
+from segzero_ros.command import Command, Stage
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.frame import Frame, no_frame
+from segzero_ros.profile import Profile
+from segzero_ros.reasoner import Answer, Reasoner
+from segzero_ros.segmenter import Masks, Segmenter
+
+DEFAULT_BUDGET = 256  # thinking tokens; upstream's models need 60-110
+MAX_DETAIL_CHARS = 500  # of a failed engine's message, which can be pages long
+_MOST_UINT8_INSTANCES = 254  # 255 stays free: other people's label images use it for "ignore"
 
 Labels = NDArray[np.uint8] | NDArray[np.uint16]
+Cancelled = Callable[[], bool]
+OnText = Callable[[str], None]
+OnStage = Callable[[Stage], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +47,8 @@ class Instance:
 class Timing:
     """Where the time went, ms by stage; ``total_ms`` is from the command's arrival to its end.
 
-    ``first_token_ms``: from the reasoner's start to its first text. ``dropped_frames``: frames that came and were
-    replaced by newer ones while the command was at work.
+    ``first_token_ms``: from the reasoner's start to its first text. ``dropped_frames``: frames that came while the
+    command was at work and were not looked at.
     """
 
     queue_ms: float = 0.0
@@ -49,8 +66,9 @@ class Segmentation:
     """The end of one command; every command has exactly one.
 
     ``detail``: never empty unless ``code`` is OK. ``reasoning``: the model's thinking, untrusted text, clean UTF-8.
-    ``labels``: uint8 (uint16 above 254 instances), (H, W) of ``frame``: 0 = background, k = ``instances[k - 1]``.
-    ``frame``: the picture the reasoner looked at (0 x 0 when there was none). ``text``: the raw answer, clean UTF-8.
+    ``labels``: uint8 (uint16 above 254 instances), (H, W) of ``frame``: 0 = background, k = ``instances[k - 1]``;
+    where masks overlap the better score wins. ``frame``: the picture the reasoner looked at (0 x 0 when there was
+    none). ``text``: the raw answer, clean UTF-8.
     """
 
     command: Command
@@ -62,3 +80,198 @@ class Segmentation:
     frame: Frame
     timing: Timing
     text: str
+
+
+def never() -> bool:
+    """Return False: the default of ``cancelled``."""
+    return False
+
+
+def ignore(_: object) -> None:
+    """Do nothing: the default of ``on_text`` and ``on_stage``."""
+
+
+class Pipeline:
+    """A profile, a reasoner and a segmenter that belong together; not thread-safe, the worker owns it."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        reasoner: Reasoner,
+        segmenter: Segmenter,
+        *,
+        budget: int = DEFAULT_BUDGET,
+        label: str = "",
+        now: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """``budget``: thinking tokens per command. ``label``: every instance's label, the command's text if empty."""
+        self.profile = profile
+        self.reasoner = reasoner
+        self.segmenter = segmenter
+        self._budget = budget
+        self._label = label
+        self._now = now
+
+    def ground(
+        self,
+        frame: Frame,
+        command: Command,
+        *,
+        deadline_ns: int | None = None,
+        cancelled: Cancelled = never,
+        on_text: OnText = ignore,
+        on_stage: OnStage = ignore,
+    ) -> Segmentation:
+        """Find what ``command`` names in ``frame``; whatever the outside does wrong becomes the result's code.
+
+        ``deadline_ns``: on the monotonic clock; the reasoner then answers early. ``cancelled`` is asked between tokens
+        and stages. ``on_text`` gets the growing answer piece by piece, ``on_stage`` each stage as it begins.
+        """
+        run = _Run(frame, command, self._now)
+        try:
+            if deadline_ns is not None and self._now() >= deadline_ns:
+                raise RejectedInput(Code.TIMEOUT, "got no time to look, the deadline had passed; allow more time")
+            on_stage(Stage.REASONING)
+            answer = run.reason(self.reasoner, self._budget, deadline_ns, cancelled, on_text)
+            targets = run.read(answer, self.profile)
+            if cancelled():
+                raise _was_cancelled()
+            if not targets:
+                return run.end(Code.NO_TARGET, f"the model sees nothing that matches {command.text!r}")
+            on_stage(Stage.SEGMENTING)
+            masks = run.segment(self.segmenter, targets)
+            return run.found(targets, masks, self._label or command.text)
+        except RejectedInput as error:
+            return run.end(error.code, error.detail)
+
+
+class _Run:
+    """One command on its way: what it has produced so far and how long that took."""
+
+    def __init__(self, frame: Frame, command: Command, now: Callable[[], int]) -> None:
+        self.frame = frame
+        self.command = command
+        self.timing = Timing()
+        self.reasoning = ""
+        self.text = ""
+        self._now = now
+        self._start_ns = now()
+
+    def reason(
+        self, reasoner: Reasoner, budget: int, deadline_ns: int | None, cancelled: Cancelled, on_text: OnText
+    ) -> Answer:
+        """Ask the reasoner; REASONER_FAILED for whatever it raises or returns that is no ``Answer``."""
+        start_ns = self._now()
+        pieces: list[str] = []
+
+        def hear(piece: str) -> None:
+            if not pieces:
+                self.timing = replace(self.timing, first_token_ms=self._ms_since(start_ns))
+            pieces.append(piece)
+            on_text(clean_text(piece))
+
+        try:
+            answer = reasoner.reason(
+                self.frame, self.command, budget=budget, deadline_ns=deadline_ns, cancelled=cancelled, on_text=hear
+            )
+            if not isinstance(answer, Answer) or not isinstance(answer.text, str):
+                raise TypeError(f"the reasoner returned {type(answer).__name__}, want Answer with text")
+        except RejectedInput:
+            raise
+        except Exception as error:
+            self._said("".join(piece for piece in pieces if isinstance(piece, str)))
+            raise _failed(Code.REASONER_FAILED, error) from error
+        finally:
+            self.timing = replace(self.timing, reasoning_ms=self._ms_since(start_ns))
+        self.timing = replace(self.timing, tokens=answer.tokens)
+        self._said(answer.text)
+        return answer
+
+    def read(self, answer: Answer, profile: Profile) -> tuple[Target, ...]:
+        """Parse the answer; a cancelled one is not read, and a deadline without an answer is a TIMEOUT."""
+        if answer.finish == "cancelled":
+            raise _was_cancelled()
+        try:
+            parsed = parse_answer(answer.text, profile, self.frame.size, finish=answer.finish)
+        except RejectedInput as error:
+            if answer.finish == "deadline" and error.code is Code.ANSWER_TRUNCATED:
+                raise RejectedInput(
+                    Code.TIMEOUT, f"got no answer before the deadline ({answer.tokens} tokens); allow more time"
+                ) from error
+            raise
+        self.reasoning = parsed.thinking
+        return parsed.targets
+
+    def segment(self, segmenter: Segmenter, targets: tuple[Target, ...]) -> Masks:
+        """Ask the segmenter; SEGMENTER_FAILED for whatever it raises or returns that are no masks of these targets."""
+        start_ns = self._now()
+        try:
+            segmenter.set_image(self.frame)
+            masks = segmenter.predict(targets)
+            _check_masks(masks, len(targets), self.frame)
+            return masks
+        except RejectedInput:
+            raise
+        except Exception as error:
+            raise _failed(Code.SEGMENTER_FAILED, error) from error
+        finally:
+            self.timing = replace(self.timing, segmentation_ms=self._ms_since(start_ns))
+
+    def found(self, targets: tuple[Target, ...], masks: Masks, label: str) -> Segmentation:
+        """End OK, with one instance per target in the order of the answer."""
+        instances = tuple(
+            Instance(label, float(score), target.box, target.points[0], k)
+            for k, (target, score) in enumerate(zip(targets, masks.scores, strict=True), start=1)
+        )
+        return replace(self.end(Code.OK, ""), instances=instances, labels=paint_labels(masks))
+
+    def end(self, code: Code, detail: str) -> Segmentation:
+        """End with no instances and all labels zero."""
+        timing = replace(self.timing, total_ms=self._ms_since(self._start_ns))
+        ended = unanswered(self.command, code, detail, self.frame)
+        return replace(ended, reasoning=self.reasoning, timing=timing, text=self.text)
+
+    def _said(self, text: str) -> None:
+        self.text = clean_text(text)
+        self.reasoning = split_thinking(text)[0]
+
+    def _ms_since(self, start_ns: int) -> float:
+        return (self._now() - start_ns) / 1e6
+
+
+def unanswered(command: Command, code: Code, detail: str, frame: Frame | None = None) -> Segmentation:
+    """Return the end of a command that found nothing, for whichever reason; ``frame`` is the one looked at, if any."""
+    frame = frame or no_frame()
+    labels = np.zeros(frame.rgb.shape[:2], np.uint8)
+    return Segmentation(command, code, detail, "", (), labels, frame, Timing(), "")
+
+
+def paint_labels(masks: Masks) -> Labels:
+    """Return the label image (H, W) of ``masks``: k where mask k - 1 is, the better score on top."""
+    dtype = np.uint8 if len(masks.scores) <= _MOST_UINT8_INSTANCES else np.uint16
+    labels = np.zeros(masks.masks.shape[1:], dtype)
+    for k in np.argsort(masks.scores, kind="stable"):
+        labels[masks.masks[k]] = k + 1
+    return labels
+
+
+def _check_masks(masks: Masks, count: int, frame: Frame) -> None:
+    if not isinstance(masks, Masks):
+        raise TypeError(f"the segmenter returned {type(masks).__name__}, want Masks")
+    wanted = (count, *frame.rgb.shape[:2])
+    if masks.masks.shape != wanted or masks.masks.dtype != np.bool_ or masks.scores.shape != (count,):
+        raise ValueError(
+            f"the segmenter returned {masks.masks.dtype} {masks.masks.shape} and scores {masks.scores.shape}, "
+            f"want bool {wanted} and ({count},)"
+        )
+    if not np.isfinite(masks.scores).all():
+        raise ValueError("the segmenter returned a score that is no number")
+
+
+def _failed(code: Code, error: Exception) -> RejectedInput:
+    detail = clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
+    return RejectedInput(code, f"got {detail}; see the log, then verify the bundle or change the backend")
+
+
+def _was_cancelled() -> RejectedInput:
+    return RejectedInput(Code.CANCELLED, "cancelled before the answer was complete; send the command again if wanted")
