@@ -1,0 +1,273 @@
+"""The meaning of an instruction as a small value that can be asked of any view: which things does it mean *there*?
+
+`meaning(query, view)` answers with ids left to right, `()` when there is no such thing, and None when people would not agree: two things fit, a
+relation holds only barely, or a thing that might matter is largely hidden.
+Left and right are the viewer's; behind and in front of are farther from and nearer to the camera along the table; nearest is by the distance on the table,
+and the picture must agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from segzero_ros.tabletop.things import Colour, Kind
+from segzero_ros.tabletop.view import SeenThing, View
+
+Extreme = Literal["leftmost", "rightmost", "frontmost", "rearmost"]
+Side = Literal["left", "right", "behind", "front"]
+Size = Literal["biggest", "smallest"]
+Use = Literal["drink", "coffee", "read", "light", "play", "soup", "serve", "plant", "store", "pour"]
+
+USES: dict[Use, frozenset[Kind]] = {
+    "drink": frozenset({"mug", "bottle", "can"}),
+    "coffee": frozenset({"mug"}),
+    "read": frozenset({"book"}),
+    "light": frozenset({"lamp"}),
+    "play": frozenset({"ball"}),
+    "soup": frozenset({"bowl"}),
+    "serve": frozenset({"plate"}),
+    "plant": frozenset({"plant"}),
+    "store": frozenset({"box"}),
+    "pour": frozenset({"bottle"}),
+}
+"""What can be done with which kinds."""
+
+SIDE_MARGIN = 0.05  # of the picture's width between two things of which one is "left"
+DEPTH_MARGIN_M = 0.06  # between two things of which one is "behind"
+NEARER = 1.3  # the nearest is at most 1 / 1.3 as far as the next
+BIGGER = 1.25  # the biggest is at least so much bigger than the next
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """Things of a kind, of a colour, or both; `Noun()` is anything."""
+
+    kind: Kind | None = None
+    colour: Colour | None = None
+
+    def fits(self, thing: SeenThing) -> bool:
+        """Whether the thing is one of those."""
+        return self.kind in (None, thing.kind) and self.colour in (None, thing.colour)
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """The one thing a noun fits, or none: "the red mug"."""
+
+    noun: Noun
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """All things a noun fits: "all the balls"."""
+
+    noun: Noun
+
+
+@dataclass(frozen=True, slots=True)
+class For:
+    """The one thing that serves a purpose: "something to drink from"."""
+
+    use: Use
+
+
+@dataclass(frozen=True, slots=True)
+class Most:
+    """The outermost of several: "the leftmost can"."""
+
+    noun: Noun
+    which: Extreme
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The one on a side of another thing: "the bottle left of the bowl"."""
+
+    noun: Noun
+    side: Side
+    anchor: Noun
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The one nearest to another thing: "the ball nearest to the lamp"."""
+
+    noun: Noun
+    anchor: Noun
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """The biggest or smallest of one kind: "the biggest box"."""
+
+    noun: Noun
+    which: Size
+
+
+Query = One | Every | For | Most | Beside | Nearest | Sized
+
+
+class _Unclear(Exception):
+    """People would not agree on the answer."""
+
+
+def meaning(query: Query, view: View) -> tuple[int, ...] | None:
+    """Ids of the things meant, left to right; () for none; None for "unclear"."""
+    try:
+        return tuple(thing.id for thing in _meant(query, view))
+    except _Unclear:
+        return None
+
+
+def _meant(query: Query, view: View) -> Sequence[SeenThing]:
+    match query:
+        case One(noun):
+            return _at_most_one(candidates(noun, view))
+        case Every(noun):
+            return candidates(noun, view)
+        case For(use):
+            return _at_most_one(_unless_hidden([t for t in view.things if t.kind in USES[use]]))
+        case Most(noun, which):
+            return _most(candidates(noun, view), which, view)
+        case Beside(noun, side, anchor):
+            return _beside(noun, side, anchor, view)
+        case Nearest(noun, anchor):
+            return _nearest(noun, anchor, view)
+        case Sized(noun, which):
+            return _sized(candidates(noun, view), which)
+
+
+def candidates(noun: Noun, view: View) -> list[SeenThing]:
+    """The things a noun fits, left to right. `_Unclear` when one of them is largely hidden, or when "green" might mean a plant's leaves."""
+    if noun.colour == "green" and noun.kind is None and any(t.kind == "plant" and t.colour != "green" for t in view.things):
+        raise _Unclear
+    return _unless_hidden([thing for thing in view.things if noun.fits(thing)])
+
+
+def _unless_hidden(things: list[SeenThing]) -> list[SeenThing]:
+    if not all(thing.clear for thing in things):
+        raise _Unclear
+    return things
+
+
+def _at_most_one(things: list[SeenThing]) -> list[SeenThing]:
+    if len(things) > 1:
+        raise _Unclear
+    return things
+
+
+def _exactly_one(things: list[SeenThing]) -> SeenThing:
+    if len(things) != 1:
+        raise _Unclear
+    return things[0]
+
+
+def rightness(thing: SeenThing, view: View) -> float:
+    """Where the middle of the thing is across the picture, 0 left to 1 right."""
+    return thing.centre[0] / view.size[0]
+
+
+def farness(thing: SeenThing, view: View) -> float:
+    """How far the thing stands from the camera along the table, metres."""
+    ahead = np.asarray(view.camera.rotation)[:2, 2]
+    ahead = ahead / np.linalg.norm(ahead)
+    return float((np.asarray(thing.position[:2]) - np.asarray(view.camera.position[:2])) @ ahead)
+
+
+def sideness(thing: SeenThing, view: View) -> float:
+    """How far the thing stands to the right of the camera's axis, metres."""
+    right = np.asarray(view.camera.rotation)[:2, 0]
+    right = right / np.linalg.norm(right)
+    return float((np.asarray(thing.position[:2]) - np.asarray(view.camera.position[:2])) @ right)
+
+
+def _first(things: Sequence[SeenThing], value: Callable[[SeenThing], float], margin: float) -> list[SeenThing]:
+    """The thing with the smallest value, if there are at least two and it wins by the margin."""
+    ranked = sorted(things, key=value)
+    if len(ranked) < 2 or value(ranked[1]) - value(ranked[0]) < margin:
+        raise _Unclear
+    return ranked[:1]
+
+
+def _most(things: list[SeenThing], which: Extreme, view: View) -> list[SeenThing]:
+    if not things:
+        return []
+    match which:
+        case "leftmost":
+            return _first(things, lambda t: rightness(t, view), SIDE_MARGIN)
+        case "rightmost":
+            return _first(things, lambda t: -rightness(t, view), SIDE_MARGIN)
+        case "frontmost":
+            return _first(things, lambda t: farness(t, view), DEPTH_MARGIN_M)
+        case "rearmost":
+            return _first(things, lambda t: -farness(t, view), DEPTH_MARGIN_M)
+
+
+def _beside(noun: Noun, side: Side, anchor: Noun, view: View) -> list[SeenThing]:
+    stone = _exactly_one(candidates(anchor, view))
+    things = [thing for thing in candidates(noun, view) if thing.id != stone.id]
+    holds = [thing for thing in things if _is_beside(thing, side, stone, view)]
+    doubtful = [thing for thing in things if thing not in holds and not _is_not_beside(thing, side, stone, view)]
+    if doubtful or len(holds) > 1:
+        raise _Unclear
+    return holds
+
+
+def _offset(thing: SeenThing, side: Side, stone: SeenThing, view: View) -> tuple[float, float]:
+    """How far the thing is towards the side of the stone, and how far off that direction; shares of the width, or metres."""
+    if side in ("left", "right"):
+        width = view.size[0]
+        along = (thing.centre[0] - stone.centre[0]) / width * (1 if side == "right" else -1)
+        return along, abs(thing.centre[1] - stone.centre[1]) / width
+    along = (farness(thing, view) - farness(stone, view)) * (1 if side == "behind" else -1)
+    return along, abs(sideness(thing, view) - sideness(stone, view))
+
+
+def _is_beside(thing: SeenThing, side: Side, stone: SeenThing, view: View) -> bool:
+    along, across = _offset(thing, side, stone, view)
+    if side in ("left", "right"):
+        return along > SIDE_MARGIN and across < 1.5 * along
+    agrees = (stone.box[3] - thing.box[3]) * (1 if side == "behind" else -1) > 0
+    return along > DEPTH_MARGIN_M and across < 1.2 * along and agrees
+
+
+def _is_not_beside(thing: SeenThing, side: Side, stone: SeenThing, view: View) -> bool:
+    along, _ = _offset(thing, side, stone, view)
+    return along < -0.3 * (SIDE_MARGIN if side in ("left", "right") else DEPTH_MARGIN_M)
+
+
+def _nearest(noun: Noun, anchor: Noun, view: View) -> list[SeenThing]:
+    stone = _exactly_one(candidates(anchor, view))
+    things = [thing for thing in candidates(noun, view) if thing.id != stone.id]
+    if not things:
+        return []
+    on_table = sorted(things, key=lambda t: math.dist(t.position[:2], stone.position[:2]))
+    in_picture = sorted(things, key=lambda t: math.dist(t.centre, stone.centre))
+    if len(things) < 2 or on_table[0] is not in_picture[0]:
+        raise _Unclear
+    if math.dist(on_table[1].position[:2], stone.position[:2]) < NEARER * math.dist(on_table[0].position[:2], stone.position[:2]):
+        raise _Unclear
+    if math.dist(in_picture[1].centre, stone.centre) < 1.15 * math.dist(in_picture[0].centre, stone.centre):
+        raise _Unclear
+    return on_table[:1]
+
+
+def _sized(things: list[SeenThing], which: Size) -> list[SeenThing]:
+    """By true size; the picture must not say the opposite."""
+    if not things:
+        return []
+    if len(things) < 2 or len({thing.kind for thing in things}) > 1:
+        raise _Unclear
+    ranked = sorted(things, key=lambda t: t.size, reverse=which == "biggest")
+    first, second = ranked[0], ranked[1]
+    ratio = first.size / second.size if which == "biggest" else second.size / first.size
+    others = [thing.pixels for thing in ranked[1:]]
+    agrees = first.pixels > 1.1 * max(others) if which == "biggest" else first.pixels * 1.1 < min(others)
+    if ratio < BIGGER or not agrees:
+        raise _Unclear
+    return [first]

@@ -1,0 +1,268 @@
+"""Draws scenes with MuJoCo, off-screen: one model with a pool of every kind, posed, scaled, coloured and lit anew for every scene."""
+
+from __future__ import annotations
+
+import functools
+import math
+from types import TracebackType
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from segzero_ros.tabletop.gl import open_context
+from segzero_ros.tabletop.scene import MAX_SAME_KIND, Camera, Room, Scene, Sensor, Thing, rotation_of
+from segzero_ros.tabletop.surfaces import SIDE, surfaces
+from segzero_ros.tabletop.things import KINDS, ROLE_COLOURS, Kind, Role, meshes
+from segzero_ros.tabletop.view import View, see_things
+
+NEAR_M, FAR_M = 0.05, 12.0
+TABLE_THICKNESS_M = 0.04
+FLOOR_Z_M = -0.7
+MAX_LIGHTS = 3
+SHADOW_MAP = 512
+HIDDEN = (0.0, 0.0, 0.0, 0.0)  # MuJoCo does not draw what is fully transparent
+SHINE: dict[Kind, float] = {"mug": 0.4, "bottle": 0.6, "can": 0.5, "bowl": 0.4, "plate": 0.4, "ball": 0.5, "book": 0.1, "box": 0.05, "plant": 0.1, "lamp": 0.15}
+
+
+def _build_model(size: tuple[int, int]) -> mujoco.MjModel:
+    spec = mujoco.MjSpec()
+    spec.stat.extent = 1.0
+    spec.stat.center = [0, 0, 0]
+    spec.visual.map.znear, spec.visual.map.zfar = NEAR_M, FAR_M
+    spec.visual.global_.offwidth, spec.visual.global_.offheight = size
+    spec.visual.quality.shadowsize, spec.visual.quality.offsamples = SHADOW_MAP, 0
+    _add_surroundings(spec)
+    for kind in KINDS:
+        _add_pool(spec, kind)
+    model = spec.compile()
+    for index, pattern in enumerate(surfaces()):
+        start = model.tex_adr[index]
+        model.tex_data[start : start + pattern.size] = pattern.ravel()
+    return model
+
+
+def _add_surroundings(spec: mujoco.MjSpec) -> None:
+    for index in range(len(surfaces())):
+        spec.add_texture(name=f"surface{index}", type=mujoco.mjtTexture.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT, width=SIDE, height=SIDE)
+        material = spec.add_material(name=f"surface{index}", texrepeat=[2, 2], texuniform=True, specular=0.15, shininess=0.2)
+        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"surface{index}"
+    for kind in KINDS:
+        spec.add_material(name=kind, specular=SHINE[kind], shininess=0.5)
+    spec.add_material(name="glow", emission=0.8)
+    world, plane = spec.worldbody, mujoco.mjtGeom.mjGEOM_PLANE
+    # What only receives shadows is kept out of the shadow map: it costs a fifth of the time.
+    world.add_geom(name="top", type=plane, size=[1, 1, 1], material="surface0", castshadow=False)
+    world.add_geom(name="edge", type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, TABLE_THICKNESS_M / 2], castshadow=False)
+    world.add_geom(name="floor", type=plane, size=[4, 4, 1], material="surface0", castshadow=False)
+    world.add_geom(name="wall", type=plane, size=[4, 4, 1], material="surface0", castshadow=False)
+    for index in range(MAX_LIGHTS):
+        world.add_light(name=f"light{index}", cutoff=75, exponent=1, castshadow=index == 0)
+    world.add_camera(name="camera")
+
+
+def _add_pool(spec: mujoco.MjSpec, kind: Kind) -> None:
+    for part, mesh in enumerate(meshes(kind)):
+        spec.add_mesh(
+            name=f"{kind}{part}",
+            uservert=mesh.vertices.ravel(),
+            usernormal=mesh.normals.ravel(),
+            userface=mesh.faces.ravel(),
+            inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+        )
+        material = "glow" if mesh.role == "glow" else kind
+        for copy in range(MAX_SAME_KIND):
+            spec.worldbody.add_geom(name=f"{kind}{copy}.{part}", type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"{kind}{part}", material=material, rgba=HIDDEN, contype=0, conaffinity=0)
+
+
+def _role_colour(role: Role, thing: Thing) -> tuple[float, ...]:
+    if role == "colour":
+        return (*thing.rgb, 1.0)
+    if role == "shade":
+        return (*(0.85 * channel + 0.03 for channel in thing.rgb), 1.0)
+    return (*ROLE_COLOURS[role], 1.0)
+
+
+class Renderer:
+    """Draws scenes at one size. Owns an OpenGL context: use it in the thread that made it, and close it (or use `with`)."""
+
+    def __init__(self, width: int = 640, height: int = 480) -> None:
+        """`NoOpenGL` when this machine cannot render off-screen."""
+        self.width, self.height = width, height
+        self._gl = open_context(width, height)
+        self._model = _build_model((width, height))
+        self._data = mujoco.MjData(self._model)
+        mujoco.mj_forward(self._model, self._data)
+        self._scene = mujoco.MjvScene(self._model, maxgeom=200)
+        self._option = mujoco.MjvOption()
+        self._eye = mujoco.MjvCamera()
+        self._eye.type, self._eye.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, 0
+        self._context = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._pool = _Pool(self._model)
+        for flag in (mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX, mujoco.mjtRndFlag.mjRND_HAZE):
+            self._scene.flags[flag] = False
+
+    def render(self, scene: Scene, *, depth: bool = False) -> View:
+        """Draw the scene and measure what is seen of each thing."""
+        self._pose(scene)
+        mujoco.mjv_updateScene(self._model, self._data, self._option, None, self._eye, mujoco.mjtCatBit.mjCAT_ALL, self._scene)
+        self._gl.make_current()
+        rgb = expose(self._draw_rgb(), scene.sensor)
+        labels, depth_m = self._draw_labels(depth)
+        return View(rgb, labels, depth_m, scene, see_things(scene, labels))
+
+    def _pose(self, scene: Scene) -> None:
+        self._pool.clear()
+        for thing in scene.things:
+            self._pool.show(thing, self._model, self._data)
+        _furnish(scene.room, self._model, self._data)
+        _aim(scene.camera, self._model, self._data)
+
+    def _draw_rgb(self) -> NDArray[np.uint8]:
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = False
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = False
+        pixels = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(pixels, None, self._rect, self._context)
+        return pixels[::-1]
+
+    def _draw_labels(self, with_depth: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = True
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = True
+        pixels = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        depth = np.empty((self.height, self.width), dtype=np.float32) if with_depth else None
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(pixels, depth, self._rect, self._context)
+        ids = self._pool.ids_by_colour(self._scene)[pixels[::-1, :, 0]]
+        return np.ascontiguousarray(ids), None if depth is None else _metres(depth[::-1])
+
+    def close(self) -> None:
+        """Free the OpenGL resources; the renderer is of no use afterwards."""
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class _Pool:
+    """The geoms of the things in the model: which copy of which kind shows which thing of the scene."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self._model = model
+        self._geoms = {(k, c): [model.geom(f"{k}{c}.{p}").id for p in range(len(meshes(k)))] for k in KINDS for c in range(MAX_SAME_KIND)}
+        self._owner = np.zeros(model.ngeom, dtype=np.uint8)
+        self._used: dict[Kind, int] = {}
+        data = mujoco.MjData(model)
+        mujoco.mj_kinematics(model, data)
+        # MuJoCo moves every mesh into its own principal axes; these take the drawn vertices back to where they were made.
+        self._mesh_rotation = data.geom_xmat.reshape(-1, 3, 3).copy()
+        self._mesh_offset = data.geom_xpos.copy()
+
+    def clear(self) -> None:
+        """Hide everything."""
+        for geoms in self._geoms.values():
+            self._model.geom_rgba[geoms] = HIDDEN
+        self._owner[:] = 0
+        self._used = {}
+
+    def show(self, thing: Thing, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Let the next free copy of its kind be this thing. ValueError when all copies are in use."""
+        copy = self._used.get(thing.kind, 0)
+        if copy >= MAX_SAME_KIND:
+            raise ValueError(f"more than {MAX_SAME_KIND} things of kind {thing.kind} in one scene")
+        self._used[thing.kind] = copy + 1
+        pose = rotation_of(thing.quaternion) * np.asarray(thing.scale)  # the matrix MuJoCo hands to OpenGL may stretch
+        for mesh, geom in zip(meshes(thing.kind), self._geoms[thing.kind, copy], strict=True):
+            model.geom_rgba[geom] = _role_colour(mesh.role, thing)
+            data.geom_xpos[geom] = pose @ self._mesh_offset[geom] + thing.position
+            data.geom_xmat[geom] = (pose @ self._mesh_rotation[geom]).ravel()
+            self._owner[geom] = thing.id
+
+    def ids_by_colour(self, scene: mujoco.MjvScene) -> NDArray[np.uint8]:
+        """Look-up (256,) from the red channel of a segmentation picture to the thing's id."""
+        table = np.zeros(256, dtype=np.uint8)
+        for geom in scene.geoms[: scene.ngeom]:
+            if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and geom.objid >= 0 and geom.segid >= 0:
+                table[geom.segid + 1] = self._owner[geom.objid]
+        return table
+
+
+def _furnish(room: Room, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Put table, floor, wall and lights in place."""
+    top, edge, floor, wall = (model.geom(name).id for name in ("top", "edge", "floor", "wall"))
+    for geom, (surface, tint) in ((top, room.table), (floor, room.floor), (wall, room.wall)):
+        model.geom_matid[geom] = model.material(f"surface{surface}").id
+        model.geom_rgba[geom] = (*tint, 1.0)
+    half = np.asarray(room.table_size)
+    model.geom_size[top] = (*half, 1.0)
+    model.geom_size[edge] = (*half, TABLE_THICKNESS_M / 2)
+    model.geom_rgba[edge] = (*(0.6 * channel for channel in room.table[1]), 1.0)
+    data.geom_xpos[top] = (0, 0, 0)
+    data.geom_xpos[edge] = (0, 0, -TABLE_THICKNESS_M / 2 - 0.002)
+    data.geom_xpos[floor] = (0, 0, FLOOR_Z_M)
+    outward = np.array([math.cos(room.wall_azimuth), math.sin(room.wall_azimuth), 0.0])
+    side = np.array([-outward[1], outward[0], 0.0])
+    data.geom_xpos[wall] = outward * room.wall_distance
+    data.geom_xmat[wall] = np.stack([side, [0.0, 0.0, -1.0], -outward], axis=1).ravel()
+    _light_up(room, model, data)
+
+
+def _light_up(room: Room, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    model.vis.headlight.ambient[:] = room.ambient
+    model.vis.headlight.diffuse[:] = 0.12
+    model.vis.headlight.specular[:] = 0.0
+    model.light_active[:] = False
+    for index, light in enumerate(room.lights):
+        position = np.asarray(light.position)
+        model.light_active[index] = True
+        model.light_castshadow[index] = light.shadow
+        model.light_diffuse[index] = light.diffuse
+        model.light_specular[index] = np.asarray(light.diffuse) * 0.6
+        data.light_xpos[index] = position
+        data.light_xdir[index] = -position / np.linalg.norm(position)
+
+
+def _aim(camera: Camera, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """MuJoCo's cameras look along -z with y up; ours along z with y down."""
+    model.cam_fovy[0] = camera.fovy_deg
+    data.cam_xpos[0] = camera.position
+    data.cam_xmat[0] = (np.asarray(camera.rotation) * [1.0, -1.0, -1.0]).ravel()
+
+
+def _metres(buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+    """OpenGL's reversed depth buffer (1 at the near plane, 0 at the far one) -> metres along the optical axis."""
+    value = buffer.astype(np.float64)
+    return np.asarray(NEAR_M * FAR_M / (NEAR_M + value * (FAR_M - NEAR_M)), dtype=np.float32)
+
+
+def expose(rgb: NDArray[np.uint8], sensor: Sensor) -> NDArray[np.uint8]:
+    """Gain, gamma, white balance and noise of the camera's chip, uint8 (H, W, 3) in and out."""
+    levels = np.linspace(0, 1, 256)[:, None] ** sensor.gamma * sensor.gain * np.asarray(sensor.balance)
+    table = np.clip(levels * 255, 0, 255).astype(np.float32)
+    image = np.empty(rgb.shape, dtype=np.float32)
+    for channel in range(3):
+        image[..., channel] = table[:, channel][rgb[..., channel]]
+    image += _grain(*rgb.shape[:2], sensor)
+    return np.clip(image, 0, 255, out=image).astype(np.uint8)
+
+
+_SPARE = 128
+
+
+@functools.cache
+def _grain_sheet(height: int, width: int) -> NDArray[np.float32]:
+    return np.random.default_rng(7).standard_normal((height + _SPARE, width + _SPARE, 3), dtype=np.float32)
+
+
+def _grain(height: int, width: int, sensor: Sensor) -> NDArray[np.float32]:
+    """Noise cut out of a larger sheet at a random place: drawing it anew costs more than the rendering."""
+    row, column = np.random.default_rng(sensor.seed).integers(0, _SPARE, 2)
+    return np.asarray(_grain_sheet(height, width)[row : row + height, column : column + width] * np.float32(sensor.noise))
