@@ -1,9 +1,9 @@
-"""A reasoner's text -> targets: the only parser, shared by the robot, training and evaluation.
+r"""A reasoner's text -> targets: the only parser, shared by the robot, training and evaluation.
 
 The text is untrusted: pictures and commands can make a model write anything. One invariant: ``parse_answer`` returns
 boxes that are finite, ordered and inside the image, at most MAX_TARGETS of them, or raises ``RejectedInput``.
 It is linear in the text: tags are found with ``find``/``rfind``, and what stands between them is read token by token,
-each character once. (Upstream's ``<answer>\\s*(.*?)\\s*</answer>`` is cubic on an unclosed tag followed by spaces.)
+each character once. (Upstream's ``<answer>\s*(.*?)\s*</answer>`` is cubic on an unclosed tag followed by spaces.)
 
 Read, because models write it: single quotes, code fences, words around the JSON, trailing commas, one object without
 its list. Refused, because a robot must not guess: numbers that are not plain (NaN, 1e999, true, "12", 5,000 digits),
@@ -222,7 +222,7 @@ def _read(body: str) -> Value:
 
 
 def _items(value: Value, profile: Profile) -> list[Value]:
-    items = value if isinstance(value, list) else [value]
+    items: list[Value] = value if isinstance(value, list) else [value]
     if profile.grammar == "v1" and len(items) != 1:
         raise _unreadable(f"{len(items)} objects", "exactly one")
     if not items and not profile.abstains:

@@ -14,7 +14,7 @@ _JOINERS = "\u200c\u200d"  # shape Persian, Indic and emoji words: kept, where a
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})  # controls; bidi, tags and zero-width format characters; lone surrogates
 
 
-class Stage(str, enum.Enum):  # not StrEnum, which Python 3.10 (ROS 2 Humble) lacks
+class Stage(str, enum.Enum):  # noqa: UP042  (StrEnum is missing in Python 3.10, that of ROS 2 Humble)
     """Where a command is; ``TRANSITIONS`` says where it may go from there."""
 
     QUEUED = "queued"

@@ -9,7 +9,7 @@ Not covered: whether the picture shows what its encoding claims (a BGR picture s
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -122,7 +122,7 @@ def decode_image(
     encoding: str,
     is_bigendian: bool | int,
     step: int,
-    data: Any,
+    data: object,
     stamp_ns: int,
     frame_id: str = "",
 ) -> Frame:
@@ -134,9 +134,7 @@ def decode_image(
     """
     layout = _LAYOUTS.get(encoding)
     if layout is None:
-        raise RejectedInput(
-            Code.IMAGE_ENCODING, f"got the encoding {encoding[:40]!r}{nearest(encoding, ENCODINGS)}; convert it upstream"
-        )
+        raise RejectedInput(Code.IMAGE_ENCODING, f"got the encoding {encoding[:40]!r}{nearest(encoding, ENCODINGS)}")
     _check_size(width, height)
     if (layout.even_width and width % 2) or (layout.even_height and height % 2):
         raise RejectedInput(
@@ -146,7 +144,7 @@ def decode_image(
     return _frame(layout.to_rgb(rows, (height, width), bool(is_bigendian)), stamp_ns, frame_id)
 
 
-def decode_compressed(data: Any, stamp_ns: int, frame_id: str = "") -> Frame:
+def decode_compressed(data: object, stamp_ns: int, frame_id: str = "") -> Frame:
     """Read a JPEG or PNG file in memory; its size is checked in its header, before anything is decoded.
 
     An EXIF orientation is followed. Raises ``RejectedInput``: IMAGE_ENCODING for another kind of file, IMAGE_SIZE
@@ -169,7 +167,7 @@ def decode_compressed(data: Any, stamp_ns: int, frame_id: str = "") -> Frame:
 
 
 def decode_depth(
-    *, height: int, width: int, encoding: str, is_bigendian: bool | int, step: int, data: Any
+    *, height: int, width: int, encoding: str, is_bigendian: bool | int, step: int, data: object
 ) -> NDArray[np.float32]:
     """Read a depth image, 16UC1 in mm or 32FC1 in m, as float32 (H, W) metres, NaN where nothing was measured.
 
@@ -199,10 +197,10 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _buffer(data: Any) -> Bytes:
+def _buffer(data: object) -> Bytes:
     """View ``data`` as bytes without a copy."""
     try:
-        view = memoryview(data)
+        view = memoryview(cast(bytes, data))  # anything else is refused by memoryview itself
         return np.frombuffer(view.cast("B"), np.uint8) if view.nbytes else np.zeros(0, np.uint8)
     except (TypeError, ValueError, BufferError):
         raise RejectedInput(
@@ -210,7 +208,7 @@ def _buffer(data: Any) -> Bytes:
         ) from None
 
 
-def _rows(data: Any, rows: int, step: int, row_bytes: int) -> Bytes:
+def _rows(data: object, rows: int, step: int, row_bytes: int) -> Bytes:
     """Return (rows, row_bytes) of ``data`` without its padding; the last row may come without padding."""
     content = _buffer(data)
     if step < row_bytes:

@@ -16,20 +16,20 @@ from segzero_ros.errors import Code, RejectedInput, nearest
 Size = tuple[int, int]
 
 SYSTEM = "You are a helpful assistant."
-_THINK_THEN_ANSWER = (
-    "Output the thinking process in <think> </think> and final answer in <answer> </answer> tags."
-)
+_THINK_THEN_ANSWER = "Output the thinking process in <think> </think> and final answer in <answer> </answer> tags."
 _V1 = (
     "Please find '{question}' with bbox and points."
-    "Compare the difference between objects and find the most closely matched one." + _THINK_THEN_ANSWER +
-    "Output the one bbox and points of two largest inscribed circles inside the interested object in JSON format."
+    "Compare the difference between objects and find the most closely matched one."
+    + _THINK_THEN_ANSWER
+    + "Output the one bbox and points of two largest inscribed circles inside the interested object in JSON format."
     "i.e., <think> thinking process here </think>"
     "<answer>{{'bbox': [10,100,200,210], 'points_1': [30,110], 'points_2': [35,180]}}</answer>"
 )
 _V2 = (
     'Please find "{question}" with bboxs and points.'
-    "Compare the difference between object(s) and find the most closely matched object(s)." + _THINK_THEN_ANSWER +
-    "Output the bbox(es) and point(s) inside the interested object(s) in JSON format."
+    "Compare the difference between object(s) and find the most closely matched object(s)."
+    + _THINK_THEN_ANSWER
+    + "Output the bbox(es) and point(s) inside the interested object(s) in JSON format."
     "i.e., <think> thinking process here </think>"
     '<answer>[{{"bbox_2d": [10,100,200,210], "point_2d": [30,110]}}, '
     '{{"bbox_2d": [225,296,706,786], "point_2d": [302,410]}}]</answer>'
@@ -74,7 +74,7 @@ class Profile:
                 "write literal braces as {{ and }}",
             )
         if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise RejectedInput(Code.BUNDLE_PROFILE, f"got image_size {self.image_size}, want (width, height) in pixels")
+            raise RejectedInput(Code.BUNDLE_PROFILE, f"got image_size {self.image_size}, want (width, height)")
 
     def question(self, command_text: str) -> str:
         """Return the command as this family was trained to be asked it."""

@@ -1,0 +1,371 @@
+"""The thread: the only one that touches an engine, with a slot for the newest frame and one for the next command.
+
+Rules, each a test: every submitted command ends exactly once, in ``on_done``; at most one command waits; the newest
+frame wins; cancel is honoured between tokens; what a callback raises is logged, counted and goes no further.
+Clock: deadlines and ages run on the monotonic clock, so jumps of ROS or system time do nothing.
+Covered: engines that raise, return rubbish, ignore cancel or hang (their command ends at ``stop`` or in ``expire``).
+Not covered: an engine that crashes the process, or getting a hung thread back; that needs a process of its own.
+"""
+
+import collections
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from segzero_ros.answer import clean_text
+from segzero_ros.command import TRANSITIONS, Command, Stage
+from segzero_ros.errors import Code
+from segzero_ros.frame import Frame
+from segzero_ros.pipeline import MAX_DETAIL_CHARS, OnStage, OnText, Pipeline, Segmentation, ignore, unanswered
+
+BusyPolicy = Literal["preempt", "reject"]
+OnDone = Callable[[Segmentation], None]
+
+FIRST_FRAME_WAIT_S = 5.0  # a camera that starts with the node needs 1-2 s for its first picture
+FRAME_MAX_AGE_S = 1.0  # an older picture shows where things were
+GRACE_S = 3.0  # what an engine may take to come back after a deadline (it still answers) or a cancel (one token)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """What the worker has seen so far; ``ended`` counts commands by code, ``busy`` = one is waiting or at work.
+
+    ``frames_dropped``: frames that came while a command was at work and were replaced before anybody looked.
+    ``overdue``: the engine has not come back from a command whose end was already reported.
+    """
+
+    frames: int
+    frames_dropped: int
+    commands: int
+    ended: Mapping[Code, int]
+    callback_errors: int
+    busy: bool
+    overdue: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One command at the worker; ``stop_code`` is what its end is called once it is asked to stop."""
+
+    command: Command
+    frame: Frame | None
+    submitted_ns: int
+    deadline_ns: int | None
+    on_text: OnText
+    on_done: OnDone
+    on_stage: OnStage
+    stage: Stage = Stage.QUEUED
+    started_ns: int | None = None
+    stop_code: Code | None = None
+    stop_detail: str = ""
+    stop_asked_ns: int | None = None
+    frames_before: int = 0
+
+    def advance(self, stage: Stage) -> bool:
+        """Go on to ``stage`` if the life cycle allows it; False once the job is done."""
+        if stage not in TRANSITIONS[self.stage]:
+            return False
+        self.stage = stage
+        return True
+
+    def is_late(self, now_ns: int, grace_ns: int) -> bool:
+        """Whether its deadline, or the moment it was asked to stop, lies more than ``grace_ns`` back."""
+        moments = [moment for moment in (self.deadline_ns, self.stop_asked_ns) if moment is not None]
+        return bool(moments) and now_ns > min(moments) + grace_ns
+
+
+class Worker:
+    """Grounds commands on the newest frame, one at a time, in a thread of its own.
+
+    Callbacks run in the worker's thread, except for the end of a command that never started (refused, preempted,
+    cancelled while waiting): that one runs in the thread that caused it. No lock is held while a callback runs.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        busy_policy: BusyPolicy = "preempt",
+        first_frame_wait_s: float = FIRST_FRAME_WAIT_S,
+        frame_max_age_s: float = FRAME_MAX_AGE_S,
+        grace_s: float = GRACE_S,
+        now: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Start the thread. ``busy_policy``: a second command "preempt"s the first or is "reject"ed with BUSY.
+
+        ``first_frame_wait_s``: how long a command waits for a frame not older than ``frame_max_age_s`` (counted from
+        its arrival here), before it ends with NO_FRAME or STALE_FRAME. ``grace_s``: see ``expire``.
+        """
+        self._pipeline = pipeline
+        self._busy_policy = busy_policy
+        self._first_frame_wait_ns = int(first_frame_wait_s * 1e9)
+        self._frame_max_age_ns = int(frame_max_age_s * 1e9)
+        self._grace_ns = int(grace_s * 1e9)
+        self._now = now
+        self._changed = threading.Condition()
+        self._waiting: _Job | None = None
+        self._running: _Job | None = None
+        self._newest: tuple[Frame, int] | None = None  # with its arrival on the monotonic clock
+        self._newest_was_used = True
+        self._stopping = False
+        self._frames = self._frames_dropped = self._commands = self._callback_errors = 0
+        self._ended: collections.Counter[Code] = collections.Counter()
+        self._thread = threading.Thread(target=self._work, name="segzero-worker", daemon=True)
+        self._thread.start()
+
+    # ---- called from any thread; none of these waits for an engine ----
+
+    def offer_frame(self, frame: Frame) -> None:
+        """Put ``frame`` into the slot of the newest one."""
+        with self._changed:
+            if self._running is not None and not self._newest_was_used:
+                self._frames_dropped += 1
+            self._frames += 1
+            self._newest = (frame, self._now())
+            self._newest_was_used = False
+            self._changed.notify_all()
+
+    def submit(
+        self,
+        command: Command,
+        *,
+        frame: Frame | None = None,
+        deadline_s: float | None = None,
+        on_text: OnText = ignore,
+        on_done: OnDone = ignore,
+        on_stage: OnStage = ignore,
+    ) -> bool:
+        """Take ``command``; its end comes through ``on_done``, also when it is refused (then False is returned).
+
+        ``frame``: ground on this one instead of the newest. ``deadline_s``: from now on, waiting included.
+        """
+        now = self._now()
+        deadline_ns = None if deadline_s is None else now + int(deadline_s * 1e9)
+        job = _Job(command, frame, now, deadline_ns, on_text, on_done, on_stage)
+        self._call(on_stage, Stage.QUEUED)
+        with self._changed:
+            self._commands += 1
+            refusal = self._refusal()
+            preempted = None
+            if refusal is None:
+                preempted, self._waiting = self._waiting, job
+                if self._running is not None:
+                    self._ask_to_stop(self._running, Code.PREEMPTED, f"preempted by the command {command.id!r}")
+                self._changed.notify_all()
+        if refusal is not None:
+            self._end(job, *refusal)
+            return False
+        if preempted is not None:
+            self._end(preempted, Code.PREEMPTED, f"preempted by the command {command.id!r}; send it again if wanted")
+        return True
+
+    def cancel(self, command_id: str) -> bool:
+        """End the command of that id with CANCELLED, at once or after the next token; False if it is not here."""
+        with self._changed:
+            found = [job for job in self._unfinished() if job.command.id == command_id]
+        for job in found:
+            self._stop_job(job, Code.CANCELLED, "cancelled; send the command again if wanted")
+        return bool(found)
+
+    def reset(self) -> None:
+        """Cancel what waits and runs and forget the frame."""
+        with self._changed:
+            found = self._unfinished()
+            self._newest = None
+        for job in found:
+            self._stop_job(job, Code.CANCELLED, "cancelled by a reset; send the command again if wanted")
+
+    def expire(self) -> None:
+        """Look at the clock; call it about once a second.
+
+        A waiting command ends with TIMEOUT at its deadline. One at work has ``grace_s`` more, to close its answer or
+        to notice that it was cancelled; then it ends here, even though its engine hangs.
+        """
+        now = self._now()
+        with self._changed:
+            waiting, running = self._waiting, self._running
+            self._changed.notify_all()
+        if waiting is not None and waiting.is_late(now, 0):
+            self._stop_job(waiting, Code.TIMEOUT, "got no turn before the deadline; allow more time")
+        if running is not None and running.is_late(now, self._grace_ns):
+            self._stop_job(running, Code.TIMEOUT, "got no answer before the deadline; allow more time")
+            self._end(running, running.stop_code or Code.TIMEOUT, running.stop_detail)
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """End everything and the thread; True if the thread is gone within ``timeout_s``, else its engine hangs.
+
+        Every command has had its ``on_done`` when this returns, and later ones are refused with NOT_ACTIVE.
+        """
+        with self._changed:
+            self._stopping = True
+            found = self._unfinished()
+            self._changed.notify_all()
+        for job in found:
+            self._stop_job(job, Code.CANCELLED, "cancelled because the node stops; send it again afterwards")
+        if threading.current_thread() is self._thread:
+            return False
+        self._thread.join(timeout_s)
+        for job in found:  # whatever a hung engine still owes
+            self._end(job, Code.CANCELLED, "the node stopped while the engine did not come back")
+        return not self._thread.is_alive()
+
+    def stats(self) -> WorkerStats:
+        """Return the counters of this moment."""
+        with self._changed:
+            running, waiting = self._running, self._waiting
+            return WorkerStats(
+                self._frames,
+                self._frames_dropped,
+                self._commands,
+                dict(self._ended),
+                self._callback_errors,
+                busy=running is not None or waiting is not None,
+                overdue=running is not None and running.stage is Stage.DONE,
+            )
+
+    # ---- the thread ----
+
+    def _work(self) -> None:
+        while (job := self._take_job()) is not None:
+            try:
+                self._run(job)
+            except Exception as error:  # a defect of ours, not the outside's; the command still gets its end
+                _log.exception("defect while grounding %r", job.command.id)
+                what = clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
+                self._end(job, Code.INTERNAL, f"got {what}; please report this with the log")
+
+    def _take_job(self) -> _Job | None:
+        """Wait for a command; None when stopping."""
+        with self._changed:
+            self._running = None
+            while self._waiting is None and not self._stopping:
+                self._changed.wait()
+            self._running, self._waiting = self._waiting, None
+            return self._running
+
+    def _run(self, job: _Job) -> None:
+        frame = job.frame or self._wait_for_frame(job)
+        if job.stop_code is not None:
+            self._end(job, job.stop_code, job.stop_detail)
+        if frame is None or job.stage is Stage.DONE:
+            return
+        job.started_ns = self._now()
+        job.frames_before = self._frames
+        result = self._pipeline.ground(
+            frame,
+            job.command,
+            deadline_ns=job.deadline_ns,
+            cancelled=lambda: job.stop_code is not None,
+            on_text=lambda piece: self._hear(job, piece),
+            on_stage=lambda stage: self._enter(job, stage),
+        )
+        if result.code is Code.CANCELLED and job.stop_code is not None:
+            result = replace(result, code=job.stop_code, detail=job.stop_detail)
+        self._finish(job, result)
+
+    def _wait_for_frame(self, job: _Job) -> Frame | None:
+        """Return the newest frame once it is fresh enough; None after ending the job for want of one."""
+        until = job.submitted_ns + self._first_frame_wait_ns
+        if job.deadline_ns is not None:
+            until = min(until, job.deadline_ns)
+        with self._changed:
+            while job.stop_code is None:
+                now = self._now()
+                if self._newest is not None and now - self._newest[1] <= self._frame_max_age_ns:
+                    self._newest_was_used = True
+                    return self._newest[0]
+                if now >= until:
+                    break
+                self._changed.wait((until - now) / 1e9)
+            age_s = None if self._newest is None else (self._now() - self._newest[1]) / 1e9
+        if job.stop_code is None:
+            waited_s = (self._now() - job.submitted_ns) / 1e9
+            self._end(job, *_frameless(age_s, waited_s))
+        return None
+
+    # ---- ends ----
+
+    def _unfinished(self) -> list[_Job]:
+        """Return the commands here that have no end yet; the lock is held."""
+        return [job for job in (self._waiting, self._running) if job is not None and job.stage is not Stage.DONE]
+
+    def _refusal(self) -> tuple[Code, str] | None:
+        if self._stopping:
+            return Code.NOT_ACTIVE, "got a command while stopped; activate the node first"
+        if self._running is not None and self._running.stage is Stage.DONE:
+            return Code.BUSY, "the engine has not come back from an earlier command; restart the node if it never does"
+        if self._busy_policy == "reject" and (self._running is not None or self._waiting is not None):
+            return Code.BUSY, "got a command while another is at work; wait for its end, or set busy_policy to preempt"
+        return None
+
+    def _stop_job(self, job: _Job, code: Code, detail: str) -> None:
+        """Ask a running job to stop; end a waiting one here."""
+        with self._changed:
+            waits = job is self._waiting
+            if waits:
+                self._waiting = None
+            self._ask_to_stop(job, code, detail)
+        if waits:
+            self._end(job, code, detail)
+
+    def _ask_to_stop(self, job: _Job, code: Code, detail: str) -> None:
+        """Set why the job has to stop, once; the lock is held."""
+        if job.stop_code is None:
+            job.stop_code, job.stop_detail, job.stop_asked_ns = code, detail, self._now()
+        self._changed.notify_all()
+
+    def _end(self, job: _Job, code: Code, detail: str) -> None:
+        self._finish(job, unanswered(job.command, code, detail, job.frame))
+
+    def _finish(self, job: _Job, result: Segmentation) -> None:
+        """Report the job's end, the first time this is called for it."""
+        with self._changed:
+            if not job.advance(Stage.DONE):
+                return
+            self._ended[result.code] += 1
+            seen = self._frames - job.frames_before if job.started_ns is not None else 0
+            if self._running is job and threading.current_thread() is self._thread:
+                self._running = None  # so that on_done may submit the next one
+        self._call(job.on_stage, Stage.DONE)
+        self._call(job.on_done, _with_queue(result, job, self._now(), seen))
+
+    def _enter(self, job: _Job, stage: Stage) -> None:
+        with self._changed:
+            entered = job.advance(stage)
+        if entered:
+            self._call(job.on_stage, stage)
+
+    def _hear(self, job: _Job, piece: str) -> None:
+        if job.stage is not Stage.DONE:
+            self._call(job.on_text, piece)
+
+    def _call(self, callback: Callable[[Any], None], value: object) -> None:
+        try:
+            callback(value)
+        except Exception:
+            _log.exception("a callback raised")
+            with self._changed:
+                self._callback_errors += 1
+
+
+def _frameless(age_s: float | None, waited_s: float) -> tuple[Code, str]:
+    if age_s is None:
+        return Code.NO_FRAME, f"got no frame in {waited_s:.1f} s; check the image topic and its QoS"
+    return Code.STALE_FRAME, f"the newest frame is {age_s:.1f} s old; check that the camera still publishes"
+
+
+def _with_queue(result: Segmentation, job: _Job, now_ns: int, dropped: int) -> Segmentation:
+    """Add what only the worker knows: the wait before the start, and the frames that passed by."""
+    queue_end_ns = now_ns if job.started_ns is None else job.started_ns
+    timing = replace(
+        result.timing,
+        queue_ms=(queue_end_ns - job.submitted_ns) / 1e6,
+        total_ms=(now_ns - job.submitted_ns) / 1e6,
+        dropped_frames=dropped,
+    )
+    return replace(result, timing=timing)
