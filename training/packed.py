@@ -1,0 +1,243 @@
+"""Many questions behind one image: a packed forward pass through a stock Qwen2.5-VL, for training on little compute.
+
+The weights and the arithmetic are those of `Qwen2_5_VLForConditionalGeneration` (a test holds both against each other); only the bookkeeping
+differs. The system text and the image of a scene (the *prefix*) go through the language model once; each question and its answer (a *turn*)
+attends to the prefix of its own image and to itself. Linear layers see one flat list of tokens without padding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import rotate_half
+
+from export.vision_tower import FixedGridVision, prefix_positions
+
+
+@dataclass(slots=True)
+class Turns:
+    """Turns of a batch, flattened. N tokens of S turns in a grid of S x L slots."""
+
+    ids: Tensor
+    """(N,) token ids."""
+    slot: Tensor
+    """(N,) position in the flattened S x L grid."""
+    position: Tensor
+    """(N,) 0-based position inside the turn."""
+    image: Tensor
+    """(S,) index of the image each turn asks about."""
+    length: int
+    """L, the longest turn."""
+
+
+def flatten_turns(turns: Sequence[Sequence[int]], images: Sequence[int]) -> Turns:
+    """Lay out token lists `turns[s]`, each asking about image `images[s]`."""
+    length = max(map(len, turns))
+    ids = torch.tensor([i for turn in turns for i in turn])
+    position = torch.cat([torch.arange(len(turn)) for turn in turns])
+    row = torch.repeat_interleave(torch.arange(len(turns)), torch.tensor([len(turn) for turn in turns]))
+    return Turns(ids, row * length + position, position, torch.tensor(images), length)
+
+
+@dataclass(slots=True)
+class Cache:
+    """Keys and values per layer: of the prefixes (B, kv heads, P, d) and, while decoding, of the turns (S, kv heads, L, d)."""
+
+    prefix: list[tuple[Tensor, Tensor]]
+    turns: list[tuple[Tensor, Tensor]]
+
+
+class PackedReasoner(nn.Module):
+    """Wraps (does not copy) a model; `before` and `after` are the token ids around the image in the prefix."""
+
+    def __init__(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        image_size: tuple[int, int],
+        before: Sequence[int],
+        after: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.text = model.model.language_model
+        self.vision = FixedGridVision(model.model.visual, image_size)
+        config = model.config.text_config
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim = config.hidden_size // self.heads
+        self.visual_from = len(before)
+        self.register_buffer("before", torch.tensor(list(before)), persistent=False)
+        self.register_buffer("after", torch.tensor(list(after)), persistent=False)
+        positions = prefix_positions(len(before), self.vision.token_grid, len(after))
+        self.prefix_length = positions.shape[1]
+        self.first_position = int(positions.max()) + 1
+        self.register_buffer("prefix_positions", positions, persistent=False)
+
+    def rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin (T, d) for (3, T) positions, from the model's own module."""
+        cos, sin = self.text.rotary_emb(self.text.norm.weight, positions[:, None])
+        return cos[0], sin[0]
+
+    def see(self, rgb: Tensor) -> Tensor:
+        """uint8 RGB (B, H, W, 3) of the model's image size -> visual tokens (B, V, D)."""
+        return self.vision(self.vision.normalise(rgb))
+
+    def embed_prefix(self, visual: Tensor) -> Tensor:
+        """(B, P, D): system text, visual tokens, and what stands before the question."""
+        batch = visual.shape[0]
+        before = self.text.embed_tokens(self.before).expand(batch, -1, -1)
+        after = self.text.embed_tokens(self.after).expand(batch, -1, -1)
+        return torch.cat([before, visual, after], dim=1)
+
+    def forward(self, visual: Tensor, turns: Turns, watch: "Watch | None" = None) -> Tensor:
+        """Hidden states (N, D) of the turns' tokens after the last norm. `watch` collects attention for the guide loss."""
+        batch, length = visual.shape[0], self.prefix_length
+        prefix = self.embed_prefix(visual).reshape(batch * length, -1)
+        x = torch.cat([prefix, self.text.embed_tokens(turns.ids)])
+        cos, sin = self._all_rotary(batch, turns.position)
+        mask = _turn_mask(length, turns.length)
+        for n, layer in enumerate(self.text.layers):
+            q, k, v = self._project(layer, x, cos, sin)
+            split = batch * length
+            grids = [_to_grid(t[split:], turns) for t in (q, k, v)]
+            prefixes = [t[:split].reshape(batch, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
+            keys, values = (
+                torch.cat([prefixes[i].index_select(0, turns.image), grids[i]], dim=2) for i in (1, 2)
+            )
+            if watch is not None and n in watch.layers:
+                watch.look(grids[0][:, 0], keys[:, 0], turns, mask)
+            own = F.scaled_dot_product_attention(*prefixes, is_causal=True, enable_gqa=True)
+            asked = F.scaled_dot_product_attention(grids[0], keys, values, attn_mask=mask, enable_gqa=True)
+            attended = torch.cat([
+                own.transpose(1, 2).reshape(split, -1),
+                asked.transpose(1, 2).reshape(-1, self.heads * self.head_dim)[turns.slot],
+            ])
+            x = x + layer.self_attn.o_proj(attended)
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        return self.text.norm(x[batch * length :])
+
+    def _all_rotary(self, batch: int, turn_positions: Tensor) -> tuple[Tensor, Tensor]:
+        prefix = self.rotary(self.prefix_positions)
+        turn = self.rotary((turn_positions + self.first_position).expand(3, -1))
+        return tuple(torch.cat([p.repeat(batch, 1), t])[:, None] for p, t in zip(prefix, turn, strict=True))
+
+    def _project(self, layer: nn.Module, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        normed, attention = layer.input_layernorm(x), layer.self_attn
+        q = attention.q_proj(normed).view(-1, self.heads, self.head_dim)
+        k = attention.k_proj(normed).view(-1, self.kv_heads, self.head_dim)
+        v = attention.v_proj(normed).view(-1, self.kv_heads, self.head_dim)
+        return q * cos + rotate_half(q) * sin, k * cos + rotate_half(k) * sin, v
+
+    # Greedy decoding for evaluation during training, all turns of a batch in step.
+
+    @torch.no_grad()
+    def generate(self, visual: Tensor, prompts: Sequence[Sequence[int]], images: Sequence[int], most: int, stop: int) -> list[list[int]]:
+        """Greedy continuation of each prompt, at most `most` tokens, ending at `stop` (which is left out)."""
+        room = max(map(len, prompts)) + most
+        cache = self._empty_cache(visual, len(prompts), room)
+        output: list[list[int]] = [[] for _ in prompts]
+        alive = list(range(len(prompts)))
+        pending = [list(prompt) for prompt in prompts]
+        done = [0] * len(prompts)
+        image = torch.tensor(images)
+        for _ in range(most):
+            logits = self._advance(cache, image, [pending[s] for s in alive], [done[s] for s in alive], torch.tensor(alive))
+            for s, token in zip(list(alive), logits.argmax(-1).tolist(), strict=True):
+                done[s] += len(pending[s])
+                pending[s] = [token]
+                if token == stop:
+                    alive.remove(s)
+                else:
+                    output[s].append(token)
+            if not alive:
+                break
+        return output
+
+    def _empty_cache(self, visual: Tensor, count: int, room: int) -> Cache:
+        batch, length = visual.shape[0], self.prefix_length
+        x = self.embed_prefix(visual).reshape(batch * length, -1)
+        cos, sin = (t.repeat(batch, 1)[:, None] for t in self.rotary(self.prefix_positions))
+        cache = Cache([], [])
+        for layer in self.text.layers:
+            q, k, v = (
+                t.reshape(batch, length, *t.shape[1:]).transpose(1, 2) for t in self._project(layer, x, cos, sin)
+            )
+            cache.prefix.append((k, v))
+            empty = torch.zeros(count, self.kv_heads, room, self.head_dim)
+            cache.turns.append((empty, empty.clone()))
+            own = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+            x = x + layer.self_attn.o_proj(own.transpose(1, 2).reshape(batch * length, -1))
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        return cache
+
+    def _advance(self, cache: Cache, image: Tensor, pieces: list[list[int]], done: list[int], rows: Tensor) -> Tensor:
+        """Feed each living turn its next tokens; returns the logits after the last of them, (S, vocabulary)."""
+        turns = flatten_turns(pieces, [0] * len(pieces))
+        row, column = turns.slot // turns.length, turns.slot % turns.length
+        start = torch.tensor(done)[row]
+        at = start + column
+        cos, sin = (t[:, None] for t in self.rotary((at + self.first_position).expand(3, -1)))
+        x = self.text.embed_tokens(turns.ids)
+        room = cache.turns[0][0].shape[2]
+        reach = torch.zeros(len(pieces), turns.length, dtype=torch.long)
+        reach.view(-1)[turns.slot] = at
+        mask = torch.cat(
+            [
+                torch.ones(len(pieces), turns.length, self.prefix_length, dtype=torch.bool),
+                torch.arange(room) <= reach[..., None],
+            ],
+            dim=-1,
+        )[:, None]
+        for n, layer in enumerate(self.text.layers):
+            q, k, v = self._project(layer, x, cos, sin)
+            for kept, new in zip(cache.turns[n], (k, v), strict=True):
+                kept[rows[row], :, at] = new
+            keys, values = (
+                torch.cat([p[image[rows]], t[rows]], dim=2)
+                for p, t in zip(cache.prefix[n], cache.turns[n], strict=True)
+            )
+            asked = F.scaled_dot_product_attention(_to_grid(q, turns), keys, values, attn_mask=mask, enable_gqa=True)
+            asked = asked.transpose(1, 2).reshape(-1, self.heads * self.head_dim)[turns.slot]
+            x = x + layer.self_attn.o_proj(asked)
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        last = torch.tensor([len(piece) for piece in pieces]).cumsum(0) - 1
+        return self.model.lm_head(self.text.norm(x[last]))
+
+
+class Watch:
+    """Log-attention mass of head 0 on chosen visual tokens, collected during a forward pass.
+
+    `at` (G,) flat token positions that predict something about an object; `cover` (G, V) 1 on the visual tokens that object covers.
+    """
+
+    def __init__(self, layers: Sequence[int], at: Tensor, cover: Tensor, visual_from: int) -> None:
+        self.layers, self.at, self.cover, self.visual_from = set(layers), at, cover.bool(), visual_from
+        self.losses: list[Tensor] = []
+
+    def look(self, queries: Tensor, keys: Tensor, turns: Turns, mask: Tensor) -> None:
+        """Add one layer's mean of -log(attention mass on the covered tokens). queries (S, L, d), keys (S, P+L, d)."""
+        slot = turns.slot[self.at]
+        scores = (queries @ keys.transpose(1, 2)).flatten(0, 1)[slot] * queries.shape[-1] ** -0.5
+        log_weights = scores.masked_fill(~mask[slot % turns.length], -torch.inf).log_softmax(-1)
+        seen = log_weights[:, self.visual_from : self.visual_from + self.cover.shape[1]]
+        self.losses.append(-seen.masked_fill(~self.cover, -torch.inf).logsumexp(-1).mean())
+
+    def loss(self) -> Tensor:
+        """Mean over the watched layers."""
+        return torch.stack(self.losses).mean()
+
+
+def _to_grid(flat: Tensor, turns: Turns) -> Tensor:
+    """(N, heads, d) -> (S, heads, L, d), zeros where a turn is shorter."""
+    count = len(turns.image)
+    grid = flat.new_zeros(count * turns.length, *flat.shape[1:])
+    grid = grid.index_copy(0, turns.slot, flat)
+    return grid.view(count, turns.length, *flat.shape[1:]).transpose(1, 2)
+
+
+def _turn_mask(prefix: int, length: int) -> Tensor:
+    """(L, P+L) True where a turn's token may look: the whole prefix and its own past."""
+    own = torch.ones(length, length, dtype=torch.bool).tril()
+    return torch.cat([torch.ones(length, prefix, dtype=torch.bool), own], dim=1)

@@ -1,0 +1,461 @@
+"""Pretrain the demo reasoner: a small Qwen2.5-VL that sees the tabletop world, thinks in one line and answers with boxes and points.
+
+    python -m training.pretrain_reasoner --data DIR --val DIR --out DIR --vision-steps 900 --steps 4000
+
+Two stages in one run. First the vision tower alone learns from dense heads and word alignment. Then everything learns together: cross-entropy on
+thinking and answer, plus dense heads (0.15), guided attention (0.4) and word alignment (0.3), the learning rate falling to zero over the last part.
+Only the Qwen2.5-VL weights are kept; the heads stay behind in the training state. The run is resumable (`--resume`, exact for the same data folder),
+saves on Ctrl-C, and may be given more steps when it is resumed before the decay.
+
+This is the supervised start that GRPO needs; it is not Seg-Zero's method, which starts from a pretrained Qwen2.5-VL.
+"""
+
+import argparse
+import json
+import math
+import queue
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from segzero_ros.answer import parse_answer
+from segzero_ros.errors import RejectedInput
+from segzero_ros.profile import PROFILES, Profile
+from segzero_ros.tabletop.things import COLOURS as COLOUR_VALUES
+from segzero_ros.tabletop.things import KINDS
+from training.dialogue import Thing, Turn, prefix_text, write_turn
+from training.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
+from training.muon import Muon
+from training.packed import PackedReasoner, Watch, flatten_turns
+from training.shards import ShardFolder, choose, jittered, shifted, things_of
+from training.tokenizer import train_tokenizer
+
+COLOURS = tuple(COLOUR_VALUES)
+SIZE = 196  # seven by seven visual tokens
+CELL = 28  # pixels of a visual token's side: patch 14 x merge 2
+SYSTEM = "Think in <think> </think>, then answer in <answer> </answer> in JSON; [] if there is no such object."
+PROMPT = 'Find "{question}".'
+GUIDED_LAYERS = (1, 2)
+MOST_SHIFT = 10  # pixels the training picture is moved at most
+WEIGHTS = {"dense": 0.15, "guide": 0.4, "align": 0.3}
+
+
+def demo_profile() -> Profile:
+    """The abstaining profile at the demo's image size, its fixed sentences in the system message so that they are prefilled once."""
+    return replace(PROFILES["abstaining_v2"], system=SYSTEM, prompt=PROMPT, image_size=(SIZE, SIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the run. `decay_from` is the fraction of `steps` after which the learning rate falls linearly to zero."""
+
+    vision_steps: int = 900
+    steps: int = 4000
+    vision_images: int = 24
+    images: int = 12
+    turns: int = 8
+    muon: float = 0.02
+    adam: float = 2e-3
+    vision_rate: float = 0.3
+    decay_from: float = 0.5
+    seed: int = 0
+
+
+def build_model(tokenizer: Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    """A Qwen2.5-VL of 2 million parameters with random weights."""
+    special = tokenizer.token_to_id
+    vocabulary = -(-tokenizer.get_vocab_size() // 64) * 64
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": vocabulary,
+            "hidden_size": 128,
+            "intermediate_size": 352,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 1024,
+            "initializer_range": 0.05,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+            "bos_token_id": special("<|endoftext|>"),
+            "eos_token_id": special("<|im_end|>"),
+            "pad_token_id": special("<|endoftext|>"),
+        },
+        vision_config={
+            "depth": 6,
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "num_heads": 4,
+            "out_hidden_size": 128,
+            "window_size": 112,
+            "fullatt_block_indexes": [2, 5],
+            "initializer_range": 0.05,
+        },
+        tie_word_embeddings=True,
+        image_token_id=special("<|image_pad|>"),
+        video_token_id=special("<|video_pad|>"),
+        vision_start_token_id=special("<|vision_start|>"),
+        vision_end_token_id=special("<|vision_end|>"),
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def learn_tokenizer(folder: ShardFolder, profile: Profile) -> Tokenizer:
+    """Merges from the instructions and answers of the shards at hand, and from the prompts of every profile."""
+
+    def texts() -> Iterator[str]:
+        blank = train_tokenizer([], 512)
+        for _, scene in folder:
+            things = things_of(scene, SIZE)
+            for instruction in scene["instructions"]:
+                turn = write_turn(blank, profile, instruction, things)
+                yield blank.decode(turn.ids, skip_special_tokens=True)
+        for other in (*PROFILES.values(), profile):
+            yield from (other.system, other.render("the red mug"))
+
+    return train_tokenizer(texts(), 1024)
+
+
+@dataclass(slots=True)
+class Batch:
+    """One step's data; `turns` is empty in the vision stage."""
+
+    rgb: Tensor
+    scenes: list[dict[int, Thing]]
+    turns: list[Turn]
+    images: list[int]
+    dense: tuple[Tensor, Tensor, Tensor]
+
+
+class Batches:
+    """Makes the batch of any step from (seed, step) alone, one ahead in a thread."""
+
+    def __init__(self, folder: ShardFolder, tokenizer: Tokenizer, profile: Profile, recipe: Recipe) -> None:
+        self.folder, self.tokenizer, self.profile, self.recipe = folder, tokenizer, profile, recipe
+
+    def make(self, step: int) -> Batch:
+        """The batch of `step`."""
+        rng = np.random.default_rng((self.recipe.seed, step))
+        speaking = step >= self.recipe.vision_steps
+        pictures, scenes, turns, images = [], [], [], []
+        for n in range(self.recipe.images if speaking else self.recipe.vision_images):
+            image, scene = self.folder.pick(rng)
+            shift = tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
+            pictures.append(jittered(shifted(image, shift), rng))
+            scenes.append(things_of(scene, SIZE, shift))
+            for instruction in choose(scene["instructions"], self.recipe.turns if speaking else 0, rng):
+                turns.append(write_turn(self.tokenizer, self.profile, instruction, scenes[-1]))
+                images.append(n)
+        dense = dense_targets(scenes, KINDS, COLOURS, SIZE // CELL, CELL)
+        return Batch(torch.from_numpy(np.stack(pictures)), scenes, turns, images, dense)
+
+    def run(self, first: int, last: int) -> Iterator[Batch]:
+        """Batches of steps first..last-1, made ahead."""
+        ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=2)
+
+        def work() -> None:
+            try:
+                for step in range(first, last):
+                    ready.put(self.make(step))
+            except BaseException as error:  # noqa: BLE001 - handed to the consumer
+                ready.put(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        for _ in range(first, last):
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+class Learner(nn.Module):
+    """The reasoner with its throw-away heads; `losses` is one step's forward pass."""
+
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Tokenizer, profile: Profile) -> None:
+        super().__init__()
+        encode: Callable[[str], list[int]] = lambda text: tokenizer.encode(text, add_special_tokens=False).ids  # noqa: E731
+        before, after = map(encode, prefix_text(profile))
+        self.reasoner = PackedReasoner(model, profile.image_size, before, after)
+        width = model.config.text_config.hidden_size
+        self.heads = DenseHeads(width, len(KINDS), len(COLOURS), SIZE)
+        self.kind_words = WordAlignment([encode(f" {kind}") for kind in KINDS])
+        self.colour_words = WordAlignment([encode(f" {colour}") for colour in COLOURS])
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses and accuracies of a batch; "total" is what is minimised."""
+        visual = self.reasoner.see(batch.rgb)
+        result = self._see_losses(visual, batch)
+        if not batch.turns:
+            result["total"] = result["dense"] + result["align"]
+            return result
+        result |= self._speak_losses(visual, batch)
+        result["total"] = result["speak"] + sum(weight * result[name] for name, weight in WEIGHTS.items())
+        return result
+
+    def _see_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
+        kind, colour, place = batch.dense
+        result = self.heads(visual, kind, colour, place)
+        result["dense"] = result["kind"] + result["colour"] + result["place"]
+        on = kind < len(KINDS)
+        embeddings = self.reasoner.text.embed_tokens.weight
+        result["align"] = self.kind_words(visual[on], embeddings, kind[on])
+        result["align"] = result["align"] + self.colour_words(visual[on], embeddings, colour[on])
+        return result
+
+    def _speak_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
+        turns = flatten_turns([turn.ids[:-1] for turn in batch.turns], batch.images)
+        target = torch.tensor([i for turn in batch.turns for i in turn.ids[1:]])
+        learned = torch.cat([torch.arange(1, len(turn.ids)) >= turn.prompt_length for turn in batch.turns])
+        watch = self._watch(batch)
+        hidden = self.reasoner(visual, turns, watch)[learned]
+        logits = F.linear(hidden, self.reasoner.model.lm_head.weight)
+        right = (logits.argmax(-1) == target[learned]).float().mean()
+        return {"speak": F.cross_entropy(logits, target[learned]), "guide": watch.loss(), "token_right": right}
+
+    def _watch(self, batch: Batch) -> Watch:
+        grid, at, cover, start = SIZE // CELL, [], [], 0
+        for turn, image in zip(batch.turns, batch.images, strict=True):
+            covers = {n: cell_cover(t.box, t.point, grid, CELL) for n, t in batch.scenes[image].items()}
+            for n, thing in enumerate(turn.looks[1:]):
+                if thing:
+                    at.append(start + n)
+                    cover.append(covers[thing])
+            start += len(turn.ids) - 1
+        return Watch(GUIDED_LAYERS, torch.tensor(at), torch.stack(cover), self.reasoner.visual_from)
+
+
+class Optimiser:
+    """Muon for the matrices of the transformer blocks, AdamW for the rest; the vision tower slower once the model speaks."""
+
+    def __init__(self, learner: Learner, recipe: Recipe) -> None:
+        self.recipe = recipe
+        matrices: dict[str, list[nn.Parameter]] = defaultdict(list)
+        others: dict[str, list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in learner.named_parameters():
+            part = "vision" if ".visual." in name else "text"
+            hidden = parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
+            (matrices if hidden else others)[part].append(parameter)
+        self.muon = Muon([{"params": p, "part": part} for part, p in matrices.items()], lr=recipe.muon, weight_decay=0.01)
+        self.adam = torch.optim.AdamW(
+            [{"params": p, "part": part} for part, p in others.items()], lr=recipe.adam, betas=(0.9, 0.98), weight_decay=0.0
+        )
+
+    def step(self, step: int) -> None:
+        """One update at the learning rate of `step`, gradients cleared."""
+        scale = learning_rate(step, self.recipe)
+        slow = self.recipe.vision_rate if step >= self.recipe.vision_steps else 1.0
+        for optimiser, rate in ((self.muon, self.recipe.muon), (self.adam, self.recipe.adam)):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * scale * (slow if group["part"] == "vision" else 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Share of the full rate: a warm-up at the start of each stage, flat, then linear to zero over the last part of the second."""
+    if step < recipe.vision_steps:
+        return min(1.0, (step + 1) / 50)
+    spoken = step - recipe.vision_steps
+    total = max(1, recipe.steps - recipe.vision_steps)
+    left = (total - spoken) / max(1.0, total * (1 - recipe.decay_from))
+    return min(1.0, (spoken + 1) / 100, max(0.0, left))
+
+
+# Greedy evaluation on held-out scenes: boxes only, the segmenter is judged elsewhere.
+
+
+def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two half-open boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    inter = max(width, 0) * max(height, 0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
+    return inter / union if union > 0 else 0.0
+
+
+def judge(text: str, turn: Turn, things: Mapping[int, Thing], profile: Profile) -> dict[str, Any]:
+    """One answer against the truth: `iou` is the mean over matched objects (0 for missing and extra ones), `hit` all above 0.5."""
+    try:
+        found = [target.box for target in parse_answer(text, profile, profile.image_size).targets]
+    except RejectedInput as error:
+        return {"type": turn.type, "valid": error.code.name, "iou": 0.0, "hit": False}
+    truth = [things[n].box for n in turn.targets]
+    if not truth or not found:
+        good = not truth and not found
+        return {"type": turn.type, "valid": "OK", "iou": float(good), "hit": good}
+    from scipy.optimize import linear_sum_assignment
+
+    ious = np.array([[box_iou(a, b) for b in truth] for a in found])
+    rows, columns = linear_sum_assignment(-ious)
+    matched = ious[rows, columns]
+    score = float(matched.sum() / max(len(found), len(truth)))
+    return {"type": turn.type, "valid": "OK", "iou": score, "hit": len(found) == len(truth) and bool((matched > 0.5).all())}
+
+
+def evaluate(learner: Learner, batches: Batches, folder: ShardFolder, most: int) -> dict[str, Any]:
+    """Greedy answers to the first `most` held-out instructions; shares by type."""
+    learner.eval()
+    stop = batches.tokenizer.token_to_id("<|im_end|>")
+    rows: list[dict[str, Any]] = []
+    pending = iter(folder)
+    while len(rows) < most:
+        chunk = [item for item, _ in zip(pending, range(32), strict=False)]
+        if not chunk:
+            break
+        with torch.no_grad():
+            visual = learner.reasoner.see(torch.from_numpy(np.stack([image for image, _ in chunk])))
+        things = [things_of(scene, SIZE) for _, scene in chunk]
+        turns = [
+            (n, write_turn(batches.tokenizer, batches.profile, instruction, things[n]))
+            for n, (_, scene) in enumerate(chunk)
+            for instruction in scene["instructions"][:3]
+        ]
+        prompts = [turn.ids[: turn.prompt_length] for _, turn in turns]
+        answers = learner.reasoner.generate(visual, prompts, [n for n, _ in turns], 220, stop)
+        for (n, turn), ids in zip(turns, answers, strict=True):
+            text = batches.tokenizer.decode(ids, skip_special_tokens=False)
+            rows.append(judge(text, turn, things[n], batches.profile) | {"tokens": len(ids), "question": turn.text, "answer": text})
+    learner.train()
+    return summarise(rows)
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Shares by type and over all, with the last few wrong answers to look at."""
+    kinds = sorted({row["type"] for row in rows})
+    by_type = {kind: _mean([row for row in rows if row["type"] == kind]) for kind in kinds}
+    single = [row for row in rows if row["type"] not in ("several", "absent")]
+    wrong = [f"{row['question']} -> {row['answer']}" for row in rows if not row["hit"]][-4:]
+    return {"all": _mean(rows), "single": _mean(single), **by_type, "wrong": wrong}
+
+
+def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    if not rows:
+        return {"count": 0}
+    return {
+        "count": len(rows),
+        "hit": round(float(np.mean([row["hit"] for row in rows])), 4),
+        "iou": round(float(np.mean([row["iou"] for row in rows])), 4),
+        "valid": round(float(np.mean([row["valid"] == "OK" for row in rows])), 4),
+        "tokens": round(float(np.mean([row["tokens"] for row in rows])), 1),
+    }
+
+
+# Checkpoints: the Hugging Face folder that everyone reads, and beside it the state that only a resumed run needs.
+
+
+def save(out: Path, learner: Learner, optimiser: Optimiser, tokenizer: Tokenizer, recipe: Recipe, step: int) -> None:
+    """Write `checkpoint/` (config, safetensors, tokenizer) and `state/`; each appears whole or not at all."""
+    fresh = out / "checkpoint.partial"
+    learner.reasoner.model.save_pretrained(fresh)
+    tokenizer.save(str(fresh / "tokenizer.json"))
+    heads = {k: v for k, v in learner.state_dict().items() if not k.startswith("reasoner.")}
+    save_file({k: v.contiguous() for k, v in heads.items()}, fresh / "training_heads.safetensors")
+    state = {"muon": optimiser.muon.state_dict(), "adam": optimiser.adam.state_dict()}
+    torch.save(state, fresh / "optimiser.pt")
+    (fresh / "training.json").write_text(json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1))
+    old = out / "checkpoint.old"
+    _remove(old)
+    if (out / "checkpoint").exists():
+        (out / "checkpoint").replace(old)
+    fresh.replace(out / "checkpoint")
+    _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+
+
+def restore(out: Path, learner: Learner, optimiser: Optimiser) -> int:
+    """Load what `save` wrote; returns the next step."""
+    folder = out / "checkpoint"
+    saved = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder)
+    learner.reasoner.model.load_state_dict(saved.state_dict())
+    learner.load_state_dict(load_file(folder / "training_heads.safetensors"), strict=False)
+    state = torch.load(folder / "optimiser.pt", weights_only=True)
+    optimiser.muon.load_state_dict(state["muon"])
+    optimiser.adam.load_state_dict(state["adam"])
+    return int(json.loads((folder / "training.json").read_text())["step"])
+
+
+def train(args: argparse.Namespace, recipe: Recipe) -> None:
+    """The whole run; prints a bar, appends a JSON line per 50 steps to `log.jsonl`."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    profile, folder, held_out = demo_profile(), ShardFolder(args.data, SIZE), ShardFolder(args.val, SIZE)
+    saved = args.out / "checkpoint" / "tokenizer.json"
+    source = saved if args.resume and saved.exists() else args.tokenizer
+    tokenizer = Tokenizer.from_file(str(source)) if source else learn_tokenizer(folder, profile)
+    learner = Learner(build_model(tokenizer), tokenizer, profile)
+    optimiser = Optimiser(learner, recipe)
+    step = restore(args.out, learner, optimiser) if args.resume and saved.exists() else 0
+    batches = Batches(folder, tokenizer, profile, recipe)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    sums: dict[str, list[float]] = defaultdict(list)
+    bar = tqdm(total=recipe.steps, initial=step, mininterval=5, ascii=True)
+    log = (args.out / "log.jsonl").open("a")
+    for batch in batches.run(step, recipe.steps):
+        if stopping.is_set():
+            break
+        losses = learner.losses(batch)
+        losses["total"].backward()
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimiser.step(step)
+        step += 1
+        bar.update()
+        for name, value in losses.items():
+            sums[name].append(value.item())
+        if step % 50 == 0:
+            record = {"step": step, "time": round(time.time()), "images": folder.refresh(most=1)}
+            record |= {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
+            sums.clear()
+            if step % args.evaluate_every == 0 and step > recipe.vision_steps:
+                record["held_out"] = evaluate(learner, batches, held_out, args.evaluate_count)
+            print(json.dumps(record), file=log, flush=True)
+            if math.isnan(record["total"]):
+                raise FloatingPointError(f"the loss is not a number at step {step}; resume from the last checkpoint with a smaller rate")
+        if step % args.save_every == 0:
+            save(args.out, learner, optimiser, tokenizer, recipe, step)
+    save(args.out, learner, optimiser, tokenizer, recipe, step)
+    bar.close()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="segzero train reasoner", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards (training/render_tabletop.py)")
+    parser.add_argument("--val", type=Path, required=True, help="folder of held-out shards")
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoint/ and log.jsonl go")
+    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to use instead of learning one")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--save-every", type=int, default=200)
+    parser.add_argument("--evaluate-every", type=int, default=500)
+    parser.add_argument("--evaluate-count", type=int, default=300)
+    for name, value in asdict(Recipe()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    train(args, Recipe(**{name: getattr(args, name) for name in asdict(Recipe())}))
+
+
+if __name__ == "__main__":
+    main()
