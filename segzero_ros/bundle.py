@@ -1,0 +1,413 @@
+"""A bundle: the directory in which one reasoner and one segmenter travel from export to the robot.
+
+``bundle.json`` (the manifest, format 1) is trusted; every other file is checked against it before any engine sees a
+byte. ``open_bundle`` checks in this order: format, then every file's size and SHA-256, then the profile.
+Covered: files missing, cut short, flipped, foreign, reached through a symbolic link or a path that leaves the bundle.
+Not covered: a file exchanged between the check and its use, and whoever can write the manifest.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from segzero_ros.errors import Code, RejectedInput, nearest
+from segzero_ros.pipeline import DEFAULT_BUDGET, Pipeline
+from segzero_ros.profile import Profile, get_profile
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+BACKENDS = ("onnx", "fake")  # in the order in which "auto" prefers them; fake only when asked for
+MAX_MANIFEST_BYTES = 1 << 20  # the demo bundle's has 4 kB
+MAX_IMAGE_SIDE = 4096  # of a model's input; the largest in use is 1024
+_HASH_CHUNK = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonerFiles:
+    """The reasoner's part: ``files`` by role ("vision", "embeddings", "decoder", "tokenizer", "config"), absolute.
+
+    ``max_length``: tokens of the longest sequence, image, prompt and answer together.
+    """
+
+    architecture: str
+    files: Mapping[str, Path]
+    max_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterFiles:
+    """The segmenter's part: ``files`` by role ("encoder", "decoder"), absolute; ``image_size``: (width, height)."""
+
+    architecture: str
+    files: Mapping[str, Path]
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle: every file in it has the size and SHA-256 its manifest names.
+
+    ``profile``: the named profile with this bundle's own prompt, system message and image size. ``versions``,
+    ``provenance``, ``evaluation``: as the manifest has them, for people.
+    """
+
+    path: Path
+    name: str
+    profile: Profile
+    backends: tuple[str, ...]
+    reasoner: ReasonerFiles
+    segmenter: SegmenterFiles
+    versions: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+
+
+# ---- finding one ----
+
+
+def resolve_bundle(name_or_path: str) -> Path:
+    """Return the directory of a bundle: an absolute path, ``package://pkg/sub``, ``./path``, or a bundle's name.
+
+    Names are looked for in the repository's ``bundles/``, in every installed ``share/segzero_ros/bundles/`` and in
+    ``~/.cache/segzero_ros/bundles/``; the working directory counts only for paths that begin with ``./`` or ``../``.
+    Raises ``RejectedInput`` BUNDLE_MISSING.
+    """
+    text = name_or_path.strip()
+    if text.startswith("package://"):
+        return _existing(_package_paths(text), text)
+    if text.startswith(("/", "~", "./", "../")) or text in (".", ".."):
+        return _existing([Path(os.path.abspath(Path(text).expanduser()))], text)
+    if "/" in text or not _NAME.fullmatch(text):
+        raise _missing(f"got {text[:200]!r}, want a bundle's name, an absolute path, package://PKG/PATH or ./PATH")
+    return _existing([folder / text for folder in bundle_folders()], text)
+
+
+def bundle_folders() -> list[Path]:
+    """Return the directories in which bundles are looked for by name, first one first."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    shares = [prefix / "share" / "segzero_ros" / "bundles" for prefix in _prefixes()]
+    return [_repository() / "bundles", *shares, cache / "segzero_ros" / "bundles"]
+
+
+def _existing(candidates: list[Path], text: str) -> Path:
+    for candidate in candidates:
+        if (candidate / MANIFEST).is_file():
+            return candidate
+    known = sorted({found.parent.name for folder in bundle_folders() for found in folder.glob(f"*/{MANIFEST}")})
+    looked = ", ".join(str(candidate) for candidate in candidates) or "nowhere"
+    raise _missing(f"got {text[:200]!r}, but no {MANIFEST} in {looked}{nearest(text, known) if known else ''}")
+
+
+def _package_paths(uri: str) -> list[Path]:
+    package, _, inside = uri.removeprefix("package://").partition("/")
+    if not _NAME.fullmatch(package) or ".." in Path(inside).parts:
+        raise _missing(f"got {uri[:200]!r}, want package://PACKAGE/PATH without ..")
+    shares = [prefix / "share" / package / inside for prefix in _prefixes()]
+    return [*shares, _repository() / inside] if package == "segzero_ros" else shares
+
+
+def _prefixes() -> list[Path]:
+    return [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+
+
+def _repository() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+def _missing(what: str) -> RejectedInput:
+    return RejectedInput(Code.BUNDLE_MISSING, f"{what}; make one with `segzero export`, or use the name tabletop")
+
+
+# ---- opening one ----
+
+
+def open_bundle(path: Path | str) -> Bundle:
+    """Check the bundle in the directory ``path`` and return it.
+
+    Raises ``RejectedInput``, in this order: BUNDLE_MISSING, BUNDLE_FORMAT (the manifest), BUNDLE_ALTERED (a file is
+    not what the manifest names), BUNDLE_PROFILE.
+    """
+    path = Path(path)
+    manifest = _Manifest(_read_manifest(path), path / MANIFEST)
+    reasoner, segmenter = manifest.part("reasoner"), manifest.part("segmenter")
+    files = manifest.files()
+    for part in (reasoner, segmenter):
+        part.check_listed(files)
+    backends = manifest.texts("backends")
+    name, prompt, system = manifest.text("name"), manifest.text("prompt"), manifest.text("system")
+    profile_name, image_size = manifest.text("profile"), manifest.size("image_size")
+    bundle_parts = (
+        ReasonerFiles(reasoner.text("architecture"), reasoner.paths(path), reasoner.count("max_length")),
+        SegmenterFiles(segmenter.text("architecture"), segmenter.paths(path), segmenter.size("image_size")),
+    )
+    notes = [manifest.notes(key) for key in ("versions", "provenance", "evaluation")]
+    _verify_files(path, files)
+    profile = replace(get_profile(profile_name), prompt=prompt, system=system, image_size=image_size)
+    return Bundle(path, name, profile, backends, *bundle_parts, *notes)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest's JSON object, of a format this code reads."""
+    file = path / MANIFEST
+    try:
+        if file.stat().st_size > MAX_MANIFEST_BYTES:
+            raise _bad_format(file, f"more than {MAX_MANIFEST_BYTES} bytes", "a manifest")
+        content = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise _missing(f"got {path}, which has no {MANIFEST}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _bad_format(file, f"no readable JSON ({error})", "a manifest") from None
+    if not isinstance(content, dict):
+        raise _bad_format(file, type(content).__name__, "a JSON object")
+    if content.get("format") != FORMAT or isinstance(content["format"], bool):
+        raise _bad_format(file, f"format {content.get('format')!r}", f"format {FORMAT}")
+    return content
+
+
+class _Manifest:
+    """Typed reading of the manifest or of one part of it; everything wrong is BUNDLE_FORMAT with the key's name."""
+
+    def __init__(self, content: Mapping[str, Any], file: Path, prefix: str = "") -> None:
+        self._content = content
+        self._file = file
+        self._prefix = prefix
+
+    def text(self, key: str) -> str:
+        return str(self._get(key, lambda value: isinstance(value, str) and value, "text"))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        return tuple(self._get(key, lambda value: isinstance(value, list) and all(map(_is_text, value)), "texts"))
+
+    def count(self, key: str) -> int:
+        return int(self._get(key, lambda value: type(value) is int and 0 < value < 1 << 31, "a positive number"))
+
+    def size(self, key: str) -> tuple[int, int]:
+        width, height = self._get(key, _is_size, f"[width, height] of 1..{MAX_IMAGE_SIDE}")
+        return width, height
+
+    def notes(self, key: str) -> Mapping[str, Any]:
+        return MappingProxyType(dict(self._get(key, lambda value: isinstance(value, dict), "an object")))
+
+    def part(self, key: str) -> "_Manifest":
+        return _Manifest(self.notes(key), self._file, f"{self._prefix}{key}.")
+
+    def files(self) -> Mapping[str, tuple[str, int]]:
+        """Return {relative path: (SHA-256 in hexadecimal, bytes)}; every path stays inside the bundle."""
+        return {inside: self._entry(inside, entry) for inside, entry in self.notes("files").items()}
+
+    def check_listed(self, files: Mapping[str, object]) -> None:
+        for role, inside in self.notes("files").items():
+            if inside not in files:
+                raise _bad_format(self._file, f"{self._prefix}files.{role} = {inside!r}", "a path listed under files")
+
+    def paths(self, folder: Path) -> Mapping[str, Path]:
+        return MappingProxyType({role: folder / inside for role, inside in self.notes("files").items()})
+
+    def _entry(self, inside: str, entry: object) -> tuple[str, int]:
+        parts = inside.split("/")
+        if (
+            inside.startswith("/")
+            or "\\" in inside
+            or "\0" in inside
+            or not all(p not in ("", ".", "..") for p in parts)
+        ):
+            raise _bad_format(self._file, f"the path {inside!r}", "one inside the bundle, without .. or links")
+        if not isinstance(entry, dict):
+            raise _bad_format(self._file, f"files[{inside!r}] = {entry!r}", "an object with sha256 and bytes")
+        digest, size = entry.get("sha256"), entry.get("bytes")
+        if not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) and type(size) is int and size >= 0):
+            raise _bad_format(self._file, f"files[{inside!r}] = {entry!r}", "sha256 (64 hexadecimal digits) and bytes")
+        return digest, size
+
+    def _get(self, key: str, right: Any, wanted: str) -> Any:  # noqa: ANN401 - JSON is what it is
+        value = self._content.get(key)
+        if not right(value):
+            raise _bad_format(self._file, f"{self._prefix}{key} = {value!r}"[:200], wanted)
+        return value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_size(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int and 1 <= side <= MAX_IMAGE_SIDE for side in value)
+    )
+
+
+def _verify_files(path: Path, files: Mapping[str, tuple[str, int]]) -> None:
+    """Refuse (BUNDLE_ALTERED) a file that is not what the manifest says, and one it does not name beside those."""
+    for inside, (digest, size) in files.items():
+        file = path / inside
+        if any((path / part).is_symlink() for part in _with_parents(inside)):
+            raise _altered(path, inside, "a symbolic link", "a regular file")
+        if not file.is_file():
+            raise _altered(path, inside, "no file", f"{size} bytes")
+        if file.stat().st_size != size:
+            raise _altered(path, inside, f"{file.stat().st_size} bytes", f"{size} bytes")
+        if hash_file(file) != digest:
+            raise _altered(path, inside, "other content", f"SHA-256 {digest}")
+    for stranger in _unlisted(path, files):
+        raise _altered(path, stranger, "a file that the manifest does not list", "none")
+
+
+def _with_parents(inside: str) -> list[str]:
+    parts = inside.split("/")
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _unlisted(path: Path, files: Mapping[str, object]) -> list[str]:
+    """Return what lies in the folders of listed files without being listed; an engine might be led to read it."""
+    folders = {inside.rpartition("/")[0] for inside in files} - {""}
+    found = (f"{folder}/{entry.name}" for folder in sorted(folders) for entry in sorted((path / folder).iterdir()))
+    return [inside for inside in found if inside not in files and inside not in folders]
+
+
+def hash_file(file: Path) -> str:
+    """Return the SHA-256 of ``file`` in hexadecimal, reading it in pieces."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(_HASH_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _bad_format(file: Path, got: str, wanted: str) -> RejectedInput:
+    return RejectedInput(
+        Code.BUNDLE_FORMAT, f"{file}: got {got}, want {wanted}; export the bundle again with this version of segzero"
+    )
+
+
+def _altered(path: Path, inside: str, got: str, wanted: str) -> RejectedInput:
+    return RejectedInput(
+        Code.BUNDLE_ALTERED,
+        f"{path / inside}: got {got}, want {wanted}; copy the bundle again or make it anew with `segzero export`, "
+        f"then run `segzero bundle verify {path}`",
+    )
+
+
+# ---- writing one ----
+
+
+def write_manifest(
+    path: Path,
+    *,
+    name: str,
+    profile: Profile,
+    backends: tuple[str, ...],
+    reasoner: Mapping[str, Any],
+    segmenter: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+) -> Bundle:
+    """Hash every file below ``path``'s folders, write ``bundle.json`` in one step and open the result.
+
+    ``reasoner``: {"architecture", "files": {role: relative path}, "max_length"}; ``segmenter``: {"architecture",
+    "image_size", "files"}. Files directly beside the manifest (a README, pictures) are not part of the bundle.
+    """
+    inside = sorted(file.relative_to(path).as_posix() for file in path.glob("*/**/*") if file.is_file())
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "profile": profile.name,
+        "prompt": profile.prompt,
+        "system": profile.system,
+        "image_size": list(profile.image_size),
+        "backends": list(backends),
+        "reasoner": dict(reasoner),
+        "segmenter": dict(segmenter),
+        "files": {file: {"sha256": hash_file(path / file), "bytes": (path / file).stat().st_size} for file in inside},
+        "versions": dict(versions),
+        "provenance": dict(provenance),
+        "evaluation": dict(evaluation),
+    }
+    partial = path / f".{MANIFEST}.partial"
+    partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    partial.replace(path / MANIFEST)
+    return open_bundle(path)
+
+
+# ---- its engines ----
+
+
+def open_pipeline(
+    bundle: Bundle | None,
+    backend: str = "auto",
+    *,
+    threads: int = 0,
+    budget: int = DEFAULT_BUDGET,
+    label: str = "",
+) -> Pipeline:
+    """Open the bundle's engines and join them to a pipeline, or say exactly why not (``RejectedInput`` BUNDLE_BACKEND).
+
+    ``backend``: "auto" takes the first of BACKENDS that the bundle has; "fake" needs no bundle. ``threads``: CPU
+    threads per engine, 0 = the engine's own choice. ``budget``, ``label``: see ``Pipeline``.
+    """
+    chosen = choose_backend(bundle, backend)
+    if chosen == "fake" or bundle is None:
+        return _open_fake(bundle, budget, label)
+    return _open_onnx(bundle, threads, budget, label)
+
+
+def choose_backend(bundle: Bundle | None, backend: str) -> str:
+    """Return the backend that ``open_pipeline`` will open; raises ``RejectedInput`` BUNDLE_BACKEND."""
+    if backend not in (*BACKENDS, "auto"):
+        raise _no_backend(f"got the backend {backend[:100]!r}{nearest(backend, (*BACKENDS, 'auto'))}")
+    if backend == "fake":
+        return backend
+    if bundle is None:
+        raise _no_backend(f"got no bundle for the backend {backend!r}; name one, or use the backend fake")
+    present = [known for known in BACKENDS if known in bundle.backends and known != "fake"]
+    if backend == "auto" and present:
+        return present[0]
+    if backend in present:
+        return backend
+    raise _no_backend(
+        f"the bundle {bundle.name!r} has {', '.join(bundle.backends) or 'no backends'}, want {backend}; "
+        "export it for a backend this version has: " + ", ".join(BACKENDS[:-1])
+    )
+
+
+def _open_onnx(bundle: Bundle, threads: int, budget: int, label: str) -> Pipeline:
+    try:
+        from segzero_ros.backends.onnx_reasoner import OnnxReasoner
+        from segzero_ros.backends.onnx_segmenter import OnnxSegmenter
+    except ImportError as error:
+        raise _no_backend(
+            f"the onnx backend cannot be imported ({error}); install onnxruntime and tokenizers"
+        ) from error
+    try:
+        reasoner = OnnxReasoner.open(bundle, threads=threads)
+        segmenter = OnnxSegmenter.open(bundle, threads=threads)
+    except RejectedInput:
+        raise
+    except Exception as error:
+        raise _no_backend(
+            f"the onnx engines of {bundle.path} do not open ({type(error).__name__}: {error}); "
+            "export the bundle again with the pinned versions"
+        ) from error
+    return Pipeline(bundle.profile, reasoner, segmenter, budget=budget, label=label)
+
+
+def _open_fake(bundle: Bundle | None, budget: int, label: str) -> Pipeline:
+    from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter, centre_answer
+
+    profile = bundle.profile if bundle else get_profile(PROFILE)
+    return Pipeline(
+        profile, FakeReasoner(centre_answer(profile)), FakeSegmenter(ellipse=True), budget=budget, label=label
+    )
+
+
+def _no_backend(detail: str) -> RejectedInput:
+    return RejectedInput(Code.BUNDLE_BACKEND, detail)

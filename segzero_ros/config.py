@@ -1,0 +1,122 @@
+"""The node's configuration: one frozen dataclass, from which the ROS parameters are declared.
+
+Each field carries its description and its range or choices; ``parameters()`` lists them as plain data, so that the
+node's declarations, ``config/segzero.yaml`` and the README's table have one source.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
+
+from segzero_ros.errors import Code, RejectedInput, nearest
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter: ``kind`` is bool, int, float or str; ``low``/``high`` inclusive, for numbers; ``choices`` for str.
+
+    ``live``: it may be changed while the node runs; the others take effect at the next ``configure``.
+    """
+
+    name: str
+    kind: type
+    default: Value
+    description: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    live: bool
+
+    def check(self, value: object) -> Value:
+        """Return ``value`` as this parameter's kind or raise ``RejectedInput`` CONFIG_VALUE."""
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.kind:
+            raise self._refused(value, self.kind.__name__)
+        if self.choices and value not in self.choices:
+            raise self._refused(value, " or ".join(self.choices), nearest(str(value), self.choices))
+        if self.low is not None and self.high is not None and not self.low <= float(value) <= self.high:  # type: ignore[arg-type]
+            raise self._refused(value, f"{self.low:g}..{self.high:g}")
+        return value  # type: ignore[return-value]
+
+    def _refused(self, value: object, wanted: str, hint: str = "") -> RejectedInput:
+        return RejectedInput(Code.CONFIG_VALUE, f"got {self.name} = {value!r}"[:200] + f", want {wanted}{hint}")
+
+
+def _text(default: str, description: str, *choices: str) -> Any:  # noqa: ANN401 - as dataclasses.field
+    return field(default=default, metadata={"description": description, "choices": choices})
+
+
+def _flag(default: bool, description: str) -> Any:  # noqa: ANN401
+    return field(default=default, metadata={"description": description})
+
+
+def _number(default: float, low: float, high: float, description: str, *, live: bool = False) -> Any:  # noqa: ANN401
+    return field(default=default, metadata={"description": description, "low": low, "high": high, "live": live})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Everything that can be set about the node; times in seconds."""
+
+    bundle: str = _text("tabletop", "the models: a bundle's name, an absolute path or package://PKG/PATH")
+    backend: str = _text("auto", "the engine; auto takes the best one the bundle has", "auto", "onnx", "fake")
+    threads: int = _number(0, 0, 256, "CPU threads per engine; 0 leaves it to the engine")
+    autostart: bool = _flag(True, "configure and activate at start, without a lifecycle manager")
+    image_transport: str = _text("raw", "subscribe to image or to image/compressed", "raw", "compressed")
+    image_qos: str = _text(
+        "best_effort", "reliability asked of the camera; best effort hears both kinds", "best_effort", "reliable"
+    )
+    use_depth: bool = _flag(False, "subscribe to depth and camera_info and give 3-D positions")
+    busy_policy: str = _text("preempt", "what a second command does: end the first, or get BUSY", "preempt", "reject")
+    timeout_sec: float = _number(30.0, 0.1, 3600.0, "a command's deadline, waiting included", live=True)
+    stale_sec: float = _number(1.0, 0.05, 60.0, "a frame older than this is not looked at, and diagnostics warn")
+    first_frame_sec: float = _number(5.0, 0.0, 600.0, "how long a command waits for a frame before NO_FRAME")
+    thinking_budget: int = _number(256, 0, 4096, "thinking tokens per command; then the answer is asked for")
+    label: str = _text("", "label of every instance; empty = the command's text")
+    overlay_quality: int = _number(80, 1, 100, "JPEG quality of overlay/compressed", live=True)
+
+    def __post_init__(self) -> None:
+        """Check every value, however the object was made; raises ``RejectedInput`` CONFIG_VALUE."""
+        for parameter in parameters():
+            parameter.check(getattr(self, parameter.name))
+        if self.bundle.startswith("."):
+            raise RejectedInput(
+                Code.CONFIG_VALUE,
+                f"got bundle = {self.bundle!r}, want an absolute path, package://PKG/PATH or a name: a node's working "
+                "directory is not where you think",
+            )
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> "NodeConfig":
+        """Return the configuration with ``values`` in place of the defaults.
+
+        Raises ``RejectedInput``: CONFIG_UNKNOWN with the nearest name, CONFIG_VALUE with the range.
+        """
+        known = {parameter.name: parameter for parameter in parameters()}
+        for name in values:
+            if name not in known:
+                raise RejectedInput(Code.CONFIG_UNKNOWN, f"got the parameter {name[:100]!r}{nearest(name, known)}")
+        return cls(**{name: known[name].check(value) for name, value in values.items()})  # type: ignore[arg-type]
+
+
+def parameters() -> tuple[Parameter, ...]:
+    """Return every parameter of the node, in the order of ``NodeConfig``."""
+    return _PARAMETERS
+
+
+_PARAMETERS = tuple(
+    Parameter(
+        name=spec.name,
+        kind=type(spec.default),
+        default=cast(Value, spec.default),
+        description=spec.metadata["description"],
+        low=spec.metadata.get("low"),
+        high=spec.metadata.get("high"),
+        choices=spec.metadata.get("choices", ()),
+        live=spec.metadata.get("live", False),
+    )
+    for spec in fields(NodeConfig)
+)

@@ -1,0 +1,142 @@
+"""The node's health as plain values: what came in, what went out, what is wrong and what to do about it.
+
+Pure: it is told what happens and asked for a report; the clock is handed in. The ROS side turns the report into
+``diagnostic_msgs``.
+"""
+
+import collections
+import enum
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from segzero_ros.errors import Code
+from segzero_ros.pipeline import Segmentation
+
+RATE_WINDOW = 30  # frames over which the rate is averaged: a second of a usual camera
+_FAULTS = frozenset({Code.REASONER_FAILED, Code.SEGMENTER_FAILED, Code.INTERNAL})  # ours, or the bundle's
+
+
+class Level(enum.IntEnum):
+    """The levels of ``diagnostic_msgs/DiagnosticStatus``."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+    STALE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One line of diagnostics: ``values`` are for machines and plots, ``message`` tells people what to do."""
+
+    level: Level
+    name: str
+    message: str
+    values: Mapping[str, str]
+
+
+class Health:
+    """Counts frames, commands and faults; may be told from several threads."""
+
+    def __init__(self, stale_s: float, now: Callable[[], int] = time.monotonic_ns) -> None:
+        """``stale_s``: a camera is late after that many seconds without a frame."""
+        self._stale_ns = int(stale_s * 1e9)
+        self._now = now
+        self._lock = threading.Lock()
+        self._arrivals: collections.deque[int] = collections.deque(maxlen=RATE_WINDOW)
+        self._frames = 0
+        self._steps_back = 0
+        self._newest_stamp_ns: int | None = None
+        self._rejected: collections.Counter[Code] = collections.Counter()
+        self._last_rejection = ""
+        self._ended: collections.Counter[Code] = collections.Counter()
+        self._last_end: tuple[Code, str] = (Code.OK, "")
+        self._last_total_ms = 0.0
+        self._qos_notes: dict[str, str] = {}
+
+    def saw_frame(self, stamp_ns: int) -> bool:
+        """Count a good frame; False if its stamp is older than the one before (a bag loop, a clock jump)."""
+        with self._lock:
+            self._frames += 1
+            self._arrivals.append(self._now())
+            in_order = self._newest_stamp_ns is None or stamp_ns >= self._newest_stamp_ns
+            self._steps_back += not in_order
+            self._newest_stamp_ns = stamp_ns
+            return in_order
+
+    def saw_rejection(self, code: Code, detail: str) -> None:
+        """Count an input that was refused before it became a frame or a command."""
+        with self._lock:
+            self._rejected[code] += 1
+            self._last_rejection = f"{code.name}: {detail}"
+
+    def saw_end(self, result: Segmentation) -> None:
+        """Count the end of a command."""
+        with self._lock:
+            self._ended[result.code] += 1
+            self._last_end = (result.code, result.detail)
+            self._last_total_ms = result.timing.total_ms
+
+    def note_qos(self, topic: str, note: str) -> None:
+        """Remember what is wrong with the QoS of ``topic``'s publishers; an empty note clears it."""
+        with self._lock:
+            if note:
+                self._qos_notes[topic] = note
+            else:
+                self._qos_notes.pop(topic, None)
+
+    def rate_hz(self) -> float:
+        """Return the frames per second of the last RATE_WINDOW frames, 0 when they have stopped coming."""
+        with self._lock:
+            return self._rate_hz(self._now())
+
+    def report(self) -> list[Diagnostic]:
+        """Return the state of camera, commands and inputs at this moment."""
+        with self._lock:
+            return [self._camera(self._now()), self._commands(), self._inputs()]
+
+    def _rate_hz(self, now: int) -> float:
+        if len(self._arrivals) < 2 or now - self._arrivals[-1] > self._stale_ns:
+            return 0.0
+        span_ns = now - self._arrivals[0]  # to now, so that a camera that slows down is seen to
+        return (len(self._arrivals) - 1) / (span_ns / 1e9) if span_ns > 0 else 0.0
+
+    def _camera(self, now: int) -> Diagnostic:
+        age_s = (now - self._arrivals[-1]) / 1e9 if self._arrivals else None
+        values = {
+            "rate_hz": f"{self._rate_hz(now):.1f}",
+            "frames": str(self._frames),
+            "age_s": "none yet" if age_s is None else f"{age_s:.2f}",
+            "stamps_stepping_back": str(self._steps_back),
+        }
+        level, message = self._camera_state(age_s)
+        return Diagnostic(level, "camera", message, values)
+
+    def _camera_state(self, age_s: float | None) -> tuple[Level, str]:
+        if self._qos_notes and (age_s is None or age_s * 1e9 > self._stale_ns):
+            return Level.ERROR, "; ".join(f"{topic}: {note}" for topic, note in sorted(self._qos_notes.items()))
+        if age_s is None:
+            return Level.STALE, "no frame yet; check that the camera publishes and the topic is remapped to image"
+        if age_s * 1e9 > self._stale_ns:
+            return Level.STALE, f"no frame for {age_s:.1f} s; check the camera"
+        if self._qos_notes:
+            return Level.WARN, "; ".join(f"{topic}: {note}" for topic, note in sorted(self._qos_notes.items()))
+        if self._steps_back:
+            return Level.WARN, f"stamps stepped back {self._steps_back} times; a bag that loops, or a clock that jumps"
+        return Level.OK, "frames arrive"
+
+    def _commands(self) -> Diagnostic:
+        code, detail = self._last_end
+        values = {code.name: str(count) for code, count in sorted(self._ended.items())}
+        values["last_total_ms"] = f"{self._last_total_ms:.0f}"
+        if code in _FAULTS:
+            return Diagnostic(Level.ERROR, "commands", f"{code.name}: {detail}", values)
+        return Diagnostic(Level.OK, "commands", f"{sum(self._ended.values())} answered", values)
+
+    def _inputs(self) -> Diagnostic:
+        values = {code.name: str(count) for code, count in sorted(self._rejected.items())}
+        if self._rejected:
+            return Diagnostic(Level.WARN, "inputs", f"{self._last_rejection} (the latest refusal)", values)
+        return Diagnostic(Level.OK, "inputs", "nothing refused", values)

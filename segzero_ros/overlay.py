@@ -1,0 +1,166 @@
+"""The picture for people: masks tinted and outlined, boxes, points, labels with scores, the command below."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segzero_ros.errors import Code
+from segzero_ros.pipeline import Instance, Segmentation
+
+Image = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+# Okabe and Ito's palette without its black: told apart by colour-blind eyes too.
+_PALETTE: tuple[Colour, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (213, 94, 0),
+    (204, 121, 167),
+    (0, 114, 178),
+)
+_TINT = 0.45  # share of the colour inside a mask
+_MIN_WIDTH = 480  # smaller pictures are enlarged, so that the text stays readable
+_CAPTION_LINES = 3
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_WHITE: Colour = (255, 255, 255)
+_GREY: Colour = (190, 190, 190)
+_DARK: Colour = (24, 24, 27)
+_RED: Colour = (255, 120, 110)
+
+
+def draw_overlay(result: Segmentation, rgb: Image | None = None) -> Image:
+    """Return a new RGB picture uint8 (H', W', 3) of ``result``; H' > H, as the caption stands below the frame.
+
+    ``rgb``: draw on this picture of the frame's size instead of the frame. Frames narrower than 480 pixels are
+    enlarged by a whole factor.
+    """
+    rgb = result.frame.rgb if rgb is None else rgb
+    if rgb.size == 0:
+        rgb = np.zeros((240, _MIN_WIDTH, 3), np.uint8)
+    factor = max(1, -(-_MIN_WIDTH // rgb.shape[1]))
+    picture = _tinted(rgb, result, factor)
+    scale = _text_scale(picture)
+    for instance in result.instances:
+        _draw_box(picture, instance, factor, scale)
+    for instance in result.instances:
+        _draw_label(picture, instance, factor, scale)
+    return np.vstack([picture, _caption(result, picture.shape[1], scale)])
+
+
+def colour_of(mask_index: int) -> Colour:
+    """Return the RGB colour of the instance with this mask index."""
+    return _PALETTE[(mask_index - 1) % len(_PALETTE)]
+
+
+def _tinted(rgb: Image, result: Segmentation, factor: int) -> Image:
+    """Return a copy of ``rgb``, enlarged, with every mask tinted and outlined."""
+    picture = rgb.copy()
+    drawn = result.instances if result.labels.shape == rgb.shape[:2] else ()
+    if drawn:
+        table = np.zeros((int(result.labels.max(initial=0)) + 1, 3), np.float32)
+        for instance in drawn:
+            if instance.mask_index < len(table):
+                table[instance.mask_index] = colour_of(instance.mask_index)
+        inside = result.labels > 0
+        mixed = picture[inside] * np.float32(1 - _TINT) + table[result.labels[inside]] * np.float32(_TINT)
+        picture[inside] = mixed.astype(np.uint8)
+    if factor > 1:
+        picture = _array(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC))
+    for instance in drawn:
+        _draw_outline(picture, result, instance, factor)
+    return picture
+
+
+def _draw_outline(picture: Image, result: Segmentation, instance: Instance, factor: int) -> None:
+    mask = (result.labels == instance.mask_index).astype(np.uint8)
+    if factor > 1:
+        mask = _array(cv2.resize(mask * np.uint8(255), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR))
+        mask = (mask > 127).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    thickness = max(1, picture.shape[1] // 320)
+    cv2.drawContours(picture, outlines, -1, colour_of(instance.mask_index), thickness, cv2.LINE_AA)
+
+
+def _draw_box(picture: Image, instance: Instance, factor: int, scale: float) -> None:
+    x0, y0, x1, y1 = (round(value * factor) for value in instance.box)
+    cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colour_of(instance.mask_index), 1, cv2.LINE_AA)
+    centre = (round(instance.point[0] * factor), round(instance.point[1] * factor))
+    radius = max(3, round(7 * scale))
+    cv2.circle(picture, centre, radius, _WHITE, -1, cv2.LINE_AA)
+    cv2.circle(picture, centre, radius, colour_of(instance.mask_index), max(1, radius // 2), cv2.LINE_AA)
+
+
+def _draw_label(picture: Image, instance: Instance, factor: int, scale: float) -> None:
+    """Write number, label and score on a plate above the box, or inside it where there is no room."""
+    text = _fitted(f"{instance.mask_index} {_ascii(instance.label)}", scale, picture.shape[1] // 2)
+    text += f" {instance.score:.2f}"
+    (width, height), base = cv2.getTextSize(text, _FONT, scale, 1)
+    margin = 3
+    plate = height + base + 2 * margin
+    left = min(max(0, round(instance.box[0] * factor)), max(0, picture.shape[1] - width - 2 * margin))
+    top = round(instance.box[1] * factor) - plate
+    top = top if top >= 0 else round(instance.box[1] * factor)
+    colour = colour_of(instance.mask_index)
+    cv2.rectangle(picture, (left, top), (left + width + 2 * margin, top + plate), colour, -1)
+    ink = _DARK if sum(colour) > 330 else _WHITE
+    cv2.putText(picture, text, (left + margin, top + margin + height), _FONT, scale, ink, 1, cv2.LINE_AA)
+
+
+def _caption(result: Segmentation, width: int, scale: float) -> Image:
+    """Return the strip below the picture: the command, and what came of it."""
+    found = result.code in (Code.OK, Code.NO_TARGET)
+    status = f"{result.code.name.replace('_', ' ').lower()}  {result.timing.total_ms:.0f} ms"
+    lines = [(line, _WHITE) for line in _wrapped(f"> {_ascii(result.command.text)}", scale, width, 2)]
+    lines.append((status, _GREY if found else _RED))
+    if not found:
+        lines.append((_fitted(_ascii(result.detail), scale, width - 16), _GREY))
+    elif result.reasoning:
+        lines += [(line, _GREY) for line in _wrapped(_ascii(result.reasoning), scale, width, _CAPTION_LINES)]
+    step = round(cv2.getTextSize("Mg", _FONT, scale, 1)[0][1] * 1.9)
+    strip = np.full((step * len(lines) + step // 2, width, 3), _DARK, np.uint8)
+    for row, (line, colour) in enumerate(lines, start=1):
+        cv2.putText(strip, line, (8, row * step), _FONT, scale, colour, 1, cv2.LINE_AA)
+    return strip
+
+
+def _text_scale(picture: Image) -> float:
+    return max(0.4, min(1.2, picture.shape[1] / 1400))
+
+
+def _wrapped(text: str, scale: float, width: int, most: int) -> list[str]:
+    """Break ``text`` into at most ``most`` lines that fit; the last one ends in dots if there is more."""
+    lines: list[str] = []
+    words = text.split()
+    while words and len(lines) < most:
+        count = 1
+        while count < len(words) and _fits(" ".join(words[: count + 1]), scale, width - 16):
+            count += 1
+        rest = " ".join(words) if len(lines) + 1 == most else " ".join(words[:count])
+        lines.append(_fitted(rest, scale, width - 16))
+        words = words[count:]
+    return lines
+
+
+def _fitted(text: str, scale: float, width: int) -> str:
+    """Cut ``text`` to ``width`` pixels, with dots where something was cut."""
+    text = text[: max(8, width)]  # no letter is narrower than a pixel
+    if _fits(text, scale, width):
+        return text
+    while text and not _fits(text + "...", scale, width):
+        text = text[:-1]
+    return text.rstrip() + "..."
+
+
+def _fits(text: str, scale: float, width: int) -> bool:
+    return int(cv2.getTextSize(text, _FONT, scale, 1)[0][0]) <= width
+
+
+def _ascii(text: str) -> str:
+    """Replace what OpenCV's font cannot draw."""
+    return " ".join(text.encode("ascii", "replace").decode("ascii").split())
+
+
+def _array(pixels: object) -> Image:
+    return np.asarray(pixels, np.uint8)
