@@ -45,7 +45,7 @@ def draw_overlay(result: Segmentation, rgb: Image | None = None) -> Image:
     for instance in result.instances:
         _draw_box(picture, instance, factor, scale)
     for instance in result.instances:
-        _draw_label(picture, instance, factor, scale)
+        _draw_plate(picture, instance, _plate_text(instance, result, scale, picture.shape[1]), factor, scale)
     return np.vstack([picture, _caption(result, picture.shape[1], scale)])
 
 
@@ -58,29 +58,38 @@ def _tinted(rgb: Image, result: Segmentation, factor: int) -> Image:
     """Return a copy of ``rgb``, enlarged, with every mask tinted and outlined."""
     picture = rgb.copy()
     drawn = result.instances if result.labels.shape == rgb.shape[:2] else ()
-    if drawn:
-        table = np.zeros((int(result.labels.max(initial=0)) + 1, 3), np.float32)
-        for instance in drawn:
-            if instance.mask_index < len(table):
-                table[instance.mask_index] = colour_of(instance.mask_index)
-        inside = result.labels > 0
-        mixed = picture[inside] * np.float32(1 - _TINT) + table[result.labels[inside]] * np.float32(_TINT)
-        picture[inside] = mixed.astype(np.uint8)
+    masks = [(instance, _mask(result, instance)) for instance in drawn]
+    for instance, mask in masks:
+        _tint(picture, mask, colour_of(instance.mask_index))
     if factor > 1:
         picture = _array(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC))
-    for instance in drawn:
-        _draw_outline(picture, result, instance, factor)
+    for instance, mask in masks:
+        _draw_outline(picture, mask, colour_of(instance.mask_index), factor)
     return picture
 
 
-def _draw_outline(picture: Image, result: Segmentation, instance: Instance, factor: int) -> None:
-    mask = (result.labels == instance.mask_index).astype(np.uint8)
+def _mask(result: Segmentation, instance: Instance) -> Image:
+    """Return the pixels of ``instance``: uint8 (H, W), 0 or 255."""
+    return _array(cv2.inRange(result.labels, instance.mask_index, instance.mask_index))
+
+
+def _tint(picture: Image, mask: Image, colour: Colour) -> None:
+    """Mix ``colour`` into the masked pixels, by one table per channel over the mask's own rectangle."""
+    x, y, width, height = cv2.boundingRect(mask)
+    if width == 0:
+        return
+    part, inside = picture[y : y + height, x : x + width], mask[y : y + height, x : x + width]
+    levels = np.arange(256)[:, None] * (1 - _TINT) + np.array(colour) * _TINT
+    mixed = cv2.LUT(part, levels.astype(np.uint8).reshape(1, 256, 3))
+    part[:] = cv2.copyTo(mixed, inside, part.copy())
+
+
+def _draw_outline(picture: Image, mask: Image, colour: Colour, factor: int) -> None:
     if factor > 1:
-        mask = _array(cv2.resize(mask * np.uint8(255), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR))
+        mask = _array(cv2.resize(mask, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR))
         mask = (mask > 127).astype(np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    thickness = max(1, picture.shape[1] // 320)
-    cv2.drawContours(picture, outlines, -1, colour_of(instance.mask_index), thickness, cv2.LINE_AA)
+    cv2.drawContours(picture, outlines, -1, colour, max(1, picture.shape[1] // 320), cv2.LINE_AA)
 
 
 def _draw_box(picture: Image, instance: Instance, factor: int, scale: float) -> None:
@@ -92,10 +101,14 @@ def _draw_box(picture: Image, instance: Instance, factor: int, scale: float) -> 
     cv2.circle(picture, centre, radius, colour_of(instance.mask_index), max(1, radius // 2), cv2.LINE_AA)
 
 
-def _draw_label(picture: Image, instance: Instance, factor: int, scale: float) -> None:
-    """Write number, label and score on a plate above the box, or inside it where there is no room."""
-    text = _fitted(f"{instance.mask_index} {_ascii(instance.label)}", scale, picture.shape[1] // 2)
-    text += f" {instance.score:.2f}"
+def _plate_text(instance: Instance, result: Segmentation, scale: float, width: int) -> str:
+    """Return number, label and score; a label that only repeats the command is left to the caption."""
+    label = "" if instance.label == result.command.text else _fitted(_ascii(instance.label), scale, width // 2) + " "
+    return f"{instance.mask_index}: {label}{instance.score:.2f}"
+
+
+def _draw_plate(picture: Image, instance: Instance, text: str, factor: int, scale: float) -> None:
+    """Write ``text`` on a plate above the box, or inside it where there is no room."""
     (width, height), base = cv2.getTextSize(text, _FONT, scale, 1)
     margin = 3
     plate = height + base + 2 * margin
@@ -126,7 +139,7 @@ def _caption(result: Segmentation, width: int, scale: float) -> Image:
 
 
 def _text_scale(picture: Image) -> float:
-    return max(0.4, min(1.2, picture.shape[1] / 1400))
+    return float(max(0.4, min(1.2, picture.shape[1] / 1400)))
 
 
 def _wrapped(text: str, scale: float, width: int, most: int) -> list[str]:
@@ -148,9 +161,11 @@ def _fitted(text: str, scale: float, width: int) -> str:
     text = text[: max(8, width)]  # no letter is narrower than a pixel
     if _fits(text, scale, width):
         return text
-    while text and not _fits(text + "...", scale, width):
-        text = text[:-1]
-    return text.rstrip() + "..."
+    least, most = 0, len(text)  # so many characters fit; so many do not
+    while most - least > 1:
+        half = (least + most) // 2
+        least, most = (half, most) if _fits(text[:half] + "...", scale, width) else (least, half)
+    return text[:least].rstrip() + "..."
 
 
 def _fits(text: str, scale: float, width: int) -> bool:
