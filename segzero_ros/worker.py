@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 from segzero_ros.answer import clean_text
 from segzero_ros.command import TRANSITIONS, Command, Stage
-from segzero_ros.errors import Code
+from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import MAX_DETAIL_CHARS, OnStage, OnText, Pipeline, Segmentation, ignore, unanswered
 
 BusyPolicy = Literal["preempt", "reject"]
 OnDone = Callable[[Segmentation], None]
+FrameSource = Callable[[], Frame]
+"""A frame not decoded yet: called in the worker's thread, and only for the frame that a command really looks at."""
 
 FIRST_FRAME_WAIT_S = 5.0  # a camera that starts with the node needs 1-2 s for its first picture
 FRAME_MAX_AGE_S = 1.0  # an older picture shows where things were
@@ -53,12 +55,13 @@ class _Job:
     """One command at the worker; ``stop_code`` is what its end is called once it is asked to stop."""
 
     command: Command
-    frame: Frame | None
+    source: Frame | FrameSource | None
     submitted_ns: int
     deadline_ns: int | None
     on_text: OnText
     on_done: OnDone
     on_stage: OnStage
+    frame: Frame | None = None
     stage: Stage = Stage.QUEUED
     started_ns: int | None = None
     stop_code: Code | None = None
@@ -110,7 +113,7 @@ class Worker:
         self._changed = threading.Condition()
         self._waiting: _Job | None = None
         self._running: _Job | None = None
-        self._newest: tuple[Frame, int] | None = None  # with its arrival on the monotonic clock
+        self._newest: tuple[Frame | FrameSource, int] | None = None  # with its arrival on the monotonic clock
         self._newest_was_used = True
         self._stopping = False
         self._frames = self._frames_dropped = self._commands = self._callback_errors = 0
@@ -120,8 +123,8 @@ class Worker:
 
     # ---- called from any thread; none of these waits for an engine ----
 
-    def offer_frame(self, frame: Frame) -> None:
-        """Put ``frame`` into the slot of the newest one."""
+    def offer_frame(self, frame: Frame | FrameSource) -> None:
+        """Put ``frame`` into the slot of the newest one; a ``FrameSource`` saves decoding what nobody looks at."""
         with self._changed:
             if self._running is not None and not self._newest_was_used:
                 self._frames_dropped += 1
@@ -134,7 +137,7 @@ class Worker:
         self,
         command: Command,
         *,
-        frame: Frame | None = None,
+        frame: Frame | FrameSource | None = None,
         deadline_s: float | None = None,
         on_text: OnText = ignore,
         on_done: OnDone = ignore,
@@ -249,11 +252,15 @@ class Worker:
             return self._running
 
     def _run(self, job: _Job) -> None:
-        frame = job.frame or self._wait_for_frame(job)
+        source = job.source or self._wait_for_frame(job)
         if job.stop_code is not None:
             self._end(job, job.stop_code, job.stop_detail)
-        if frame is None or job.stage is Stage.DONE:
+        if source is None or job.stage is Stage.DONE:
             return
+        try:
+            frame = job.frame = source() if callable(source) else source
+        except RejectedInput as error:
+            return self._end(job, error.code, error.detail)
         job.started_ns = self._now()
         job.frames_before = self._frames
         result = self._pipeline.ground(
@@ -268,7 +275,7 @@ class Worker:
             result = replace(result, code=job.stop_code, detail=job.stop_detail)
         self._finish(job, result)
 
-    def _wait_for_frame(self, job: _Job) -> Frame | None:
+    def _wait_for_frame(self, job: _Job) -> Frame | FrameSource | None:
         """Return the newest frame once it is fresh enough; None after ending the job for want of one."""
         until = job.submitted_ns + self._first_frame_wait_ns
         if job.deadline_ns is not None:
