@@ -1,0 +1,189 @@
+"""The other side of the node's interface: says commands by action or topic, hears the reasoning grow, keeps the frames.
+
+One thread: nothing happens unless one of the methods that wait is running.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from segzero_ros import pipeline
+from segzero_ros.action import Segment
+from segzero_ros.command import Command
+from segzero_ros.errors import Code
+from segzero_ros.frame import Frame, no_frame
+from segzero_ros.msg import Segmentation
+from segzero_ros.ros.convert import decode, stamp_ns
+from segzero_ros.ros.qos import topic_qos
+
+KEPT_FRAMES = 150  # 15 s at 10 pictures per second, 140 MB at 640 x 480: an answer comes well before
+TICK_S = 0.02
+GRACE_S = 10.0  # what an answer may take beyond the time the node was given
+
+OnText = Callable[[str], None]
+Stop = Callable[[], bool]
+
+
+class NoAnswer(Exception):
+    """The node did not do its part: not there, refused the goal, or silent; the text says which and what to do."""
+
+
+class Client:
+    """Says one command after another to the node; ``answers`` holds everything that came on `segmentation`."""
+
+    def __init__(
+        self, *, frames: bool = False, arguments: list[str] | None = None, alive: OnText | None = None
+    ) -> None:
+        """``frames``: keep the camera's pictures as well. ``alive`` is called between waits and may raise."""
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node("segzero_client")
+        self._alive = alive or pipeline.ignore
+        self._action = ActionClient(self._node, Segment, "segment")
+        self._command = self._node.create_publisher(String, "command", topic_qos("command"))
+        self._stream = ""
+        self.answers: list[Segmentation] = []
+        self.frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
+        self._listen(frames)
+
+    def _listen(self, frames: bool) -> None:
+        many = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
+        self._node.create_subscription(Segmentation, "segmentation", self.answers.append, many)
+        self._node.create_subscription(String, "reasoning_stream", self._hear, many)
+        if frames:
+            self._node.create_subscription(Image, "image", self._see, topic_qos("image"))
+
+    def _hear(self, message: String) -> None:
+        self._stream = message.data
+
+    def _see(self, message: Image) -> None:
+        self.frames.append(decode(message))
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._action.destroy()
+        self._node.destroy_node()
+        rclpy.try_shutdown()
+
+    # ---- waiting ----
+
+    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Let messages come in until ``done()`` or the time is over; return whether it is done."""
+        end = time.monotonic() + timeout_s
+        while not done():
+            if time.monotonic() > end:
+                return False
+            rclpy.spin_once(self._node, timeout_sec=TICK_S)
+            self._alive("")
+        return True
+
+    def wait_for_node(self, timeout_s: float) -> None:
+        """Wait until the node's action and topics are there; ``NoAnswer`` when they are not in time."""
+        if not self.wait(self._is_matched, timeout_s):
+            raise NoAnswer(
+                f"no node offers the action 'segment' after {timeout_s:.0f} s; is it running, in this ROS_DOMAIN_ID?"
+            )
+
+    def _is_matched(self) -> bool:
+        return bool(self._action.server_is_ready() and self._command.get_subscription_count())
+
+    # ---- saying ----
+
+    def by_action(
+        self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore, stop: Stop = pipeline.never
+    ) -> Segmentation:
+        """Say ``text`` as a goal and return its answer. ``on_text`` gets the text so far; ``stop() == True`` cancels."""
+        goal = Segment.Goal(command=text, timeout_sec=timeout_s)
+        sending = self._action.send_goal_async(goal, lambda said: on_text(said.feedback.partial_reasoning))
+        handle = self._result(sending, GRACE_S, "did not take the goal")
+        if not handle.accepted:
+            raise NoAnswer("the node refused the goal; is it active? see its log")
+        future = handle.get_result_async()
+        cancelling = False
+
+        def done() -> bool:
+            nonlocal cancelling
+            if stop() and not cancelling:
+                cancelling = True
+                handle.cancel_goal_async()
+            return bool(future.done())
+
+        if not self.wait(done, timeout_s + GRACE_S):
+            raise NoAnswer(f"the node gave no result in {timeout_s + GRACE_S:.0f} s")
+        segmentation: Segmentation = future.result().result.segmentation
+        return segmentation
+
+    def _result(self, future: Future, timeout_s: float, complaint: str) -> Any:
+        if not self.wait(future.done, timeout_s):
+            raise NoAnswer(f"the node {complaint} in {timeout_s:.0f} s")
+        return future.result()
+
+    def by_topic(self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore) -> Segmentation:
+        """Publish ``text`` on `command` and return the first answer that comes to it. ``on_text`` gets the text so far."""
+        known = {answer.command_id for answer in self.answers}
+        self._stream = ""
+        self._command.publish(String(data=text))
+
+        def found() -> Segmentation | None:
+            return next((a for a in self.answers if a.command_id not in known and a.command == text), None)
+
+        def done() -> bool:
+            if self._stream:
+                on_text(self._stream)
+            return found() is not None
+
+        if not self.wait(done, timeout_s + GRACE_S):
+            raise NoAnswer(f"no answer on 'segmentation' in {timeout_s + GRACE_S:.0f} s")
+        answer = found()
+        assert answer is not None
+        return answer
+
+    def frame_at(self, stamp: int) -> Frame | None:
+        """Return the kept frame with this stamp (ns), or None."""
+        return next((frame for frame in reversed(self.frames) if frame.stamp_ns == stamp), None)
+
+
+def read_answer(message: Segmentation, frame: Frame | None = None) -> pipeline.Segmentation:
+    """Return the core's value of a message, so that pictures and descriptions are made the same way everywhere."""
+    return pipeline.Segmentation(
+        command=Command(message.command_id, message.command),
+        code=Code(message.code),
+        detail=message.detail,
+        reasoning=message.reasoning,
+        instances=tuple(_instance(found, k) for k, found in enumerate(message.instances, start=1)),
+        labels=_labels(message.mask),
+        frame=frame or no_frame(),
+        timing=_timing(message),
+        text=message.reasoning,
+    )
+
+
+def grounded_ns(message: Segmentation) -> int:
+    """Return the stamp (ns) of the frame the reasoner looked at; 0 when there was none."""
+    return stamp_ns(message.grounded_stamp)
+
+
+def _instance(found: Any, mask_index: int) -> pipeline.Instance:
+    box = (found.x0, found.y0, found.x1, found.y1)
+    return pipeline.Instance(found.label, found.score, box, (found.point_x, found.point_y), mask_index)
+
+
+def _labels(mask: Image) -> pipeline.Labels:
+    dtype = np.uint16 if mask.encoding == "mono16" else np.uint8
+    rows = np.frombuffer(mask.data, dtype).reshape(mask.height, -1)
+    return rows[:, : mask.width].copy()
+
+
+def _timing(message: Segmentation) -> pipeline.Timing:
+    names = pipeline.Timing.__slots__
+    return pipeline.Timing(**{name: getattr(message.timing, name) for name in names})

@@ -1,0 +1,75 @@
+"""`segzero ground`: one picture and one sentence, and every way the outside can get it wrong."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from segzero_ros.cli import main
+
+WIDTH, HEIGHT = 64, 48
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "table.png"
+    cv2.imwrite(str(path), np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    return str(path)
+
+
+def ground(*arguments):
+    return main(["ground", *arguments, "--backend", "fake"])
+
+
+def test_an_answer_is_reasoning_then_one_line_per_object_and_status_0(picture, capsys):
+    assert ground(picture, "the mug") == 0
+    shown = capsys.readouterr().out
+    assert "<think>" in shown and "1. the mug: box 16 12 48 36" in shown
+
+
+def test_json_is_one_object_with_boxes_in_source_pixels(picture, capsys):
+    assert ground(picture, "the mug", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["code"], answer["image_size"], answer["instances"][0]["box"]) == ("OK", [64, 48], [16, 12, 48, 36])
+    assert answer["instances"][0]["pixels"] > 0
+
+
+def test_out_and_mask_are_written(picture, tmp_path):
+    out, mask = tmp_path / "found.png", tmp_path / "mask.png"
+    assert ground(picture, "the mug", "--out", str(out), "--mask", str(mask)) == 0
+    assert cv2.imread(str(out)) is not None
+    labels = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (HEIGHT, WIDTH) and set(np.unique(labels)) == {0, 1}
+
+
+REFUSED = {
+    "missing.png": "IMAGE_UNREADABLE",
+    "notes.txt": "want JPEG or PNG",
+    "empty.png": "want JPEG or PNG",
+    "folder": "IMAGE_UNREADABLE",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_picture_is_refused_by_name(name, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("no picture at all")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    assert ground(str(tmp_path / name), "the mug") == 2
+    said = capsys.readouterr().err
+    assert REFUSED[name] in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("", "COMMAND_EMPTY"), ("  ", "COMMAND_EMPTY"), ("x" * 1_000_000, "COMMAND_TOO_LONG")]
+)
+def test_an_empty_or_an_endless_command_is_refused(picture, command, code, capsys):
+    assert ground(picture, command) == 2
+    said = capsys.readouterr().err
+    assert code in said and len(said) < 500
+
+
+def test_a_file_that_cannot_be_written_is_one_line(picture, capsys):
+    assert ground(picture, "the mug", "--out", "/nowhere/at/all.png") == 2
+    assert "/nowhere/at/all.png" in capsys.readouterr().err
