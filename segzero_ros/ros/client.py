@@ -35,6 +35,10 @@ OnText = Callable[[str], None]
 Stop = Callable[[], bool]
 
 
+def _nothing() -> None:
+    """Do nothing: the default of ``alive``."""
+
+
 class NoAnswer(Exception):
     """The node did not do its part: not there, refused the goal, or silent; the text says which and what to do."""
 
@@ -43,12 +47,12 @@ class Client:
     """Says one command after another to the node; ``answers`` holds everything that came on `segmentation`."""
 
     def __init__(
-        self, *, frames: bool = False, arguments: list[str] | None = None, alive: OnText | None = None
+        self, *, frames: bool = False, arguments: list[str] | None = None, alive: Callable[[], None] = _nothing
     ) -> None:
         """``frames``: keep the camera's pictures as well. ``alive`` is called between waits and may raise."""
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node("segzero_client")
-        self._alive = alive or pipeline.ignore
+        self._alive = alive
         self._action = ActionClient(self._node, Segment, "segment")
         self._command = self._node.create_publisher(String, "command", topic_qos("command"))
         self._stream = ""
@@ -84,7 +88,7 @@ class Client:
             if time.monotonic() > end:
                 return False
             rclpy.spin_once(self._node, timeout_sec=TICK_S)
-            self._alive("")
+            self._alive()
         return True
 
     def wait_for_node(self, timeout_s: float) -> None:

@@ -1,0 +1,127 @@
+"""Says some 15 commands to the real node, which looks through the demo world's camera, and shows what came of each.
+
+Three processes over real DDS: the camera, the node, and this one, the commander. Exit status: 0 only if every command
+got exactly one answer, 1 otherwise or if a process died, 2 if something is not installed, 130 after Ctrl-C.
+"""
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segzero_ros.commands.ground import BACKENDS, DEFAULT_BUNDLE
+from segzero_ros.commands.parser import Parser, at_least, missing, one_of, refuse
+from segzero_ros.demo.children import ChildDied, Children, free_domain
+from segzero_ros.demo.terminal import say, styled
+
+NEEDS = ("rclpy", "segzero_ros.msg", "mujoco", "PIL")
+SEED = 0  # of a world in which all kinds of commands make sense for as long as the demo takes
+START_S = 60.0  # for the node to open its engines, on a busy machine
+FAILED, INTERRUPTED = 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status."""
+    options = read_arguments(sys.argv[1:] if arguments is None else arguments)
+    absent = missing(NEEDS)
+    if absent:
+        return refuse("demo", f"needs {', '.join(absent)}; run `make demo`, which brings all of it along")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: nothing is left behind
+    environ = own_graph()
+    os.environ.update(environ)
+    try:
+        return show(options)
+    except ChildDied as error:
+        say(styled(f"\nthe demo ended early: {error}", "red"))
+        return FAILED
+    except KeyboardInterrupt:
+        say("\nstopped; all processes of the demo have ended")
+        return INTERRUPTED
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options."""
+    parser = Parser("python -m segzero_ros.demo", (__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help=f"a bundle's directory or name ({DEFAULT_BUNDLE})"
+    )
+    parser.add_argument("--backend", type=one_of(BACKENDS), default="auto", metavar="NAME", help=", ".join(BACKENDS))
+    parser.add_argument(
+        "--seed", type=at_least(0), default=SEED, help="another seed gives another table and other commands"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo_out"), metavar="DIR", help="where pictures and logs go (demo_out)"
+    )
+    return parser.read(arguments)
+
+
+def own_graph() -> dict[str, str]:
+    """Return environment variables of a ROS graph that nobody else on this machine or network is on."""
+    return {"ROS_DOMAIN_ID": str(free_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+def show(options: argparse.Namespace) -> int:
+    """Start everything, say everything, end everything; then table and pictures."""
+    from segzero_ros import processes
+    from segzero_ros.demo.report import describe, verdict, write_all
+    from segzero_ros.demo.session import Session, script
+    from segzero_ros.ros.client import Client, NoAnswer
+    from segzero_ros.tabletop.scenarios import demo_script
+
+    began = time.monotonic()
+    truth = options.out / "truth"
+    say(
+        f"{styled('segzero_ros demo', 'bold')}: bundle {options.bundle}, domain {os.environ['ROS_DOMAIN_ID']}, logs in {options.out}/logs"
+    )
+    with Children(options.out / "logs") as children:
+        node = processes.node(bundle=options.bundle, backend=options.backend, use_depth=True)
+        children.start("node", node.command_line(), os.environ)
+        world = demo_script(options.seed)
+        camera = processes.tabletop_camera(scenario=world.scenario, seed=world.seed, truth_dir=str(truth.resolve()))
+        children.start("camera", camera.command_line(), os.environ)
+        client = Client(frames=True, alive=children.check)
+        try:
+            wait_for_both(client, children)
+            say(f"camera and node are up after {time.monotonic() - began:.0f} s; the scene moves\n")
+            session = Session(client, truth)
+            said = session.run(script(world.commands))
+            strays = session.strays(said)
+        except NoAnswer as error:
+            raise ChildDied(f"{error}; see {options.out}/logs/node.log") from error
+        finally:
+            client.close()
+    files = write_all(said, about(options, world.seed), options.out)
+    good, sentence = verdict(said, strays)
+    say("\n" + describe(said) + "\n")
+    say(styled(sentence, "bold", "green" if good else "red") + f"; {time.monotonic() - began:.0f} s in all")
+    say("look at " + ", ".join(str(path) for path in files))
+    return 0 if good else FAILED
+
+
+def wait_for_both(client: Any, children: Children) -> None:
+    """Wait for the node's interface and the camera's first picture."""
+    client.wait_for_node(START_S)
+    if not client.wait(lambda: len(client.frames) > 0, START_S):
+        raise ChildDied("the camera sends no picture; see camera.log")
+    children.check()
+
+
+def about(options: argparse.Namespace, world_seed: int) -> dict[str, Any]:
+    """Return what the demo ran with."""
+    machine = f"{platform.machine()} CPU, {os.cpu_count()} cores"
+    return {
+        "bundle": options.bundle,
+        "backend": options.backend,
+        "seed": options.seed,
+        "world_seed": world_seed,
+        "machine": machine,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""What the demo leaves: the table at its end, summary.json, an overlay per command, a contact sheet, an animation."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from segzero_ros.demo.pictures import Card, Moment, contact_sheet, write_animation
+from segzero_ros.demo.session import Said
+from segzero_ros.demo.terminal import STYLE_OF, styled, table, width
+from segzero_ros.errors import Code
+from segzero_ros.overlay import draw_overlay
+from segzero_ros.pipeline import Segmentation
+
+HEAD = ("#", "how", "command", "code", "IoU", "answers", "first", "reason", "mask", "total ms")
+NUMBERS = (0, 4, 5, 6, 7, 8, 9)  # columns to be right-aligned
+GLIMPSES = 6  # at most so many moments of thinking per command in the animation
+GLIMPSE_MS, ANSWER_MS = 130, 1500
+
+
+def describe(said: Sequence[Said]) -> str:
+    """Return the table: one line per command and below it what the model thought."""
+    styles = [STYLE_OF.get(one.result.code.name, "red") for one in said]
+    lines = table(HEAD, [_row(one) for one in said], NUMBERS, styles).splitlines()
+    drawn = [lines[0]]
+    for line, one in zip(lines[1:], said, strict=True):
+        thought = " ".join(one.result.reasoning.split())
+        room = width() - 6
+        drawn.append(line)
+        if thought:
+            drawn.append("      " + styled(thought if len(thought) <= room else thought[: room - 1] + "…", "dim"))
+    return "\n".join(drawn)
+
+
+def _row(one: Said) -> tuple[str, ...]:
+    timing = one.result.timing
+    text = one.line.instruction.text
+    times = (timing.first_token_ms, timing.reasoning_ms, timing.segmentation_ms, timing.total_ms)
+    return (
+        str(one.line.number),
+        "action, cancelled" if one.line.cancel else one.line.way,
+        text if len(text) <= 44 else text[:43] + "…",
+        one.result.code.name,
+        "-" if one.iou is None else f"{one.iou:.2f}",
+        str(one.answers),
+        *(f"{milliseconds:.0f}" for milliseconds in times),
+    )
+
+
+def verdict(said: Sequence[Said], strays: int) -> tuple[bool, str]:
+    """Return whether every command got exactly one answer, and a sentence that says so."""
+    wrong = [one for one in said if one.answers != 1]
+    judged = [one.iou for one in said if one.iou is not None]
+    quality = f"; mean IoU {np.mean(judged):.2f} over {len(judged)}" if judged else ""
+    if not wrong and not strays:
+        return True, f"{len(said)} commands, exactly one answer each{quality}"
+    counts = ", ".join(f"{one.answers} to number {one.line.number}" for one in wrong)
+    return False, f"not exactly one answer each: {counts or 'all one'}; {strays} answers to nothing that was said"
+
+
+def summary(said: Sequence[Said], about: dict[str, Any]) -> dict[str, Any]:
+    """Return everything as plain JSON values."""
+    return about | {"commands": [_record(one) for one in said]}
+
+
+def _record(one: Said) -> dict[str, Any]:
+    result = one.result
+    return {
+        "number": one.line.number,
+        "type": one.line.instruction.type,
+        "way": one.line.way,
+        "cancel": one.line.cancel,
+        "command": one.line.instruction.text,
+        "answers": one.answers,
+        "code": result.code.name,
+        "detail": result.detail,
+        "reasoning": result.reasoning,
+        "instances": [
+            {"box": list(found.box), "point": list(found.point), "score": found.score} for found in result.instances
+        ],
+        "objects_meant": one.meant,
+        "iou": None if one.iou is None else round(one.iou, 4),
+        "stamp_ns": one.stamp_ns,
+        "milliseconds": {
+            name: round(getattr(result.timing, name), 1) for name in result.timing.__slots__ if name.endswith("_ms")
+        },
+        "tokens": result.timing.tokens,
+    }
+
+
+def write_all(said: Sequence[Said], about: dict[str, Any], out: Path) -> list[Path]:
+    """Write all files of the demo; return those a person should look at."""
+    overlays = out / "overlays"
+    overlays.mkdir(parents=True, exist_ok=True)
+    for one in said:
+        Image.fromarray(draw_overlay(one.result)).save(
+            overlays / f"{one.line.number:02}-{one.result.code.name.lower()}.png"
+        )
+    sheet, animation, record = out / "contact_sheet.png", out / "animation.gif", out / "summary.json"
+    title = "segzero_ros: what a robot was asked, what it thought, what it found"
+    contact_sheet([_card(one) for one in said], title, subtitle(about)).save(sheet, optimize=True)
+    write_animation([moment for one in said for moment in _moments(one)], animation)
+    record.write_text(json.dumps(summary(said, about), indent=2) + "\n", encoding="utf-8")
+    return [sheet, animation, overlays, record]
+
+
+def subtitle(about: dict[str, Any]) -> str:
+    """Return one line that says what made the pictures."""
+    return f"bundle {about['bundle']}, {about['machine']}; live camera, three processes over ROS 2; masks on the frame that was looked at"
+
+
+def _card(one: Said) -> Card:
+    facts = f"{one.result.timing.total_ms:.0f} ms"
+    if one.iou is not None and one.result.code is Code.OK:
+        facts = f"IoU {one.iou:.2f} · {facts}"
+    return Card(
+        one.line.number,
+        one.line.instruction.text,
+        marked(one.result),
+        one.result.reasoning,
+        one.result.code.name,
+        facts,
+    )
+
+
+def marked(result: Segmentation) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return the frame with the masks on it, without the overlay's caption."""
+    picture = draw_overlay(result)
+    width, height = result.frame.size
+    return picture[: height * picture.shape[1] // width] if width else picture
+
+
+def _moments(one: Said) -> list[Moment]:
+    """Return the thinking as it grew, then the answer on the frame it is about."""
+    text = f"{one.line.number}. {one.line.instruction.text}"
+    seen = one.glimpses[:: max(1, -(-len(one.glimpses) // GLIMPSES))]
+    moments = [Moment(glimpse.picture, text, glimpse.thought, "", GLIMPSE_MS) for glimpse in seen]
+    return [*moments, Moment(marked(one.result), text, one.result.reasoning, one.result.code.name, ANSWER_MS)]
