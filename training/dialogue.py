@@ -1,4 +1,4 @@
-"""From an instruction with its truth to the text the reasoner learns, with marks on every token that names or locates an object."""
+"""From an instruction and its truth to the text the reasoner learns, marking tokens that name or locate an object."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,8 @@ class Thing:
 class Turn:
     """One question and its answer as token ids.
 
-    `ids` holds prompt and answer; the first `prompt_length` of them are given, the rest are learned. `looks[i]` is the id of the object that
+    `ids` holds prompt and answer; the first `prompt_length` of them are given, the rest are learned. `looks[i]` is
+    the id of the object that
     the token at position i talks about, or 0: where the model should look when it *predicts* that token.
     """
 
@@ -62,7 +63,10 @@ def _integers(values: Sequence[float], size: int) -> list[int]:
 
 
 def write_thinking(writer: _Writer, pieces: Sequence[Any], things: Mapping[int, Thing], size: int) -> None:
-    """Append the thinking: plain strings, names (`say`) and positions (`at`, written "(x,y)" in the reasoner's pixels)."""
+    """Append the thinking.
+
+    Plain strings, names (`say`) and positions (`at`, written "(x,y)" in the reasoner's pixels).
+    """
     for piece in pieces:
         if isinstance(piece, str):
             writer.add(piece)
@@ -104,10 +108,18 @@ def write_turn(
     for start, end, thing in writer.spans:
         owner[start:end] = thing
     looks = [0] * len(given) + [int(owner[start:end].max(initial=0)) for start, end in encoded.offsets]
-    return Turn(given + encoded.ids, len(given), looks, instruction["type"], instruction["text"], tuple(instruction["targets"]), dict(instruction))
+    return Turn(
+        given + encoded.ids,
+        len(given),
+        looks,
+        instruction["type"],
+        instruction["text"],
+        tuple(instruction["targets"]),
+        dict(instruction),
+    )
 
 
 def prefix_text(profile: Profile) -> tuple[str, str]:
-    """The text before and after the image placeholders, up to where the question begins (Qwen2.5-VL's chat template)."""
+    """The text before and after the image placeholders, up to the question (Qwen2.5-VL's chat template)."""
     before = f"<|im_start|>system\n{profile.system}<|im_end|>\n<|im_start|>user\n<|vision_start|>"
     return before, "<|vision_end|>"

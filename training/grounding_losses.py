@@ -1,9 +1,12 @@
-"""What a small reasoner needs beside cross-entropy to learn to see and to look. Training only: everything here is thrown away.
+"""What a small reasoner needs beside cross-entropy to learn to see and to look; thrown away after training.
 
-- `DenseHeads`: every visual token says which object it lies on (kind, colour) and where that object is (box and point as coordinate bins).
-- `WordAlignment`: every visual token scores the vocabulary's own embeddings of the kind and colour words, so that words and what they mean share
+- `DenseHeads`: every visual token says which object it lies on (kind, colour) and where that object is (box and point
+  as coordinate bins).
+- `WordAlignment`: every visual token scores the vocabulary's own embeddings of the kind and colour words, so that
+  words and what they mean share
   directions.
-- the guide loss (`training.packed.Watch`): at positions that predict a name or a coordinate, one attention head looks at that object.
+- the guide loss (`training.packed.Watch`): at positions that predict a name or a coordinate, one attention head looks
+  at that object.
 Found by experiment on drawn scenes; figures in docs/log.md.
 """
 
@@ -11,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from training.dialogue import Thing
 
@@ -31,7 +34,8 @@ def cell_cover(box: Sequence[float], point: Sequence[float], grid: int, cell: in
 def assign_cells(things: Sequence[Thing], grid: int, cell: int, margin: float = 0.15) -> Tensor:
     """(grid * grid,) index of the thing each visual token belongs to, -1 for none.
 
-    A token belongs to the thing whose slightly enlarged box holds the token's centre; among several, to the one with the nearest point. The token
+    A token belongs to the thing whose slightly enlarged box holds the token's centre; among several, to the one with
+    the nearest point. The token
     under a thing's point always belongs to it.
     """
     owner = torch.full((grid * grid,), -1)
@@ -59,17 +63,27 @@ def place_targets(thing: Thing) -> list[float]:
 
 
 class DenseHeads(nn.Module):
-    """Per visual token: kind (last class: nothing), colour, six coordinates in bins of `BIN` pixels."""
+    """Per visual token: kind (last: nothing), colour, six coordinates in bins of `BIN` pixels, its own row and column.
 
-    def __init__(self, width: int, kinds: int, colours: int, size: int) -> None:
+    The last is what makes the coordinates learnable in minutes: the vision tower knows relative positions only
+    (rotary embedding) and must find out
+    from the borders where it is.
+    """
+
+    def __init__(self, width: int, kinds: int, colours: int, size: int, grid: int) -> None:
         super().__init__()
+        self.grid = grid
+        self.own = nn.Linear(width, 2 * grid)
         self.bins = size // BIN + 1
         self.kind = nn.Linear(width, kinds + 1)
         self.colour = nn.Linear(width, colours)
         self.place = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, 6 * self.bins))
 
     def forward(self, visual: Tensor, kind: Tensor, colour: Tensor, place: Tensor) -> dict[str, Tensor]:
-        """Losses and accuracies. visual (B, V, D); kind (B, V) with `kinds` for nothing; colour (B, V); place (B, V, 6) px."""
+        """Losses and accuracies. visual (B, V, D); kind (B, V) with `kinds` for nothing; colour (B, V).
+
+        Place (B, V, 6) px.
+        """
         some = kind < self.kind.out_features - 1
         on = visual[some]
         kind_logits, colour_logits = self.kind(visual), self.colour(on)
@@ -83,9 +97,13 @@ class DenseHeads(nn.Module):
         with torch.no_grad():
             guess = _soft_peak(log) * BIN
             error = (guess - place[some]).abs().mean()
+        own = self.own(visual).view(*visual.shape[:2], 2, self.grid)
+        cell = torch.arange(self.grid**2)
+        own_target = torch.stack([cell // self.grid, cell % self.grid], -1).expand(visual.shape[0], -1, -1)
         return {
-            "kind": F.cross_entropy(kind_logits.flatten(0, 1), kind.flatten()),
-            "colour": F.cross_entropy(colour_logits, colour[some]),
+            "own": functional.cross_entropy(own.flatten(0, 2), own_target.flatten()),
+            "kind": functional.cross_entropy(kind_logits.flatten(0, 1), kind.flatten()),
+            "colour": functional.cross_entropy(colour_logits, colour[some]),
             "place": nll.mean(),
             "kind_right": (kind_logits[some].argmax(-1) == kind[some]).float().mean(),
             "colour_right": (colour_logits.argmax(-1) == colour[some]).float().mean(),
@@ -102,7 +120,7 @@ def _soft_peak(log: Tensor) -> Tensor:
 
 
 class WordAlignment(nn.Module):
-    """Scores visual tokens against the token embeddings of words (mean over a word's tokens), cosine with a learned scale."""
+    """Scores visual tokens against the embeddings of words (mean over their tokens), cosine with a learned scale."""
 
     def __init__(self, words: Sequence[Sequence[int]]) -> None:
         super().__init__()
@@ -112,14 +130,17 @@ class WordAlignment(nn.Module):
     def forward(self, visual: Tensor, embeddings: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of (T, D) visual tokens lying on things named by word `target` (T,)."""
         words = torch.stack([embeddings[ids].mean(0) for ids in self.words])
-        scores = F.normalize(visual, dim=-1) @ F.normalize(words, dim=-1).T
-        return F.cross_entropy(scores * self.scale, target)
+        scores = functional.normalize(visual, dim=-1) @ functional.normalize(words, dim=-1).T
+        return functional.cross_entropy(scores * self.scale, target)
 
 
 def dense_targets(
     scenes: Sequence[Mapping[int, Thing]], kinds: Sequence[str], colours: Sequence[str], grid: int, cell: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """kind (B, V), colour (B, V) and place (B, V, 6) for `DenseHeads`; things less than a third visible count as nothing."""
+    """Kind (B, V), colour (B, V) and place (B, V, 6) for `DenseHeads`.
+
+    Things less than a third visible count as nothing.
+    """
     kind = torch.full((len(scenes), grid * grid), len(kinds))
     colour = torch.zeros_like(kind)
     place = torch.zeros(len(scenes), grid * grid, 6)

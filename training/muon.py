@@ -1,6 +1,7 @@
 """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) in float32.
 
-`torch.optim.Muon` orthogonalises in bfloat16, which a CPU without bfloat16 units does 50 times slower; this one keeps the gradient's type and treats
+`torch.optim.Muon` orthogonalises in bfloat16, which a CPU without bfloat16 units does 50 times slower; this one keeps
+the gradient's type and treats
 all matrices of one shape in a batch. Same rule, same defaults.
 """
 
@@ -15,7 +16,10 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # the quintic of the Muon post: fast a
 
 
 def orthogonalise(gradient: Tensor, steps: int = 5) -> Tensor:
-    """Newton-Schulz iteration towards the nearest semi-orthogonal matrices of (n, rows, columns); singular values end in about 0.7..1.2."""
+    """Newton-Schulz iteration towards the nearest semi-orthogonal matrices of (n, rows, columns).
+
+    Singular values end in about 0.7..1.2.
+    """
     a, b, c = COEFFICIENTS
     tall = gradient.shape[1] > gradient.shape[2]
     x = gradient.transpose(1, 2) if tall else gradient
@@ -35,7 +39,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # noqa: ARG002 - the signature of torch.optim
         """One update of every matrix that has a gradient."""
         for group in self.param_groups:
             shapes: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)

@@ -1,7 +1,9 @@
 """Many questions behind one image: a packed forward pass through a stock Qwen2.5-VL, for training on little compute.
 
-The weights and the arithmetic are those of `Qwen2_5_VLForConditionalGeneration` (a test holds both against each other); only the bookkeeping
-differs. The system text and the image of a scene (the *prefix*) go through the language model once; each question and its answer (a *turn*)
+The weights and the arithmetic are those of `Qwen2_5_VLForConditionalGeneration` (a test holds both against each
+other); only the bookkeeping
+differs. The system text and the image of a scene (the *prefix*) go through the language model once; each question and
+its answer (a *turn*)
 attends to the prefix of its own image and to itself. Linear layers see one flat list of tokens without padding.
 """
 
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import rotate_half
 
@@ -44,7 +46,10 @@ def flatten_turns(turns: Sequence[Sequence[int]], images: Sequence[int]) -> Turn
 
 @dataclass(slots=True)
 class Cache:
-    """Keys and values per layer: of the prefixes (B, kv heads, P, d) and, while decoding, of the turns (S, kv heads, L, d)."""
+    """Keys and values per layer.
+
+    Of the prefixes (B, kv heads, P, d) and, while decoding, of the turns (S, kv heads, L, d).
+    """
 
     prefix: list[tuple[Tensor, Tensor]]
     turns: list[tuple[Tensor, Tensor]]
@@ -76,7 +81,7 @@ class PackedReasoner(nn.Module):
         self.register_buffer("prefix_positions", positions, persistent=False)
 
     def rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin (T, d) for (3, T) positions, from the model's own module."""
+        """Cos and sin (T, d) for (3, T) positions, from the model's own module."""
         cos, sin = self.text.rotary_emb(self.text.norm.weight, positions[:, None])
         return cos[0], sin[0]
 
@@ -92,7 +97,10 @@ class PackedReasoner(nn.Module):
         return torch.cat([before, visual, after], dim=1)
 
     def forward(self, visual: Tensor, turns: Turns, watch: "Watch | None" = None) -> Tensor:
-        """Hidden states (N, D) of the turns' tokens after the last norm. `watch` collects attention for the guide loss."""
+        """Hidden states (N, D) of the turns' tokens after the last norm.
+
+        `watch` collects attention for the guide loss.
+        """
         batch, length = visual.shape[0], self.prefix_length
         prefix = self.embed_prefix(visual).reshape(batch * length, -1)
         x = torch.cat([prefix, self.text.embed_tokens(turns.ids)])
@@ -103,17 +111,17 @@ class PackedReasoner(nn.Module):
             split = batch * length
             grids = [_to_grid(t[split:], turns) for t in (q, k, v)]
             prefixes = [t[:split].reshape(batch, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
-            keys, values = (
-                torch.cat([prefixes[i].index_select(0, turns.image), grids[i]], dim=2) for i in (1, 2)
-            )
+            keys, values = (torch.cat([prefixes[i].index_select(0, turns.image), grids[i]], dim=2) for i in (1, 2))
             if watch is not None and n in watch.layers:
                 watch.look(grids[0][:, 0], keys[:, 0], turns, mask)
-            own = F.scaled_dot_product_attention(*prefixes, is_causal=True, enable_gqa=True)
-            asked = F.scaled_dot_product_attention(grids[0], keys, values, attn_mask=mask, enable_gqa=True)
-            attended = torch.cat([
-                own.transpose(1, 2).reshape(split, -1),
-                asked.transpose(1, 2).reshape(-1, self.heads * self.head_dim)[turns.slot],
-            ])
+            own = functional.scaled_dot_product_attention(*prefixes, is_causal=True, enable_gqa=True)
+            asked = functional.scaled_dot_product_attention(grids[0], keys, values, attn_mask=mask, enable_gqa=True)
+            attended = torch.cat(
+                [
+                    own.transpose(1, 2).reshape(split, -1),
+                    asked.transpose(1, 2).reshape(-1, self.heads * self.head_dim)[turns.slot],
+                ]
+            )
             x = x + layer.self_attn.o_proj(attended)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         return self.text.norm(x[batch * length :])
@@ -133,7 +141,9 @@ class PackedReasoner(nn.Module):
     # Greedy decoding for evaluation during training, all turns of a batch in step.
 
     @torch.no_grad()
-    def generate(self, visual: Tensor, prompts: Sequence[Sequence[int]], images: Sequence[int], most: int, stop: int) -> list[list[int]]:
+    def generate(
+        self, visual: Tensor, prompts: Sequence[Sequence[int]], images: Sequence[int], most: int, stop: int
+    ) -> list[list[int]]:
         """Greedy continuation of each prompt, at most `most` tokens, ending at `stop` (which is left out)."""
         room = max(map(len, prompts)) + most
         cache = self._empty_cache(visual, len(prompts), room)
@@ -143,7 +153,9 @@ class PackedReasoner(nn.Module):
         done = [0] * len(prompts)
         image = torch.tensor(images)
         for _ in range(most):
-            logits = self._advance(cache, image, [pending[s] for s in alive], [done[s] for s in alive], torch.tensor(alive))
+            logits = self._advance(
+                cache, image, [pending[s] for s in alive], [done[s] for s in alive], torch.tensor(alive)
+            )
             for s, token in zip(list(alive), logits.argmax(-1).tolist(), strict=True):
                 done[s] += len(pending[s])
                 pending[s] = [token]
@@ -167,7 +179,7 @@ class PackedReasoner(nn.Module):
             cache.prefix.append((k, v))
             empty = torch.zeros(count, self.kv_heads, room, self.head_dim)
             cache.turns.append((empty, empty.clone()))
-            own = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+            own = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
             x = x + layer.self_attn.o_proj(own.transpose(1, 2).reshape(batch * length, -1))
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         return cache
@@ -198,7 +210,9 @@ class PackedReasoner(nn.Module):
                 torch.cat([p[image[rows]], t[rows]], dim=2)
                 for p, t in zip(cache.prefix[n], cache.turns[n], strict=True)
             )
-            asked = F.scaled_dot_product_attention(_to_grid(q, turns), keys, values, attn_mask=mask, enable_gqa=True)
+            asked = functional.scaled_dot_product_attention(
+                _to_grid(q, turns), keys, values, attn_mask=mask, enable_gqa=True
+            )
             asked = asked.transpose(1, 2).reshape(-1, self.heads * self.head_dim)[turns.slot]
             x = x + layer.self_attn.o_proj(asked)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
@@ -209,7 +223,8 @@ class PackedReasoner(nn.Module):
 class Watch:
     """Log-attention mass of head 0 on chosen visual tokens, collected during a forward pass.
 
-    `at` (G,) flat token positions that predict something about an object; `cover` (G, V) 1 on the visual tokens that object covers.
+    `at` (G,) flat token positions that predict something about an object; `cover` (G, V) 1 on the visual tokens that
+    object covers.
     """
 
     def __init__(self, layers: Sequence[int], at: Tensor, cover: Tensor, visual_from: int) -> None:

@@ -1,11 +1,12 @@
-"""Pretrain the demo reasoner: a small Qwen2.5-VL that sees the tabletop world, thinks in one line and answers with boxes and points.
+"""Pretrain the demo reasoner: a small Qwen2.5-VL that sees the tabletop world, thinks briefly and answers with boxes.
 
     python -m training.pretrain_reasoner --data DIR --val DIR --out DIR --vision-steps 900 --steps 4000
 
-Two stages in one run. First the vision tower alone learns from dense heads and word alignment. Then everything learns together: cross-entropy on
-thinking and answer, plus dense heads (0.15), guided attention (0.4) and word alignment (0.3), the learning rate falling to zero over the last part.
-Only the Qwen2.5-VL weights are kept; the heads stay behind in the training state. The run is resumable (`--resume`, exact for the same data folder),
-saves on Ctrl-C, and may be given more steps when it is resumed before the decay.
+Two stages in one run. First the vision tower alone learns from dense heads and word alignment. Then everything learns
+together: cross-entropy on thinking and answer, plus dense heads, guided attention and word alignment (`WEIGHTS`), the
+learning rate falling to zero over the last part. Only the Qwen2.5-VL weights are kept; the heads stay behind in the
+training state. The run is resumable (`--resume`, exact for the same data folder), saves on Ctrl-C, and may be given
+more steps when it is resumed before the decay.
 
 This is the supervised start that GRPO needs; it is not Seg-Zero's method, which starts from a pretrained Qwen2.5-VL.
 """
@@ -18,7 +19,7 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from tqdm import tqdm
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -51,17 +52,17 @@ SYSTEM = "Think in <think> </think>, then answer in <answer> </answer> in JSON; 
 PROMPT = 'Find "{question}".'
 GUIDED_LAYERS = (1, 2)
 MOST_SHIFT = 10  # pixels the training picture is moved at most
-WEIGHTS = {"dense": 0.15, "guide": 0.4, "align": 0.3}
+WEIGHTS = {"dense": 0.3, "guide": 0.4, "align": 0.3}
 
 
 def demo_profile() -> Profile:
-    """The abstaining profile at the demo's image size, its fixed sentences in the system message so that they are prefilled once."""
+    """The abstaining profile at the demo's image size; the fixed sentences are the system's, to be prefilled once."""
     return replace(PROFILES["abstaining_v2"], system=SYSTEM, prompt=PROMPT, image_size=(SIZE, SIZE))
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides the run. `decay_from` is the fraction of `steps` after which the learning rate falls linearly to zero."""
+    """Everything that decides the run. `decay_from`: share of the second stage after which the learning rate falls."""
 
     vision_steps: int = 900
     steps: int = 4000
@@ -70,7 +71,7 @@ class Recipe:
     turns: int = 8
     muon: float = 0.02
     adam: float = 2e-3
-    vision_rate: float = 0.3
+    vision_rate: float = 0.5
     decay_from: float = 0.5
     seed: int = 0
 
@@ -154,7 +155,9 @@ class Batches:
         pictures, scenes, turns, images = [], [], [], []
         for n in range(self.recipe.images if speaking else self.recipe.vision_images):
             image, scene = self.folder.pick(rng)
-            shift = tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
+            shift = (
+                tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
+            )
             pictures.append(jittered(shifted(image, shift), rng))
             scenes.append(things_of(scene, SIZE, shift))
             for instruction in choose(scene["instructions"], self.recipe.turns if speaking else 0, rng):
@@ -187,11 +190,14 @@ class Learner(nn.Module):
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Tokenizer, profile: Profile) -> None:
         super().__init__()
-        encode: Callable[[str], list[int]] = lambda text: tokenizer.encode(text, add_special_tokens=False).ids  # noqa: E731
+
+        def encode(text: str) -> list[int]:
+            return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
         before, after = map(encode, prefix_text(profile))
         self.reasoner = PackedReasoner(model, profile.image_size, before, after)
         width = model.config.text_config.hidden_size
-        self.heads = DenseHeads(width, len(KINDS), len(COLOURS), SIZE)
+        self.heads = DenseHeads(width, len(KINDS), len(COLOURS), SIZE, SIZE // CELL)
         self.kind_words = WordAlignment([encode(f" {kind}") for kind in KINDS])
         self.colour_words = WordAlignment([encode(f" {colour}") for colour in COLOURS])
 
@@ -209,7 +215,7 @@ class Learner(nn.Module):
     def _see_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
         kind, colour, place = batch.dense
         result = self.heads(visual, kind, colour, place)
-        result["dense"] = result["kind"] + result["colour"] + result["place"]
+        result["dense"] = result["kind"] + result["colour"] + result["place"] + result["own"]
         on = kind < len(KINDS)
         embeddings = self.reasoner.text.embed_tokens.weight
         result["align"] = self.kind_words(visual[on], embeddings, kind[on])
@@ -222,9 +228,9 @@ class Learner(nn.Module):
         learned = torch.cat([torch.arange(1, len(turn.ids)) >= turn.prompt_length for turn in batch.turns])
         watch = self._watch(batch)
         hidden = self.reasoner(visual, turns, watch)[learned]
-        logits = F.linear(hidden, self.reasoner.model.lm_head.weight)
+        logits = functional.linear(hidden, self.reasoner.model.lm_head.weight)
         right = (logits.argmax(-1) == target[learned]).float().mean()
-        return {"speak": F.cross_entropy(logits, target[learned]), "guide": watch.loss(), "token_right": right}
+        return {"speak": functional.cross_entropy(logits, target[learned]), "guide": watch.loss(), "token_right": right}
 
     def _watch(self, batch: Batch) -> Watch:
         grid, at, cover, start = SIZE // CELL, [], [], 0
@@ -239,7 +245,10 @@ class Learner(nn.Module):
 
 
 class Optimiser:
-    """Muon for the matrices of the transformer blocks, AdamW for the rest; the vision tower slower once the model speaks."""
+    """Muon for the matrices of the transformer blocks, AdamW for the rest.
+
+    The vision tower slower once the model speaks.
+    """
 
     def __init__(self, learner: Learner, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -249,9 +258,14 @@ class Optimiser:
             part = "vision" if ".visual." in name else "text"
             hidden = parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
             (matrices if hidden else others)[part].append(parameter)
-        self.muon = Muon([{"params": p, "part": part} for part, p in matrices.items()], lr=recipe.muon, weight_decay=0.01)
+        self.muon = Muon(
+            [{"params": p, "part": part} for part, p in matrices.items()], lr=recipe.muon, weight_decay=0.01
+        )
         self.adam = torch.optim.AdamW(
-            [{"params": p, "part": part} for part, p in others.items()], lr=recipe.adam, betas=(0.9, 0.98), weight_decay=0.0
+            [{"params": p, "part": part} for part, p in others.items()],
+            lr=recipe.adam,
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
         )
 
     def step(self, step: int) -> None:
@@ -266,7 +280,10 @@ class Optimiser:
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Share of the full rate: a warm-up at the start of each stage, flat, then linear to zero over the last part of the second."""
+    """Share of the full rate: each stage warms up and stays flat.
+
+    The second falls linearly to zero in its last part.
+    """
     if step < recipe.vision_steps:
         return min(1.0, (step + 1) / 50)
     spoken = step - recipe.vision_steps
@@ -288,7 +305,10 @@ def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def judge(text: str, turn: Turn, things: Mapping[int, Thing], profile: Profile) -> dict[str, Any]:
-    """One answer against the truth: `iou` is the mean over matched objects (0 for missing and extra ones), `hit` all above 0.5."""
+    """One answer against the truth.
+
+    `iou` averages over objects (0 for missing and extra ones), `hit` is all above 0.5.
+    """
     try:
         found = [target.box for target in parse_answer(text, profile, profile.image_size).targets]
     except RejectedInput as error:
@@ -303,7 +323,12 @@ def judge(text: str, turn: Turn, things: Mapping[int, Thing], profile: Profile) 
     rows, columns = linear_sum_assignment(-ious)
     matched = ious[rows, columns]
     score = float(matched.sum() / max(len(found), len(truth)))
-    return {"type": turn.type, "valid": "OK", "iou": score, "hit": len(found) == len(truth) and bool((matched > 0.5).all())}
+    return {
+        "type": turn.type,
+        "valid": "OK",
+        "iou": score,
+        "hit": len(found) == len(truth) and bool((matched > 0.5).all()),
+    }
 
 
 def evaluate(learner: Learner, batches: Batches, folder: ShardFolder, most: int) -> dict[str, Any]:
@@ -328,7 +353,10 @@ def evaluate(learner: Learner, batches: Batches, folder: ShardFolder, most: int)
         answers = learner.reasoner.generate(visual, prompts, [n for n, _ in turns], 220, stop)
         for (n, turn), ids in zip(turns, answers, strict=True):
             text = batches.tokenizer.decode(ids, skip_special_tokens=False)
-            rows.append(judge(text, turn, things[n], batches.profile) | {"tokens": len(ids), "question": turn.text, "answer": text})
+            rows.append(
+                judge(text, turn, things[n], batches.profile)
+                | {"tokens": len(ids), "question": turn.text, "answer": text}
+            )
     learner.train()
     return summarise(rows)
 
@@ -431,7 +459,9 @@ def train(args: argparse.Namespace, recipe: Recipe) -> None:
                 record["held_out"] = evaluate(learner, batches, held_out, args.evaluate_count)
             print(json.dumps(record), file=log, flush=True)
             if math.isnan(record["total"]):
-                raise FloatingPointError(f"the loss is not a number at step {step}; resume from the last checkpoint with a smaller rate")
+                raise FloatingPointError(
+                    f"the loss is not a number at step {step}; resume from the last checkpoint with a smaller rate"
+                )
         if step % args.save_every == 0:
             save(args.out, learner, optimiser, tokenizer, recipe, step)
     save(args.out, learner, optimiser, tokenizer, recipe, step)
@@ -440,7 +470,9 @@ def train(args: argparse.Namespace, recipe: Recipe) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="segzero train reasoner", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="segzero train reasoner", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of shards (training/render_tabletop.py)")
     parser.add_argument("--val", type=Path, required=True, help="folder of held-out shards")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoint/ and log.jsonl go")

@@ -1,4 +1,4 @@
-"""Rendered tabletop shards on disk -> batches for the trainings. New shards are picked up while the renderer still works."""
+"""Rendered tabletop shards on disk -> pictures and truth for the trainings; shards may appear while they are read."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ class Shard:
 
 
 def load_shard(path: Path, size: int) -> Shard:
-    """Open a shard, squashing its images once and keeping the result beside it (about 85 MB per 1,000 images at 168 x 168)."""
+    """Open a shard; its images are squashed once and kept beside it (115 MB per 1,000 images at 196 x 196)."""
     cache = path / f"squashed-{size}.npy"
     if not cache.exists():
         source = np.load(path / "images.npy", mmap_mode="r")

@@ -1,4 +1,4 @@
-"""The demo reasoner's tokenizer: Qwen2.5's byte-level BPE, special tokens and digit rule, with merges learned from our own text.
+"""The demo reasoner's tokenizer: Qwen2.5's byte-level BPE, special tokens and digit rule, merges from our own text.
 
 A real checkpoint brings its own `tokenizer.json`; this file is for models trained from nothing.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-# The order is Qwen2.5's (tokenizer_config.json of Qwen/Qwen2.5-VL-3B-Instruct); only the ids differ, because the vocabulary is smaller.
+# The order is Qwen2.5's (tokenizer_config.json of Qwen/Qwen2.5-VL-3B-Instruct); only the ids differ.
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",

@@ -24,10 +24,8 @@ def data(tmp_path_factory):
 
 
 def run(data, out, *more):
-    main([
-        "--data", str(data / "train"), "--val", str(data / "val"), "--out", str(out), "--vision-steps", "2", "--images", "2", "--turns", "2",
-        "--evaluate-count", "4", *more,
-    ])  # fmt: skip
+    folders = ["--data", str(data / "train"), "--val", str(data / "val"), "--out", str(out)]
+    main([*folders, "--vision-steps", "2", "--images", "2", "--turns", "2", "--evaluate-count", "4", *more])
     return load_file(out / "checkpoint" / "model.safetensors"), json.loads(
         (out / "checkpoint" / "training.json").read_text()
     )
@@ -44,7 +42,8 @@ def test_a_stopped_run_resumes_exactly(data, tmp_path):
 def test_the_loss_falls(data, tmp_path):
     run(data, tmp_path, "--steps", "150", "--vision-steps", "50", "--evaluate-every", "1000")
     first, *_, last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert last["kind"] < first["kind"] and last["place"] < first["place"]
+    assert last["kind"] < first["kind"]
+    assert last["place"] < first["place"]
 
 
 def test_the_text_is_the_robots_grammar_and_marks_where_to_look():
