@@ -38,7 +38,7 @@ def _area(box: Box) -> float:
 
 
 def all_matched(found: Sequence[Box], true: Sequence[Box], threshold: float = 0.5) -> bool:
-    """Return whether the boxes pair off one to one, each pair with an IoU above ``threshold``, none left on either side.
+    """Return whether the boxes pair off one to one, each pair with an IoU above ``threshold``, none left over.
 
     Any such pairing counts (Kuhn's augmenting paths), so the order in which objects were listed does not matter.
     """
@@ -50,7 +50,7 @@ def all_matched(found: Sequence[Box], true: Sequence[Box], threshold: float = 0.
 
 
 def _pair(at: int, fits: Sequence[Sequence[int]], partner: dict[int, int], tried: set[int]) -> bool:
-    """Find a partner for ``at``, moving those already paired to another of theirs where that helps."""
+    """Find a partner for ``at``, moving those already paired to another of theirs where it helps."""
     for wanted in fits[at]:
         if wanted in tried:
             continue

@@ -1,8 +1,8 @@
 """From one record per sample to the figures of an evaluation: every sample counts in every figure of its group.
 
-gIoU: mean of the samples' mask IoU. cIoU: sum of intersections / sum of unions. "right": all boxes matched one to one
-with IoU > 0.5, or `[]` where there is nothing; on the absent ones that is the N-Acc of GRES. Nothing found where nothing
-was to be found has IoU 1 (LISA, GRES). An answer that could not be read is wrong, also where nothing was to be found.
+gIoU: mean of the samples' mask IoU. cIoU: sum of intersections / sum of unions. "right": all boxes matched one to
+one with IoU > 0.5, or `[]` where there is nothing; on the absent ones that is the N-Acc of GRES. Nothing found where
+nothing was to be found has IoU 1 (LISA, GRES). An answer that could not be read is wrong everywhere.
 """
 
 import json

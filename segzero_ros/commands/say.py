@@ -51,7 +51,7 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def say(client: "Client", options: argparse.Namespace) -> int:
     """Say the command and print its answer."""
-    from segzero_ros.ros.client import NoAnswer, read_answer
+    from segzero_ros.ros.client import NoAnswerError, read_answer
 
     interrupted: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
@@ -62,7 +62,7 @@ def say(client: "Client", options: argparse.Namespace) -> int:
         message = client.by_action(
             options.command, timeout_s=options.timeout, on_text=on_text, stop=lambda: bool(interrupted)
         )
-    except NoAnswer as error:
+    except NoAnswerError as error:
         return refuse("segzero say", f"{error}; {NO_NODE}")
     finally:
         signal.signal(signal.SIGINT, before)

@@ -16,7 +16,7 @@ from typing import Any
 
 from segzero_ros.commands.ground import BACKENDS, DEFAULT_BUNDLE
 from segzero_ros.commands.parser import Parser, at_least, missing, one_of, refuse
-from segzero_ros.demo.children import ChildDied, Children, free_domain
+from segzero_ros.demo.children import Children, DeadChildError, free_domain
 from segzero_ros.demo.terminal import say, styled
 
 NEEDS = ("rclpy", "segzero_ros.msg", "mujoco", "PIL")
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.update(environ)
     try:
         return show(options)
-    except ChildDied as error:
+    except DeadChildError as error:
         say(styled(f"\nthe demo ended early: {error}", "red"))
         return FAILED
     except KeyboardInterrupt:
@@ -70,14 +70,13 @@ def show(options: argparse.Namespace) -> int:
     from segzero_ros import processes
     from segzero_ros.demo.report import describe, verdict, write_all
     from segzero_ros.demo.session import Session, script
-    from segzero_ros.ros.client import Client, NoAnswer
+    from segzero_ros.ros.client import Client, NoAnswerError
     from segzero_ros.tabletop.scenarios import demo_script
 
     began = time.monotonic()
     truth = options.out / "truth"
-    say(
-        f"{styled('segzero_ros demo', 'bold')}: bundle {options.bundle}, domain {os.environ['ROS_DOMAIN_ID']}, logs in {options.out}/logs"
-    )
+    domain = os.environ["ROS_DOMAIN_ID"]
+    say(f"{styled('segzero_ros demo', 'bold')}: bundle {options.bundle}, domain {domain}, logs in {options.out}/logs")
     with Children(options.out / "logs") as children:
         node = processes.node(bundle=options.bundle, backend=options.backend, use_depth=True)
         children.start("node", node.command_line(), os.environ)
@@ -91,8 +90,8 @@ def show(options: argparse.Namespace) -> int:
             session = Session(client, truth)
             said = session.run(script(world.commands))
             strays = session.strays(said)
-        except NoAnswer as error:
-            raise ChildDied(f"{error}; see {options.out}/logs/node.log") from error
+        except NoAnswerError as error:
+            raise DeadChildError(f"{error}; see {options.out}/logs/node.log") from error
         finally:
             client.close()
     files = write_all(said, about(options, world.seed), options.out)
@@ -107,7 +106,7 @@ def wait_for_both(client: Any, children: Children) -> None:
     """Wait for the node's interface and the camera's first picture."""
     client.wait_for_node(START_S)
     if not client.wait(lambda: len(client.frames) > 0, START_S):
-        raise ChildDied("the camera sends no picture; see camera.log")
+        raise DeadChildError("the camera sends no picture; see camera.log")
     children.check()
 
 

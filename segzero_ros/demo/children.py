@@ -1,5 +1,6 @@
 """The processes the demo starts: each in a group of its own with a log file, and none of them left behind."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -16,7 +17,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
 
 
-class ChildDied(Exception):
+class DeadChildError(Exception):
     """A process ended by itself; the text has its last log lines."""
 
 
@@ -38,7 +39,7 @@ class Children:
         self._children: list[Child] = []
         logs.mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> "Children":  # noqa: PYI034 - Self is not in Python 3.10
+    def __enter__(self) -> "Children":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,18 +56,18 @@ class Children:
                 stderr=subprocess.STDOUT,
                 env=dict(environ),
                 start_new_session=True,  # Ctrl-C reaches the demo alone, which then ends the others in order
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock, no memory
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call: no lock, no memory
             )
         child = Child(name, process, log)
         self._children.append(child)
         return child
 
     def check(self) -> None:
-        """Raise ``ChildDied`` if one has ended."""
+        """Raise ``DeadChildError`` if one has ended."""
         for child in self._children:
             status = child.process.poll()
             if status is not None:
-                raise ChildDied(f"{child.name} ended with status {status}; the end of {child.log}:\n{tail(child.log)}")
+                raise DeadChildError(f"{child.name} ended with status {status}; {child.log} ends:\n{tail(child.log)}")
 
     def stop(self) -> None:
         """End all of them: first politely, then by force; every process of their groups."""
@@ -74,20 +75,16 @@ class Children:
             _signal(child, signal.SIGINT)
         end = time.monotonic() + SOFT_S
         for child in self._children:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(max(0.0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
             _signal(child, signal.SIGKILL)
             child.process.wait()
         self._children.clear()
 
 
 def _signal(child: Child, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # the whole group is gone already
         os.killpg(child.process.pid, number)
-    except ProcessLookupError:
-        pass  # the whole group is gone already
 
 
 def _die_with_parent() -> None:

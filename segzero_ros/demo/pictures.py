@@ -61,7 +61,7 @@ def draw_card(card: Card) -> Image.Image:
 
 
 def wrap(text: str, size: int, width: int, most: int) -> list[str]:
-    """Break ``text`` into at most ``most`` lines that fit into ``width`` pixels; what does not fit ends in an ellipsis."""
+    """Break ``text`` into at most ``most`` lines of ``width`` pixels; where there is more, in an ellipsis."""
     lines: list[str] = []
     words = text.split()
     while words and len(lines) < most:

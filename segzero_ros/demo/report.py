@@ -109,7 +109,8 @@ def write_all(said: Sequence[Said], about: dict[str, Any], out: Path) -> list[Pa
 
 def subtitle(about: dict[str, Any]) -> str:
     """Return one line that says what made the pictures."""
-    return f"bundle {about['bundle']}, {about['machine']}; live camera, three processes over ROS 2; masks on the frame that was looked at"
+    where = "a live camera, three processes over ROS 2; each mask on the frame the model looked at"
+    return f"bundle {about['bundle']}, {about['machine']}; {where}"
 
 
 def _card(one: Said) -> Card:

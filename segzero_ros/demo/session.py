@@ -59,7 +59,7 @@ class Said:
 
 
 def script(instructions: Sequence[Instruction]) -> list[Line]:
-    """Return what to say: by topic and action in turn; in the middle one is taken back while the node thinks about it."""
+    """Return what to say, by topic and action in turn; in the middle one is taken back while the node thinks."""
     middle = len(instructions) // 2
     order = [*instructions[:middle], instructions[2], *instructions[middle:]]
     ways = ["action" if at == middle or at % 2 else "topic" for at in range(len(order))]

@@ -39,7 +39,7 @@ def _nothing() -> None:
     """Do nothing: the default of ``alive``."""
 
 
-class NoAnswer(Exception):
+class NoAnswerError(Exception):
     """The node did not do its part: not there, refused the goal, or silent; the text says which and what to do."""
 
 
@@ -92,9 +92,9 @@ class Client:
         return True
 
     def wait_for_node(self, timeout_s: float) -> None:
-        """Wait until the node's action and topics are there; ``NoAnswer`` when they are not in time."""
+        """Wait until the node's action and topics are there; ``NoAnswerError`` when they are not in time."""
         if not self.wait(self._is_matched, timeout_s):
-            raise NoAnswer(
+            raise NoAnswerError(
                 f"no node offers the action 'segment' after {timeout_s:.0f} s; is it running, in this ROS_DOMAIN_ID?"
             )
 
@@ -106,12 +106,15 @@ class Client:
     def by_action(
         self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore, stop: Stop = pipeline.never
     ) -> Segmentation:
-        """Say ``text`` as a goal and return its answer. ``on_text`` gets the text so far; ``stop() == True`` cancels."""
+        """Say ``text`` as a goal and return its answer.
+
+        ``on_text`` gets the thinking so far each time it has grown. Once ``stop()`` is True the goal is cancelled.
+        """
         goal = Segment.Goal(command=text, timeout_sec=timeout_s)
         sending = self._action.send_goal_async(goal, lambda said: on_text(said.feedback.partial_reasoning))
         handle = self._result(sending, GRACE_S, "did not take the goal")
         if not handle.accepted:
-            raise NoAnswer("the node refused the goal; is it active? see its log")
+            raise NoAnswerError("the node refused the goal; is it active? see its log")
         future = handle.get_result_async()
         cancelling = False
 
@@ -123,34 +126,32 @@ class Client:
             return bool(future.done())
 
         if not self.wait(done, timeout_s + GRACE_S):
-            raise NoAnswer(f"the node gave no result in {timeout_s + GRACE_S:.0f} s")
+            raise NoAnswerError(f"the node gave no result in {timeout_s + GRACE_S:.0f} s")
         segmentation: Segmentation = future.result().result.segmentation
         return segmentation
 
     def _result(self, future: Future, timeout_s: float, complaint: str) -> Any:
         if not self.wait(future.done, timeout_s):
-            raise NoAnswer(f"the node {complaint} in {timeout_s:.0f} s")
+            raise NoAnswerError(f"the node {complaint} in {timeout_s:.0f} s")
         return future.result()
 
     def by_topic(self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore) -> Segmentation:
-        """Publish ``text`` on `command` and return the first answer that comes to it. ``on_text`` gets the text so far."""
+        """Publish ``text`` on `command` and return the first answer to it; ``on_text`` as with ``by_action``."""
         known = {answer.command_id for answer in self.answers}
         self._stream = ""
         self._command.publish(String(data=text))
 
-        def found() -> Segmentation | None:
-            return next((a for a in self.answers if a.command_id not in known and a.command == text), None)
+        def found() -> list[Segmentation]:
+            return [a for a in self.answers if a.command_id not in known and a.command == text]
 
         def done() -> bool:
             if self._stream:
                 on_text(self._stream)
-            return found() is not None
+            return bool(found())
 
         if not self.wait(done, timeout_s + GRACE_S):
-            raise NoAnswer(f"no answer on 'segmentation' in {timeout_s + GRACE_S:.0f} s")
-        answer = found()
-        assert answer is not None
-        return answer
+            raise NoAnswerError(f"no answer on 'segmentation' in {timeout_s + GRACE_S:.0f} s")
+        return found()[0]
 
     def frame_at(self, stamp: int) -> Frame | None:
         """Return the kept frame with this stamp (ns), or None."""

@@ -28,7 +28,8 @@ def status_of(arguments):
 def test_help_names_every_command_and_what_the_statuses_mean(capsys):
     assert status_of(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in COMMANDS) and "exit status" in shown
+    assert all(name in shown for name in COMMANDS)
+    assert "exit status" in shown
 
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"export"}))
@@ -101,7 +102,8 @@ def test_an_altered_file_is_named_and_is_status_1(bundle, capsys):
     file.write_bytes(b"x" * file.stat().st_size)
     assert status_of(["bundle", "verify", str(bundle)]) == 1
     said = capsys.readouterr().err
-    assert "BUNDLE_ALTERED" in said and "reasoner.onnx" in said
+    assert "BUNDLE_ALTERED" in said
+    assert "reasoner.onnx" in said
 
 
 def test_a_wrong_profile_is_named_with_the_nearest(bundle, capsys):
@@ -109,7 +111,8 @@ def test_a_wrong_profile_is_named_with_the_nearest(bundle, capsys):
     manifest.write_text(manifest.read_text().replace("abstaining_v2", "abstaining_v3"))
     assert status_of(["bundle", "verify", str(bundle)]) == 1
     said = capsys.readouterr().err
-    assert "BUNDLE_PROFILE" in said and "did you mean 'abstaining_v2'?" in said
+    assert "BUNDLE_PROFILE" in said
+    assert "did you mean 'abstaining_v2'?" in said
 
 
 def test_engines_that_do_not_open_are_no_traceback(bundle, capsys):
@@ -124,7 +127,8 @@ def test_a_missing_bundle_is_status_2_and_an_almost_known_name_gets_a_hint(bundl
     assert status_of(["bundle", "verify", str(tmp_path)]) == 2
     assert status_of(["bundle", "verify", "kitchn"]) == 2
     said = capsys.readouterr().err
-    assert said.count("BUNDLE_MISSING") == 2 and "did you mean 'kitchen'?" in said
+    assert said.count("BUNDLE_MISSING") == 2
+    assert "did you mean 'kitchen'?" in said
 
 
 # ---- what is not imported ----
@@ -134,7 +138,8 @@ WATCH = """
 import sys
 from segzero_ros.cli import main
 status = main(sys.argv[1:])
-print(status, sorted(name for name in ("torch", "transformers", "rclpy", "mujoco") if name in sys.modules), file=sys.stderr)
+heavy = ("torch", "transformers", "rclpy", "mujoco")
+print(status, [name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
 
@@ -165,4 +170,6 @@ def test_missing_offline_packages_are_one_line_that_says_how_to_get_them(monkeyp
     monkeypatch.setattr("segzero_ros.commands.offline.missing", lambda needs: ["torch"])
     assert status_of(["train", "reasoner"]) == 2
     said = capsys.readouterr().err
-    assert "torch" in said and "pip install -r requirements/offline.txt" in said and len(said.splitlines()) == 1
+    assert "torch" in said
+    assert "pip install -r requirements/offline.txt" in said
+    assert len(said.splitlines()) == 1

@@ -38,5 +38,7 @@ def test_several_objects_match_in_any_order_but_each_only_once():
 def test_the_pairing_is_found_even_where_the_first_choice_would_block_it():
     wide, narrow = (0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 6.0, 10.0)
     found = [(0.0, 0.0, 7.5, 10.0), (0.0, 0.0, 10.0, 10.0)]
-    assert box_iou(found[0], wide) > 0.5 and box_iou(found[0], narrow) > 0.5 and box_iou(found[1], wide) > 0.5
+    assert box_iou(found[0], wide) > 0.5
+    assert box_iou(found[0], narrow) > 0.5
+    assert box_iou(found[1], wide) > 0.5
     assert all_matched(found, [wide, narrow], 0.61)

@@ -7,9 +7,9 @@ import pytest
 from training.summary import Record, summarise, table
 
 
-def record(number, type="attribute", *, code="OK", matched=True, both=1, either=1, pair=False, wording=False):
+def record(number, kind="attribute", *, code="OK", matched=True, both=1, either=1, pair=False, wording=False):
     times = {"first_token_ms": 1.0, "reasoning_ms": 2.0 + number, "segmentation_ms": 3.0, "total_ms": 6.0}
-    return Record(number, type, "the mug", pair, wording, code, "", "", (), (), matched, both, either, 40, times)
+    return Record(number, kind, "the mug", pair, wording, code, "", "", (), (), matched, both, either, 40, times)
 
 
 def figures(records, group="all"):
