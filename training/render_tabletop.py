@@ -2,9 +2,10 @@
 
     python -m training.render_tabletop --out /tmp/data/train --split train --shards 60
 
-Each shard is a directory `shard-00000/` with images.npy uint8 (N, H, W, 3), labels.npy uint8 (N, H, W) and scenes.jsonl, one line per picture. It appears
-all at once, so that a training may read the directory while it fills. Shards that are there already are left alone: the same command goes on after a stop.
-Several processes may share the work: `--shards 30` and `--start 30 --shards 30`.
+Each shard is a directory `shard-00000/` with images.npy uint8 (N, H, W, 3), labels.npy uint8 (N, H, W) and
+scenes.jsonl, one line per picture. It appears all at once, so that a training may read the directory while it fills.
+Shards that are there already are left alone: the same command goes on after a stop. Several processes may share the
+work: `--shards 30` and `--start 30 --shards 30`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ import numpy as np
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software driver: one process per core is faster than many threads
 
-from segzero_ros.tabletop.instructions import At, Instruction, Piece, Say, instructions  # noqa: E402
-from segzero_ros.tabletop.render import Renderer  # noqa: E402
-from segzero_ros.tabletop.scene import SPLITS, Split, sample_scene  # noqa: E402
-from segzero_ros.tabletop.view import SeenThing, View  # noqa: E402
+from segzero_ros.tabletop.instructions import At, Instruction, Piece, Say, instructions
+from segzero_ros.tabletop.render import Renderer
+from segzero_ros.tabletop.scene import SPLITS, Split, sample_scene
+from segzero_ros.tabletop.view import SeenThing, View
 
 LEAST_INSTRUCTIONS = 3  # a picture with fewer is not worth its place
 
@@ -76,7 +77,12 @@ def pictures(renderer: Renderer, split: Split, seeds: Iterator[int]) -> Iterator
         view = renderer.render(sample_scene(seed, split))
         made = instructions(view, seed, split)
         if len(made) >= LEAST_INSTRUCTIONS:
-            record = {"seed": seed, "split": split, "objects": [thing_record(t, view) for t in view.things], "instructions": [instruction_record(i) for i in made]}
+            record = {
+                "seed": seed,
+                "split": split,
+                "objects": [thing_record(t, view) for t in view.things],
+                "instructions": [instruction_record(i) for i in made],
+            }
             yield view, record
 
 
@@ -88,7 +94,9 @@ def write_shard(path: Path, renderer: Renderer, split: Split, count: int, first_
     images = np.empty((count, renderer.height, renderer.width, 3), dtype=np.uint8)
     labels = np.empty((count, renderer.height, renderer.width), dtype=np.uint8)
     with (partial / "scenes.jsonl").open("w", encoding="utf-8") as lines:
-        for index, (view, record) in enumerate(itertools.islice(pictures(renderer, split, itertools.count(first_seed)), count)):
+        for index, (view, record) in enumerate(
+            itertools.islice(pictures(renderer, split, itertools.count(first_seed)), count)
+        ):
             images[index], labels[index] = view.rgb, view.labels
             lines.write(json.dumps(record) + "\n")
     np.save(partial / "images.npy", images)
@@ -105,7 +113,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, help="number of the first shard (default 0)")
     parser.add_argument("--count", type=int, default=1000, help="pictures in a shard (default 1000)")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other scenes (default 0)")
-    parser.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"), help="pixels (default 320 240)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"), help="pixels (default 320 240)"
+    )
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     with Renderer(*options.size) as renderer:
@@ -115,7 +125,9 @@ def main(arguments: list[str] | None = None) -> int:
                 continue
             began = time.monotonic()
             # Twice as many seeds as pictures are set aside for each shard, since some scenes are passed over.
-            write_shard(path, renderer, options.split, options.count, options.seed * 100_000_000 + number * 2 * options.count)
+            write_shard(
+                path, renderer, options.split, options.count, options.seed * 100_000_000 + number * 2 * options.count
+            )
             print(f"{path} {options.count / (time.monotonic() - began):.1f} pictures/s", flush=True)
     return 0
 

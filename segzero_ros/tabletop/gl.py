@@ -1,4 +1,7 @@
-"""An off-screen OpenGL context for MuJoCo: EGL (GPU or Mesa's software driver), else OSMesa, else an error that says what to install."""
+"""An off-screen OpenGL context for MuJoCo.
+
+EGL (GPU or Mesa's software driver), else OSMesa, else an error that says what to install.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ APT_PACKAGES = "libegl1 libgl1-mesa-dri"
 class Context(Protocol):
     """What `mujoco.egl.GLContext` and `mujoco.osmesa.GLContext` have in common."""
 
-    def make_current(self) -> None: ...
+    def make_current(self) -> None:
+        """Draw into this context from now on."""
 
-    def free(self) -> None: ...
+    def free(self) -> None:
+        """Give the context back."""
 
 
-class NoOpenGL(RuntimeError):
+class NoOpenGLError(RuntimeError):
     """Neither EGL nor OSMesa works here; the message says why and what to install."""
 
 
@@ -39,14 +44,14 @@ def _open(platform: str, width: int, height: int) -> Context:
 
 
 def open_context(width: int, height: int) -> Context:
-    """A current off-screen context. `NoOpenGL` when there is none to be had."""
+    """A current off-screen context. `NoOpenGLError` when there is none to be had."""
     reasons = []
     for platform in _platforms():
         try:
             return _open(platform, width, height)
-        except Exception as error:  # PyOpenGL raises whatever the driver's absence breaks first
+        except Exception as error:  # noqa: BLE001, PERF203 - PyOpenGL raises whatever the driver's absence breaks first
             reasons.append(f"{platform}: {error}")
-    raise NoOpenGL(
+    raise NoOpenGLError(
         f"cannot render off-screen ({'; '.join(reasons)}). Install Mesa's software driver with\n"
         f"  sudo apt-get install -y {APT_PACKAGES}\nor, for OSMesa, sudo apt-get install -y libosmesa6"
     )

@@ -1,7 +1,10 @@
-"""Instructions for a view, with their truth: what is said, which things it means, and a short line of thought that leads there.
+"""Instructions for a view, with their truth.
 
-Six types: attribute, spatial, comparison, function, several, absent. Only clear ones are made (see `query.meaning`). The thinking names things before it
-points at them, lists candidates left to right and always has the same form for the same type, so that a small model can learn it.
+What is said, which things it means, and a short line of thought that leads there.
+
+Six types: attribute, spatial, comparison, function, several, absent. Only clear ones are made (see `query.meaning`).
+The thinking names things before it points at them, lists candidates left to right and always has the same form for the
+same type, so that a small model can learn it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,24 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from segzero_ros.tabletop import wordings as words
-from segzero_ros.tabletop.query import USES, Beside, Every, Extreme, For, Most, Nearest, Noun, One, Query, Side, Size, Sized, Use, candidates, meaning
+from segzero_ros.tabletop.query import (
+    USES,
+    Beside,
+    Every,
+    Extreme,
+    For,
+    Most,
+    Nearest,
+    Noun,
+    One,
+    Query,
+    Side,
+    Size,
+    Sized,
+    Use,
+    candidates,
+    meaning,
+)
 from segzero_ros.tabletop.scene import Split, allowed, scene_rng
 from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS, Colour, Kind
 from segzero_ros.tabletop.view import SeenThing, View
@@ -24,7 +44,14 @@ from segzero_ros.tabletop.wordings import Wordings
 T = TypeVar("T")
 Type = Literal["attribute", "spatial", "comparison", "function", "several", "absent"]
 TYPES: tuple[Type, ...] = get_args(Type)
-SHARES: Mapping[Type, float] = {"attribute": 0.25, "spatial": 0.25, "comparison": 0.13, "function": 0.12, "several": 0.13, "absent": 0.12}
+SHARES: Mapping[Type, float] = {
+    "attribute": 0.25,
+    "spatial": 0.25,
+    "comparison": 0.13,
+    "function": 0.12,
+    "several": 0.13,
+    "absent": 0.12,
+}
 MAX_THINKING_TOKENS = 40
 _TRIES = 7
 
@@ -51,8 +78,9 @@ Piece = str | Say | At
 class Instruction:
     """What is said to the robot about a view, and what is right.
 
-    targets: ids left to right, empty for "absent"; query: its meaning, to be asked of later views as well (`targets_in`); unseen_pair: a thing it means or
-    names is of a composition held out from training; unseen_wording: it is worded as only the test split is.
+    targets: ids left to right, empty for "absent"; query: its meaning, to be asked of later views as well
+    (`targets_in`); unseen_pair: a thing it means or names is of a composition held out from training; unseen_wording:
+    it is worded as only the test split is.
     """
 
     type: Type
@@ -92,7 +120,7 @@ class _Speaker:
         return phrase if self.rng.random() < 0.33 else self.word(frames).format(phrase)
 
     def noun(self, noun: Noun) -> str:
-        """"red mug", without article."""
+        """The noun without an article, as "red mug"."""
         if noun.kind is None:
             return f"{noun.colour} {self.word(words.ANYTHING)}"
         if noun.colour is None:
@@ -115,8 +143,13 @@ class _Draft:
     thinking: tuple[Piece, ...]
 
 
-def instructions(view: View, seed: int, split: Split, *, count: int = 8, types: Collection[Type] = TYPES) -> list[Instruction]:
-    """Up to `count` different instructions, types mixed as `SHARES` as far as the view allows. The same for the same view, seed and split."""
+def instructions(
+    view: View, seed: int, split: Split, *, count: int = 8, types: Collection[Type] = TYPES
+) -> list[Instruction]:
+    """Up to `count` different instructions, types mixed as `SHARES` as far as the view allows.
+
+    The same for the same view, seed and split.
+    """
     rng = scene_rng(seed, split, purpose=1)
     made: list[Instruction] = []
     open_types = [t for t in TYPES if t in types]
@@ -131,23 +164,45 @@ def instructions(view: View, seed: int, split: Split, *, count: int = 8, types: 
 
 
 def _next_type(types: Sequence[Type], made: Sequence[Instruction], rng: np.random.Generator) -> Type:
-    """Types at random by their shares, those already there less often; what scenes seldom allow is tried a little more often."""
+    """Types at random by their shares, those already there less often.
+
+    What scenes seldom allow is tried a little more often.
+    """
     seldom = {"comparison": 1.6, "spatial": 1.4, "several": 1.15, "function": 1.1}
     weights = np.array([SHARES[t] * seldom.get(t, 1.0) / (1 + 0.7 * sum(i.type == t for i in made)) for t in types])
     return types[int(rng.choice(len(types), p=weights / weights.sum()))]
 
 
-def make_instruction(view: View, kind: Type, split: Split, rng: np.random.Generator, avoid: Sequence[Instruction] = ()) -> Instruction | None:
-    """One instruction of a type, or None when a few tries find none for this view; a meaning is repeated in other words only when no new one is found."""
+def make_instruction(
+    view: View, kind: Type, split: Split, rng: np.random.Generator, avoid: Sequence[Instruction] = ()
+) -> Instruction | None:
+    """One instruction of a type, or None when a few tries find none for this view.
+
+    A meaning is repeated in other words only when no new one is found.
+    """
     for attempt in range(_TRIES):
         speaker = _Speaker(view, split, rng)
         draft = _MAKERS[kind](speaker)
-        if draft is None or any(draft.text == i.text or (draft.query == i.query and attempt < _TRIES - 2) for i in avoid):
+        if draft is None or any(
+            draft.text == i.text or (draft.query == i.query and attempt < _TRIES - 2) for i in avoid
+        ):
             continue
         targets = meaning(draft.query, view)
-        if targets is None or bool(targets) == (kind == "absent") or thinking_tokens(draft.thinking, view) > MAX_THINKING_TOKENS:
+        if (
+            targets is None
+            or bool(targets) == (kind == "absent")
+            or thinking_tokens(draft.thinking, view) > MAX_THINKING_TOKENS
+        ):
             continue
-        return Instruction(kind, draft.text, targets, draft.thinking, draft.query, _names_held_out(draft.query, targets, view), speaker.unseen)
+        return Instruction(
+            kind,
+            draft.text,
+            targets,
+            draft.thinking,
+            draft.query,
+            _names_held_out(draft.query, targets, view),
+            speaker.unseen,
+        )
     return None
 
 
@@ -156,7 +211,9 @@ def _nouns(query: Query) -> list[Noun]:
 
 
 def _names_held_out(query: Query, targets: Sequence[int], view: View) -> bool:
-    named = {(noun.colour, noun.kind) for noun in _nouns(query)} | {(view.thing(t).colour, view.thing(t).kind) for t in targets}
+    named = {(noun.colour, noun.kind) for noun in _nouns(query)} | {
+        (view.thing(t).colour, view.thing(t).kind) for t in targets
+    }
     return bool(named & HELD_OUT)
 
 
@@ -179,7 +236,10 @@ def _conclude(word: str, thing: SeenThing) -> list[Piece]:
 
 
 def thinking_tokens(thinking: Sequence[Piece], view: View, side: int = 168) -> int:
-    """How many tokens the thinking has at most: words, punctuation marks and digits counted singly, points in pixels of a square picture of this side."""
+    """How many tokens the thinking has at most.
+
+    Words, punctuation marks and digits counted singly, points in pixels of a square picture of this side.
+    """
     return len(re.findall(r"[A-Za-z]+|\d|[^\sA-Za-z\d]", spell(thinking, view, side)))
 
 
@@ -264,7 +324,10 @@ def _extreme(speaker: _Speaker) -> _Draft | None:
 
 
 def _subject_and_anchor(speaker: _Speaker) -> tuple[Noun, Noun, SeenThing] | None:
-    """A noun to be told apart by its place (three times of four one that fits several things), and one that fits only the thing it is near."""
+    """A noun to be told apart by its place, and a noun that fits one landmark only, and that landmark.
+
+    Three times of four the first fits several things.
+    """
     thing = _choice(_group(speaker, 2) if speaker.rng.random() < 0.75 else _clear(speaker.view), speaker.rng)
     stone = _choice([t for t in _clear(speaker.view) if thing is not None and t.id != thing.id], speaker.rng)
     anchor = _unique_noun(stone, speaker.view, speaker.rng) if stone else None
@@ -284,7 +347,11 @@ def _relation(speaker: _Speaker) -> _Draft | None:
         return None
     query = Beside(noun, side, anchor)
     word = {"left": "Left", "right": "Right", "behind": "Behind", "front": "In front"}[side]
-    return _Draft(_say_related(speaker, words.SIDES[query.side], noun, anchor), query, _think_related(speaker.view, query, stone, word))
+    return _Draft(
+        _say_related(speaker, words.SIDES[query.side], noun, anchor),
+        query,
+        _think_related(speaker.view, query, stone, word),
+    )
 
 
 def _nearest(speaker: _Speaker) -> _Draft | None:
@@ -292,7 +359,11 @@ def _nearest(speaker: _Speaker) -> _Draft | None:
     if pair is None or _found(Nearest(pair[0], pair[1]), speaker.view) is None:
         return None
     query = Nearest(pair[0], pair[1])
-    return _Draft(_say_related(speaker, words.NEAREST, query.noun, query.anchor), query, _think_related(speaker.view, query, pair[2], "Nearest"))
+    return _Draft(
+        _say_related(speaker, words.NEAREST, query.noun, query.anchor),
+        query,
+        _think_related(speaker.view, query, pair[2], "Nearest"),
+    )
 
 
 def _say_related(speaker: _Speaker, wordings: Wordings, noun: Noun, anchor: Noun) -> str:
@@ -300,11 +371,10 @@ def _say_related(speaker: _Speaker, wordings: Wordings, noun: Noun, anchor: Noun
 
 
 def _think_related(view: View, query: Beside | Nearest, stone: SeenThing, word: str) -> tuple[Piece, ...]:
-    """The thing named as landmark first, then the candidates, then the one."""
-    thing = _found(query, view)
-    assert thing is not None
+    """The thing named as landmark first, then the candidates, then the one meant. The query must mean something."""
     others = [t for t in candidates(query.noun, view) if t.id != stone.id]
-    return (*_spot(stone), ". ", *_list(others), *_conclude(word, thing))
+    meant = meaning(query, view) or ()
+    return (*_spot(stone), ". ", *_list(others), *_conclude(word, view.thing(meant[0])))
 
 
 def _comparison(speaker: _Speaker) -> _Draft | None:
@@ -316,7 +386,9 @@ def _comparison(speaker: _Speaker) -> _Draft | None:
         return None
     of_two = len(group) == 2 and speaker.rng.random() < 0.5
     noun = speaker.simple_noun(query.noun)
-    phrase = speaker.word((words.SIZES_OF_TWO if of_two else words.SIZES)[query.which]).format(noun, s=words.plural(noun))
+    phrase = speaker.word((words.SIZES_OF_TWO if of_two else words.SIZES)[query.which]).format(
+        noun, s=words.plural(noun)
+    )
     return _Draft(speaker.frame(f"the {phrase}"), query, (*_list(group), *_conclude(query.which.capitalize(), thing)))
 
 
@@ -366,17 +438,18 @@ def _absent(speaker: _Speaker) -> _Draft | None:
     noun = _absent_noun(speaker, how)
     if noun is None or meaning(One(noun), speaker.view) != ():
         return None
-    near = [t for t in _clear(speaker.view) if t.kind == noun.kind] or [t for t in _clear(speaker.view) if t.colour == noun.colour and noun.colour is not None]
+    clear = _clear(speaker.view)
+    near = [t for t in clear if t.kind == noun.kind] or [t for t in clear if t.colour == noun.colour]
     name = f"{noun.colour} {noun.kind}" if noun.colour else str(noun.kind)
     said: list[Piece] = [*_list(near[:2]), ". "] if near else []
-
     return _Draft(speaker.frame(f"the {speaker.noun(noun)}"), One(noun), (*said, f"No {name}."))
 
 
 def _absent_noun(speaker: _Speaker, how: float) -> Noun | None:
     """The right kind in another colour, another kind in the right colour, a kind that is not there, or anything."""
     rng, thing = speaker.rng, _choice(speaker.view.things, speaker.rng)
-    assert thing is not None
+    if thing is None:
+        return None
     colours: tuple[Colour, ...] = tuple(COLOURS)
     kind: Kind = thing.kind if how < 0.6 else KINDS[int(rng.integers(len(KINDS)))]
     colour: Colour = thing.colour if 0.6 <= how < 0.8 else colours[int(rng.integers(len(colours)))]

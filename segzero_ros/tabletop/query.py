@@ -1,9 +1,9 @@
 """The meaning of an instruction as a small value that can be asked of any view: which things does it mean *there*?
 
-`meaning(query, view)` answers with ids left to right, `()` when there is no such thing, and None when people would not agree: two things fit, a
-relation holds only barely, or a thing that might matter is largely hidden.
-Left and right are the viewer's; behind and in front of are farther from and nearer to the camera along the table; nearest is by the distance on the table,
-and the picture must agree.
+`meaning(query, view)` answers with ids left to right, `()` when there is no such thing, and None when people would not
+agree: two things fit, a relation holds only barely, or a thing that might matter is largely hidden. Left and right are
+the viewer's; behind and in front of are farther from and nearer to the camera along the table; nearest is by the
+distance on the table, and the picture must agree.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Sized:
 Query = One | Every | For | Most | Beside | Nearest | Sized
 
 
-class _Unclear(Exception):
+class _UnclearError(Exception):
     """People would not agree on the answer."""
 
 
@@ -120,7 +120,7 @@ def meaning(query: Query, view: View) -> tuple[int, ...] | None:
     """Ids of the things meant, left to right; () for none; None for "unclear"."""
     try:
         return tuple(thing.id for thing in _meant(query, view))
-    except _Unclear:
+    except _UnclearError:
         return None
 
 
@@ -143,27 +143,34 @@ def _meant(query: Query, view: View) -> Sequence[SeenThing]:
 
 
 def candidates(noun: Noun, view: View) -> list[SeenThing]:
-    """The things a noun fits, left to right. `_Unclear` when one of them is largely hidden, or when "green" might mean a plant's leaves."""
-    if noun.colour == "green" and noun.kind is None and any(t.kind == "plant" and t.colour != "green" for t in view.things):
-        raise _Unclear
+    """The things a noun fits, left to right.
+
+    `_UnclearError` when one of them is largely hidden, or when "green" might mean a plant's leaves.
+    """
+    if (
+        noun.colour == "green"
+        and noun.kind is None
+        and any(t.kind == "plant" and t.colour != "green" for t in view.things)
+    ):
+        raise _UnclearError
     return _unless_hidden([thing for thing in view.things if noun.fits(thing)])
 
 
 def _unless_hidden(things: list[SeenThing]) -> list[SeenThing]:
     if not all(thing.clear for thing in things):
-        raise _Unclear
+        raise _UnclearError
     return things
 
 
 def _at_most_one(things: list[SeenThing]) -> list[SeenThing]:
     if len(things) > 1:
-        raise _Unclear
+        raise _UnclearError
     return things
 
 
 def _exactly_one(things: list[SeenThing]) -> SeenThing:
     if len(things) != 1:
-        raise _Unclear
+        raise _UnclearError
     return things[0]
 
 
@@ -190,7 +197,7 @@ def _first(things: Sequence[SeenThing], value: Callable[[SeenThing], float], mar
     """The thing with the smallest value, if there are at least two and it wins by the margin."""
     ranked = sorted(things, key=value)
     if len(ranked) < 2 or value(ranked[1]) - value(ranked[0]) < margin:
-        raise _Unclear
+        raise _UnclearError
     return ranked[:1]
 
 
@@ -214,12 +221,15 @@ def _beside(noun: Noun, side: Side, anchor: Noun, view: View) -> list[SeenThing]
     holds = [thing for thing in things if _is_beside(thing, side, stone, view)]
     doubtful = [thing for thing in things if thing not in holds and not _is_not_beside(thing, side, stone, view)]
     if doubtful or len(holds) > 1:
-        raise _Unclear
+        raise _UnclearError
     return holds
 
 
 def _offset(thing: SeenThing, side: Side, stone: SeenThing, view: View) -> tuple[float, float]:
-    """How far the thing is towards the side of the stone, and how far off that direction; shares of the width, or metres."""
+    """How far the thing is towards the side of the stone, and how far off that direction.
+
+    Shares of the width, or metres.
+    """
     if side in ("left", "right"):
         width = view.size[0]
         along = (thing.centre[0] - stone.centre[0]) / width * (1 if side == "right" else -1)
@@ -249,11 +259,13 @@ def _nearest(noun: Noun, anchor: Noun, view: View) -> list[SeenThing]:
     on_table = sorted(things, key=lambda t: math.dist(t.position[:2], stone.position[:2]))
     in_picture = sorted(things, key=lambda t: math.dist(t.centre, stone.centre))
     if len(things) < 2 or on_table[0] is not in_picture[0]:
-        raise _Unclear
-    if math.dist(on_table[1].position[:2], stone.position[:2]) < NEARER * math.dist(on_table[0].position[:2], stone.position[:2]):
-        raise _Unclear
+        raise _UnclearError
+    if math.dist(on_table[1].position[:2], stone.position[:2]) < NEARER * math.dist(
+        on_table[0].position[:2], stone.position[:2]
+    ):
+        raise _UnclearError
     if math.dist(in_picture[1].centre, stone.centre) < 1.15 * math.dist(in_picture[0].centre, stone.centre):
-        raise _Unclear
+        raise _UnclearError
     return on_table[:1]
 
 
@@ -262,12 +274,12 @@ def _sized(things: list[SeenThing], which: Size) -> list[SeenThing]:
     if not things:
         return []
     if len(things) < 2 or len({thing.kind for thing in things}) > 1:
-        raise _Unclear
+        raise _UnclearError
     ranked = sorted(things, key=lambda t: t.size, reverse=which == "biggest")
     first, second = ranked[0], ranked[1]
     ratio = first.size / second.size if which == "biggest" else second.size / first.size
     others = [thing.pixels for thing in ranked[1:]]
     agrees = first.pixels > 1.1 * max(others) if which == "biggest" else first.pixels * 1.1 < min(others)
     if ratio < BIGGER or not agrees:
-        raise _Unclear
+        raise _UnclearError
     return [first]

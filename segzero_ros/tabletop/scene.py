@@ -1,4 +1,7 @@
-"""A scene: which things lie where on which table, under which light, seen by which camera. Plain values; `sample_scene` draws one from a seed."""
+"""A scene: which things lie where on which table, under which light, seen by which camera.
+
+Plain values; `sample_scene` draws one from a seed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ Colour3 = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One thing on the table: `id` 1..K as in the label image, `scale` along its own x, y, z axes (size and proportions), pose in the world.
+    """One thing on the table.
+
+    `id` 1..K as in the label image, `scale` along its own x, y, z axes (size and proportions), pose in the world.
 
     `position` is the point of its base, metres; `quaternion` w, x, y, z. The table's top is z = 0.
     """
@@ -39,14 +44,20 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A pinhole camera in ROS optical axes (x right, y down, z forward). position metres; rotation (3, 3) camera -> world, row by row; vertical field of view."""
+    """A pinhole camera in ROS optical axes: x right, y down, z forward.
+
+    position: metres in the world; rotation: (3, 3) camera -> world, row by row; fovy_deg: the vertical field of view.
+    """
 
     position: tuple[float, float, float]
     rotation: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
     fovy_deg: float
 
     def matrix(self, width: int, height: int) -> NDArray[np.float64]:
-        """Intrinsics K (3, 3) for an image of this size, square pixels, centre of the image as principal point, (0, 0) the corner of the first pixel."""
+        """Intrinsics K (3, 3) for an image of this size: square pixels, the principal point in the middle.
+
+        Pixel coordinates count from the outer corner of the first pixel, whose middle is (0.5, 0.5).
+        """
         focal = height / 2 / math.tan(math.radians(self.fovy_deg) / 2)
         return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
 
@@ -61,9 +72,13 @@ class Camera:
         return np.asarray(pixels[..., :2] / pixels[..., 2:])
 
 
-def look_at(target: NDArray[np.float64], azimuth: float, elevation: float, distance: float, fovy_deg: float, roll: float = 0.0) -> Camera:
-    """A camera `distance` metres from the target, looking down at it by `elevation`, from the side `azimuth` (all angles in radians)."""
-    forward = -np.array([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)])
+def look_at(
+    target: NDArray[np.float64], azimuth: float, elevation: float, distance: float, fovy_deg: float, roll: float = 0.0
+) -> Camera:
+    """A camera `distance` metres from the target (3,), on the side `azimuth`, looking down by `elevation`, radians."""
+    forward = -np.array(
+        [math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)]
+    )
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
     down = np.cross(forward, right)
@@ -88,7 +103,10 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Everything around the things: textures (index into `surfaces.py`), tints, lights, where the wall stands (azimuth radians, distance metres)."""
+    """Everything around the things.
+
+    Textures (index into `surfaces.py`), tints, lights, where the wall stands (azimuth radians, distance metres).
+    """
 
     table: tuple[int, Colour3]
     table_size: tuple[float, float]
@@ -102,7 +120,10 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Sensor:
-    """What the camera's chip does to the picture: gain, gamma, white balance per channel, noise (standard deviation in grey levels) and its seed."""
+    """What the camera's chip does to the picture.
+
+    Gain, gamma, white balance per channel, noise (standard deviation in grey levels) and its seed.
+    """
 
     gain: float
     gamma: float
@@ -127,7 +148,10 @@ def scene_rng(seed: int, split: Split, purpose: int = 0) -> np.random.Generator:
 
 
 def sample_scene(seed: int, split: Split, *, count: int | None = None) -> Scene:
-    """A scene drawn from its seed: 2 to 7 things (or `count`) upright on the table, not touching, none of the held-out compositions unless split is "test"."""
+    """A scene drawn from its seed: 2 to 7 things (or `count`) upright on the table, not touching.
+
+    Compositions in `HELD_OUT` occur in the test split only.
+    """
     rng = scene_rng(seed, split)
     wanted = count if count is not None else int(rng.choice(np.arange(2, 8), p=[0.08, 0.18, 0.26, 0.24, 0.15, 0.09]))
     things = _place(_choose_things(wanted, split, rng), rng)
@@ -151,7 +175,7 @@ def _choose_things(count: int, split: Split, rng: np.random.Generator) -> list[_
     """Kinds and colours with enough repetition that questions have something to tell apart."""
     chosen: list[_Choice] = []
     while len(chosen) < count:
-        choice = _choose_one(chosen, split, rng)
+        choice = _choose_one(chosen, rng)
         if sum(c.kind == choice.kind for c in chosen) < MAX_SAME_KIND and allowed(choice.colour, choice.kind, split):
             chosen.append(choice)
     if split == "test" and rng.random() < 0.4:
@@ -162,7 +186,7 @@ def _choose_things(count: int, split: Split, rng: np.random.Generator) -> list[_
     return chosen
 
 
-def _choose_one(chosen: list[_Choice], split: Split, rng: np.random.Generator) -> _Choice:
+def _choose_one(chosen: list[_Choice], rng: np.random.Generator) -> _Choice:
     kind, colour = KINDS[int(rng.integers(len(KINDS)))], tuple(COLOURS)[int(rng.integers(len(COLOURS)))]
     size = float(rng.uniform(*SIZES))
     like = chosen[int(rng.integers(len(chosen)))] if chosen else None
@@ -205,7 +229,9 @@ def _place(choices: list[_Choice], rng: np.random.Generator) -> tuple[Thing, ...
     tries = 0
     while len(spots) < len(choices):
         spot = rng.uniform(-1, 1, 2) * [area, area * 0.8]
-        gaps = [float(np.linalg.norm(spot - other)) - radii[len(spots)] - r for other, r in zip(spots, radii, strict=False)]
+        gaps = [
+            float(np.linalg.norm(spot - other)) - radii[len(spots)] - r for other, r in zip(spots, radii, strict=False)
+        ]
         if all(gap > 0.012 for gap in gaps):
             spots.append(spot)
         tries += 1
@@ -213,7 +239,10 @@ def _place(choices: list[_Choice], rng: np.random.Generator) -> tuple[Thing, ...
             spots, area = [], area * 1.1
     turn = rng.uniform(0, 2 * math.pi)
     rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-    return tuple(_thing(i + 1, c, s, rotation @ spot, rng) for i, (c, s, spot) in enumerate(zip(choices, scales, spots, strict=True)))
+    return tuple(
+        _thing(i + 1, c, s, rotation @ spot, rng)
+        for i, (c, s, spot) in enumerate(zip(choices, scales, spots, strict=True))
+    )
 
 
 def footprint(kind: Kind, scale: tuple[float, float, float]) -> float:
@@ -224,12 +253,23 @@ def footprint(kind: Kind, scale: tuple[float, float, float]) -> float:
     return corner * (0.9 if kind in ("book", "box", "mug") else 1.0)
 
 
-def _thing(number: int, choice: _Choice, scale: tuple[float, float, float], spot: NDArray[np.float64], rng: np.random.Generator) -> Thing:
+def _thing(
+    number: int, choice: _Choice, scale: tuple[float, float, float], spot: NDArray[np.float64], rng: np.random.Generator
+) -> Thing:
     yaw = rng.uniform(0, 2 * math.pi)
     base = np.asarray(COLOURS[choice.colour])
     rgb = np.clip(base * rng.uniform(0.9, 1.06) + rng.uniform(-0.02, 0.02, 3), 0.02, 1.0)
     quaternion = (math.cos(yaw / 2), 0.0, 0.0, math.sin(yaw / 2))
-    return Thing(number, choice.kind, choice.colour, choice.size, scale, (float(spot[0]), float(spot[1]), 0.0), quaternion, _triple(rgb))
+    return Thing(
+        number,
+        choice.kind,
+        choice.colour,
+        choice.size,
+        scale,
+        (float(spot[0]), float(spot[1]), 0.0),
+        quaternion,
+        _triple(rgb),
+    )
 
 
 def corners(thing: Thing) -> NDArray[np.float64]:
@@ -252,17 +292,26 @@ def rotation_of(quaternion: tuple[float, float, float, float]) -> NDArray[np.flo
 
 
 def _aim(things: tuple[Thing, ...], azimuth: float, rng: np.random.Generator) -> Camera:
-    """A camera from which the things fill most of the picture: the smallest distance at which all corners are inside, times a random margin."""
-    elevation, fovy, roll = math.radians(rng.uniform(30, 60)), float(rng.uniform(36, 52)), math.radians(rng.normal(0, 1.5))
+    """A camera from which the things fill most of the picture.
+
+    The smallest distance at which all corners are inside, times a random margin.
+    """
+    elevation, fovy, roll = (
+        math.radians(rng.uniform(30, 60)),
+        float(rng.uniform(36, 52)),
+        math.radians(rng.normal(0, 1.5)),
+    )
     points = np.concatenate([corners(thing) for thing in things])
     target = (points.min(axis=0) + points.max(axis=0)) / 2
-    distance = max(_distance_to_fit(points - target, look_at(target, azimuth, elevation, 1.0, fovy, roll)), 0.6) * rng.uniform(0.94, 1.2)
+    distance = max(
+        _distance_to_fit(points - target, look_at(target, azimuth, elevation, 1.0, fovy, roll)), 0.6
+    ) * rng.uniform(0.94, 1.2)
     shift = rng.normal(0, 0.02, 3) * [1, 1, 0]
     return look_at(target + shift, azimuth, elevation, distance, fovy, roll)
 
 
 def _distance_to_fit(offsets: NDArray[np.float64], camera: Camera) -> float:
-    """How far from the target a camera of this direction must be so that points at these offsets (N, 3) from the target are in a 4:3 picture."""
+    """How far from the target a camera of this direction sees all points at these offsets (N, 3) in a 4:3 picture."""
     x, y, z = (offsets @ np.asarray(camera.rotation)).T
     tangent = math.tan(math.radians(camera.fovy_deg) / 2) * 0.95
     return float(max((np.abs(x) / (tangent * 4 / 3) - z).max(), (np.abs(y) / tangent - z).max()))
@@ -307,4 +356,10 @@ def _light(index: int, ambient: float, rng: np.random.Generator) -> Light:
 
 def sample_sensor(rng: np.random.Generator) -> Sensor:
     """Brightness, gamma, white balance and noise of one camera."""
-    return Sensor(float(rng.uniform(0.88, 1.2)), float(rng.uniform(0.9, 1.1)), _triple(rng.uniform(0.95, 1.05, 3)), float(rng.uniform(0.5, 5.0)), int(rng.integers(1 << 30)))
+    return Sensor(
+        float(rng.uniform(0.88, 1.2)),
+        float(rng.uniform(0.9, 1.1)),
+        _triple(rng.uniform(0.95, 1.05, 3)),
+        float(rng.uniform(0.5, 5.0)),
+        int(rng.integers(1 << 30)),
+    )

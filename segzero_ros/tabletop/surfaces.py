@@ -1,4 +1,7 @@
-"""Grey patterns for table, floor and wall, drawn with numpy; the scene tints them. Values 0.45..1, 256 x 256, seamless enough to repeat."""
+"""Grey patterns for table, floor and wall, drawn with numpy; the scene tints them.
+
+Values 0.45..1, 256 x 256, seamless enough to repeat.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ def _plain(rng: np.random.Generator, speckle: float) -> NDArray[np.float64]:
 
 
 def surfaces() -> list[NDArray[np.uint8]]:
-    """The patterns, uint8 (SIDE, SIDE, 3): four woods, then plain, stone, cloth, tiles and two checkers. Always the same."""
+    """The patterns, uint8 (SIDE, SIDE, 3): four woods, then plain, stone, cloth, tiles and two checkers.
+
+    Always the same.
+    """
     rng = np.random.default_rng(20261122)
     patterns = [
         _wood(rng, 0),

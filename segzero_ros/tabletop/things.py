@@ -1,8 +1,10 @@
-"""What can lie on the table: ten kinds of things as triangle meshes, eight colours, and which compositions are held out for testing.
+"""What can lie on the table.
 
-Every kind is one to three meshes, each of one `Role` (the thing's own colour, metal, paper, ...), standing upright with its base at z = 0, in metres at
-size 1. The meshes serve three purposes: MuJoCo draws them, their faces tell how much of a thing is visible, and their extent gives the footprint and the
-collision shape.
+Ten kinds of things as triangle meshes, eight colours, and which compositions are held out for testing.
+
+Every kind is one to three meshes, each of one `Role` (the thing's own colour, metal, paper, ...), standing upright with
+its base at z = 0, in metres at size 1. The meshes serve three purposes: MuJoCo draws them, their faces tell how much of
+a thing is visible, and their extent gives the footprint and the collision shape.
 """
 
 from __future__ import annotations
@@ -56,7 +58,10 @@ _SIDES = 24
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """Triangles of one role: vertices and unit normals float64 (V, 3) in metres, faces int (F, 3), counter-clockwise from outside."""
+    """Triangles of one role.
+
+    Vertices and unit normals float64 (V, 3) in metres, faces int (F, 3), counter-clockwise from outside.
+    """
 
     role: Role
     vertices: NDArray[np.float64]
@@ -67,11 +72,19 @@ class Mesh:
 def _join(role: Role, parts: Sequence[Mesh]) -> Mesh:
     offsets = np.cumsum([0, *(len(part.vertices) for part in parts)])
     faces = [part.faces + offset for part, offset in zip(parts, offsets, strict=False)]
-    return Mesh(role, np.concatenate([p.vertices for p in parts]), np.concatenate([p.normals for p in parts]), np.concatenate(faces))
+    return Mesh(
+        role,
+        np.concatenate([p.vertices for p in parts]),
+        np.concatenate([p.normals for p in parts]),
+        np.concatenate(faces),
+    )
 
 
 def _revolve(role: Role, *profiles: Sequence[tuple[float, float]], sides: int = _SIDES) -> Mesh:
-    """Turn each profile, (radius, height) points with the outside on its right hand, about the z axis. Edges are smooth within a profile, sharp between."""
+    """Turn each profile, (radius, height) points with the outside on its right hand, about the z axis.
+
+    Edges are smooth within a profile, sharp between.
+    """
     return _join(role, [_revolve_one(role, np.asarray(profile, dtype=np.float64), sides) for profile in profiles])
 
 
@@ -148,7 +161,14 @@ def _leaf(role: Role, angle: float, tilt: float, length: float, base: float) -> 
 
 
 def _mug() -> list[Mesh]:
-    cup = _revolve("colour", [(0, 0), (0.050, 0)], [(0.052, 0), (0.056, 0.11)], [(0.056, 0.11), (0.050, 0.11)], [(0.050, 0.11), (0.046, 0.01)], [(0.046, 0.01), (0, 0.01)])
+    cup = _revolve(
+        "colour",
+        [(0, 0), (0.050, 0)],
+        [(0.052, 0), (0.056, 0.11)],
+        [(0.056, 0.11), (0.050, 0.11)],
+        [(0.050, 0.11), (0.046, 0.01)],
+        [(0.046, 0.01), (0, 0.01)],
+    )
     bend = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 10)
     path = np.stack([0.052 + 0.038 * np.cos(bend), np.zeros(10), 0.057 + 0.034 * np.sin(bend)], axis=1)
     return [_join("colour", [cup, _tube("colour", path, 0.009)])]
@@ -158,7 +178,16 @@ def _bottle() -> list[Mesh]:
     body = _revolve(
         "colour",
         [(0, 0), (0.044, 0)],
-        [(0.044, 0), (0.045, 0.01), (0.045, 0.14), (0.043, 0.16), (0.036, 0.18), (0.024, 0.198), (0.018, 0.212), (0.017, 0.25)],
+        [
+            (0.044, 0),
+            (0.045, 0.01),
+            (0.045, 0.14),
+            (0.043, 0.16),
+            (0.036, 0.18),
+            (0.024, 0.198),
+            (0.018, 0.212),
+            (0.017, 0.25),
+        ],
     )
     cap = _revolve("metal", [(0.021, 0.242), (0.021, 0.270)], [(0.021, 0.270), (0, 0.270)], sides=16)
     return [body, cap]
@@ -204,7 +233,10 @@ def _ball() -> list[Mesh]:
 
 
 def _book() -> list[Mesh]:
-    low, high = _slab("colour", (-0.1, -0.075, 0), (0.1, 0.075, 0.004)), _slab("colour", (-0.1, -0.075, 0.034), (0.1, 0.075, 0.038))
+    low, high = (
+        _slab("colour", (-0.1, -0.075, 0), (0.1, 0.075, 0.004)),
+        _slab("colour", (-0.1, -0.075, 0.034), (0.1, 0.075, 0.038)),
+    )
     spine = _slab("colour", (-0.1, -0.075, 0.004), (-0.095, 0.075, 0.034))
     title = _slab("paper", (-0.03, -0.04, 0.038), (0.05, 0.04, 0.0386))
     pages = _slab("paper", (-0.095, -0.070, 0.004), (0.094, 0.070, 0.034))
@@ -218,7 +250,15 @@ def _box() -> list[Mesh]:
 
 
 def _plant() -> list[Mesh]:
-    pot = _revolve("colour", [(0, 0), (0.043, 0)], [(0.043, 0), (0.057, 0.085)], [(0.057, 0.085), (0.063, 0.085)], [(0.063, 0.085), (0.065, 0.106)], [(0.065, 0.106), (0.056, 0.106)], [(0.056, 0.106), (0.054, 0.09)])
+    pot = _revolve(
+        "colour",
+        [(0, 0), (0.043, 0)],
+        [(0.043, 0), (0.057, 0.085)],
+        [(0.057, 0.085), (0.063, 0.085)],
+        [(0.063, 0.085), (0.065, 0.106)],
+        [(0.065, 0.106), (0.056, 0.106)],
+        [(0.056, 0.106), (0.054, 0.09)],
+    )
     soil = _revolve("soil", [(0.056, 0.095), (0, 0.097)])
     outer = [_leaf("leaf", a, 0.62, 0.13, 0.09) for a in np.arange(7) * (2 * np.pi / 7)]
     inner = [_leaf("leaf", a, 0.22, 0.15, 0.09) for a in 0.4 + np.arange(4) * (np.pi / 2)]
@@ -227,13 +267,30 @@ def _plant() -> list[Mesh]:
 
 def _lamp() -> list[Mesh]:
     base = _revolve("colour", [(0, 0), (0.058, 0)], [(0.058, 0), (0.058, 0.012)], [(0.058, 0.012), (0, 0.022)])
-    shade = _revolve("colour", [(0.088, 0.165), (0.050, 0.275)], [(0.050, 0.275), (0.046, 0.275)], [(0.046, 0.275), (0.084, 0.165)], [(0.084, 0.165), (0.088, 0.165)])
+    shade = _revolve(
+        "colour",
+        [(0.088, 0.165), (0.050, 0.275)],
+        [(0.050, 0.275), (0.046, 0.275)],
+        [(0.046, 0.275), (0.084, 0.165)],
+        [(0.084, 0.165), (0.088, 0.165)],
+    )
     pole = _revolve("metal", [(0.009, 0.015), (0.009, 0.24)], sides=10)
     bulb = _revolve("glow", [(0.056, 0.255), (0, 0.255)])
     return [_join("colour", [base, shade]), pole, bulb]
 
 
-_BUILDERS = {"mug": _mug, "bottle": _bottle, "can": _can, "bowl": _bowl, "plate": _plate, "ball": _ball, "book": _book, "box": _box, "plant": _plant, "lamp": _lamp}
+_BUILDERS = {
+    "mug": _mug,
+    "bottle": _bottle,
+    "can": _can,
+    "bowl": _bowl,
+    "plate": _plate,
+    "ball": _ball,
+    "book": _book,
+    "box": _box,
+    "plant": _plant,
+    "lamp": _lamp,
+}
 
 
 @functools.cache
@@ -251,7 +308,10 @@ def extent(kind: Kind) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 @dataclass(frozen=True, slots=True)
 class Patches:
-    """The surface of a kind as small patches of equal area: centres (P, 3) metres, outward normals times that area (P, 3) square metres."""
+    """The surface of a kind as small patches of equal area.
+
+    Centres (P, 3) metres, outward normals times that area (P, 3) square metres.
+    """
 
     centres: NDArray[np.float64]
     normals: NDArray[np.float64]

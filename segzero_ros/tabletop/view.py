@@ -1,4 +1,7 @@
-"""What a camera sees of a scene, with the truth about it: picture, depth, label image and one entry per thing that is in the picture."""
+"""What a camera sees of a scene, with the truth about it.
+
+Picture, depth, label image and one entry per thing that is in the picture.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ CLEAR_SIDE = 9.5 / 168  # smallest side of a box as a share of the picture: 9 pi
 class SeenThing:
     """A thing with at least one visible pixel.
 
-    box: x0 y0 x1 y1 half-open, pixels of this view, of the visible part; point: x y, the middle of a pixel deep inside the visible part; pixels: how many;
-    visible: the share of its camera-facing surface that is neither hidden nor out of the picture, 0..1; clear: whether that and the box are large enough for
-    the thing to be asked about; position: of its base in the world, metres.
+    box: x0 y0 x1 y1 half-open, pixels of this view, of the visible part; point: x y, the middle of a pixel deep inside
+    the visible part; pixels: how many; visible: the share of its camera-facing surface that is neither hidden nor out
+    of the picture, 0..1; clear: whether that and the box are large enough for the thing to be asked about; position: of
+    its base in the world, metres.
     """
 
     id: int
@@ -46,12 +50,12 @@ class SeenThing:
         return (x0 + x1) / 2, (y0 + y1) / 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
     """One picture with its truth.
 
-    rgb uint8 (H, W, 3); labels uint8 (H, W), 0 for no thing, else `Thing.id`; depth_m float32 (H, W), metres along the optical axis, or None when it was not
-    asked for; things: those seen, left to right by the left edge of the box.
+    rgb uint8 (H, W, 3); labels uint8 (H, W), 0 for no thing, else `Thing.id`; depth_m float32 (H, W), metres along the
+    optical axis, or None when it was not asked for; things: those seen, left to right by the left edge of the box.
     """
 
     rgb: NDArray[np.uint8]
@@ -67,8 +71,10 @@ class View:
 
     @property
     def intrinsics(self) -> NDArray[np.float64]:
-        """K (3, 3) of the camera at this size."""
-        return self.scene.camera.matrix(*self.size)
+        """K (3, 3) as `sensor_msgs/CameraInfo` means it: the middle of the first pixel is (0, 0)."""
+        matrix = self.scene.camera.matrix(*self.size)
+        matrix[:2, 2] -= 0.5
+        return matrix
 
     @property
     def camera(self) -> Camera:
@@ -105,11 +111,16 @@ def _see(thing: Thing, camera: Camera, labels: NDArray[np.uint8], pixels: int) -
     visible = _visible_fraction(thing, camera, labels)
     large = mask.shape[1] >= CLEAR_SIDE * labels.shape[1] and mask.shape[0] >= CLEAR_SIDE * labels.shape[0]
     clear = large and visible >= CLEAR_FRACTION
-    return SeenThing(thing.id, thing.kind, thing.colour, thing.size, box, (left + x, top + y), pixels, visible, clear, thing.position)
+    return SeenThing(
+        thing.id, thing.kind, thing.colour, thing.size, box, (left + x, top + y), pixels, visible, clear, thing.position
+    )
 
 
 def _window(thing: Thing, camera: Camera, labels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Where in the label image to look for the thing: around the corners of its bounding box, or everywhere when one is behind the camera."""
+    """Where in the label image to look for the thing.
+
+    Around the corners of its bounding box, or everywhere when one is behind the camera.
+    """
     height, width = labels.shape
     points = corners(thing)
     if (camera.to_camera(points)[:, 2] < 0.02).any():
@@ -120,7 +131,10 @@ def _window(thing: Thing, camera: Camera, labels: NDArray[np.uint8]) -> tuple[in
 
 
 def inner_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """The middle x, y of a pixel as far from the mask's edge as any, and among those the nearest to the centre of mass. The mask must not be empty."""
+    """The middle x, y of a pixel as far from the mask's edge as any, and among those the nearest to the centre of mass.
+
+    The mask must not be empty.
+    """
     stride = max(1, min(mask.shape) // 14)
     thin = mask[::stride, ::stride]
     if not thin.any():
@@ -138,7 +152,10 @@ def inner_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def _visible_fraction(thing: Thing, camera: Camera, labels: NDArray[np.uint8]) -> float:
-    """The share of the surface patches that face the camera, weighted by the area they would fill, whose pixel carries the thing's label."""
+    """The share of the camera-facing surface whose pixel carries the thing's label.
+
+    Measured on the patches of its kind, each weighted by the area it would fill in the picture.
+    """
     surface = patches(thing.kind)
     rotation, scale = rotation_of(thing.quaternion), np.asarray(thing.scale)
     centres = (surface.centres * scale) @ rotation.T + thing.position

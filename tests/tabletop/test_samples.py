@@ -1,0 +1,60 @@
+"""Evaluation samples and training shards."""
+
+import itertools
+import json
+
+import numpy as np
+
+from segzero_ros.tabletop import samples
+from training.render_tabletop import main
+
+SIZE = (160, 120)
+
+
+def test_samples_are_the_same_for_the_same_seed_and_others_for_another() -> None:
+    first, again = list(samples("test", 7, 4, SIZE)), list(samples("test", 7, 4, SIZE))
+    assert [s.instruction for s in first] == [s.instruction for s in again]
+    assert all(np.array_equal(a.view.rgb, b.view.rgb) for a, b in zip(first, again, strict=True))
+    assert [s.seed for s in first] != [s.seed for s in samples("test", 8, 4, SIZE)]
+
+
+def test_a_longer_run_begins_with_the_shorter_one() -> None:
+    longer = [s.instruction.text for s in samples("test", 7, 6, SIZE)]
+    assert longer[:3] == [s.instruction.text for s in samples("test", 7, 3, SIZE)]
+
+
+def test_samples_are_counted_and_each_is_of_another_scene() -> None:
+    asked = list(itertools.islice(samples("val", 1, 100, SIZE), 10))
+    assert [s.index for s in asked] == list(range(10))
+    assert len({s.seed for s in asked}) == 10
+    assert all(s.instruction.targets_in(s.view) == s.instruction.targets for s in asked)
+
+
+def test_a_shard_holds_what_its_readers_expect(tmp_path) -> None:
+    arguments = ["--out", str(tmp_path), "--split", "val", "--count", "6", "--size", "160", "120"]
+    assert main([*arguments, "--shards", "1"]) == 0
+    shard = tmp_path / "shard-00000"
+    images, labels = np.load(shard / "images.npy"), np.load(shard / "labels.npy")
+    scenes = [json.loads(line) for line in (shard / "scenes.jsonl").read_text().splitlines()]
+    assert images.shape == (6, 120, 160, 3)
+    assert labels.shape == (6, 120, 160)
+    assert len(scenes) == 6
+    for picture, scene in zip(labels, scenes, strict=True):
+        assert scene["split"] == "val"
+        assert len(scene["instructions"]) >= 3
+        for thing in scene["objects"]:
+            rows, columns = np.nonzero(picture == thing["id"])
+            x0, _, _, y1 = thing["box"]
+            assert round(x0 * 160) == columns.min()
+            assert round(y1 * 120) == rows.max() + 1
+            x, y = thing["point"]
+            assert picture[int(y * 120), int(x * 160)] == thing["id"]
+
+
+def test_rendering_goes_on_where_it_stopped(tmp_path) -> None:
+    arguments = ["--out", str(tmp_path), "--count", "2", "--size", "64", "48"]
+    main([*arguments, "--shards", "1"])
+    before = (tmp_path / "shard-00000" / "scenes.jsonl").stat().st_mtime_ns
+    main([*arguments, "--shards", "2"])
+    assert (tmp_path / "shard-00000" / "scenes.jsonl").stat().st_mtime_ns == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["shard-00000", "shard-00001"]
