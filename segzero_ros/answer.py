@@ -13,7 +13,6 @@ nesting, keys given twice, boxes without area inside the image, half an answer o
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
@@ -155,7 +154,7 @@ class _Reader:
             return word
         if kind == "word":
             return None  # of no use to us, and never a coordinate
-        self._refuse("a value")
+        raise self._unfit("a value")
 
     def _list(self, depth: int) -> list[Value]:
         self._limit(depth)
@@ -173,7 +172,7 @@ class _Reader:
         while not self._take("}"):
             kind, key = self._next()
             if kind not in ("double", "single") or key in items:
-                self._refuse("a key in quotes, once")
+                raise self._unfit("a key in quotes, once")
             self._expect(":")
             items[key] = self.value(depth)
             if not self._take(","):
@@ -184,7 +183,7 @@ class _Reader:
     def _next(self) -> tuple[str, str]:
         found = _TOKEN.match(self.text, self.at)
         if found is None or found.lastgroup is None:
-            self._refuse("JSON")
+            raise self._unfit("JSON")
         self.at = found.end()
         return found.lastgroup, found[found.lastgroup]
 
@@ -197,14 +196,14 @@ class _Reader:
 
     def _expect(self, mark: str) -> None:
         if not self._take(mark):
-            self._refuse(repr(mark))
+            raise self._unfit(repr(mark))
 
     def _limit(self, depth: int) -> None:
         if depth > _MAX_DEPTH:
-            self._refuse("at most a list of objects with coordinates")
+            raise self._unfit("at most a list of objects with coordinates")
 
-    def _refuse(self, wanted: str) -> NoReturn:
-        raise _unreadable(f"{_shown(self.text[self.at :])} at character {self.at} of the answer", wanted)
+    def _unfit(self, wanted: str) -> RejectedInput:
+        return _unreadable(f"{_shown(self.text[self.at :])} at character {self.at} of the answer", wanted)
 
 
 def _read(body: str) -> Value:

@@ -83,7 +83,7 @@ def resolve_bundle(name_or_path: str) -> Path:
     if text.startswith("package://"):
         return _existing(_package_paths(text), text)
     if text.startswith(("/", "~", "./", "../")) or text in (".", ".."):
-        return _existing([Path(os.path.abspath(Path(text).expanduser()))], text)
+        return _existing([Path(text).expanduser().absolute()], text)
     if "/" in text or not _NAME.fullmatch(text):
         raise _missing(f"got {text[:200]!r}, want a bundle's name, an absolute path, package://PKG/PATH or ./PATH")
     return _existing([folder / text for folder in bundle_folders()], text)
@@ -226,7 +226,7 @@ class _Manifest:
             raise _bad_format(self._file, f"files[{inside!r}] = {entry!r}", "sha256 (64 hexadecimal digits) and bytes")
         return digest, size
 
-    def _get(self, key: str, right: Any, wanted: str) -> Any:  # noqa: ANN401 - JSON is what it is
+    def _get(self, key: str, right: Any, wanted: str) -> Any:
         value = self._content.get(key)
         if not right(value):
             raise _bad_format(self._file, f"{self._prefix}{key} = {value!r}"[:200], wanted)

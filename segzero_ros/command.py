@@ -14,7 +14,7 @@ _JOINERS = "\u200c\u200d"  # shape Persian, Indic and emoji words: kept, where a
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})  # controls; bidi, tags and zero-width format characters; lone surrogates
 
 
-class Stage(str, enum.Enum):  # noqa: UP042  (StrEnum is missing in Python 3.10, that of ROS 2 Humble)
+class Stage(str, enum.Enum):  # StrEnum is missing in Python 3.10, that of ROS 2 Humble
     """Where a command is; ``TRANSITIONS`` says where it may go from there."""
 
     QUEUED = "queued"
@@ -45,7 +45,7 @@ class Command:
     text: str
 
 
-def read_command(text: str, id: str) -> Command:
+def read_command(text: str, id: str) -> Command:  # noqa: A002 - the name of the field
     """Clean ``text`` and make it a command, or raise ``RejectedInput`` (COMMAND_EMPTY, _TOO_LONG, _UNREADABLE).
 
     The text is cut at the first NUL (as ROS does), white space becomes single spaces, and control, bidi, tag and

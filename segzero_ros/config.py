@@ -45,15 +45,15 @@ class Parameter:
         return RejectedInput(Code.CONFIG_VALUE, f"got {self.name} = {value!r}"[:200] + f", want {wanted}{hint}")
 
 
-def _text(default: str, description: str, *choices: str) -> Any:  # noqa: ANN401 - as dataclasses.field
+def _text(default: str, description: str, *choices: str) -> Any:
     return field(default=default, metadata={"description": description, "choices": choices})
 
 
-def _flag(default: bool, description: str) -> Any:  # noqa: ANN401
+def _flag(default: bool, description: str) -> Any:
     return field(default=default, metadata={"description": description})
 
 
-def _number(default: float, low: float, high: float, description: str, *, live: bool = False) -> Any:  # noqa: ANN401
+def _number(default: float, low: float, high: float, description: str, *, live: bool = False) -> Any:
     return field(default=default, metadata={"description": description, "low": low, "high": high, "live": live})
 
 

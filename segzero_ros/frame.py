@@ -91,7 +91,8 @@ def _bayer(conversion: int) -> _Layout:
     return _packed(1, conversion, even_width=True, even_height=True)
 
 
-# Names as in sensor_msgs/image_encodings. mono16 keeps its high byte. YUV is BT.601, limited range.
+# Names as in sensor_msgs/image_encodings. mono16 keeps its high byte. YUV is BT.601, limited range. OpenCV names Bayer
+# patterns by the second row's second and third pixel, ROS by the first two rows.
 _LAYOUTS: Mapping[str, _Layout] = MappingProxyType(
     {
         "rgb8": _packed(3, None),
@@ -106,10 +107,10 @@ _LAYOUTS: Mapping[str, _Layout] = MappingProxyType(
         "yuyv": _packed(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
         "nv12": _two_plane(cv2.COLOR_YUV2RGB_NV12),
         "nv21": _two_plane(cv2.COLOR_YUV2RGB_NV21),
-        "bayer_rggb8": _bayer(cv2.COLOR_BayerRGGB2RGB),
-        "bayer_bggr8": _bayer(cv2.COLOR_BayerBGGR2RGB),
-        "bayer_gbrg8": _bayer(cv2.COLOR_BayerGBRG2RGB),
-        "bayer_grbg8": _bayer(cv2.COLOR_BayerGRBG2RGB),
+        "bayer_rggb8": _bayer(cv2.COLOR_BayerBG2RGB),
+        "bayer_bggr8": _bayer(cv2.COLOR_BayerRG2RGB),
+        "bayer_gbrg8": _bayer(cv2.COLOR_BayerGR2RGB),
+        "bayer_grbg8": _bayer(cv2.COLOR_BayerGB2RGB),
     }
 )
 ENCODINGS = frozenset(_LAYOUTS)

@@ -56,6 +56,11 @@ class Health:
         self._last_total_ms = 0.0
         self._qos_notes: dict[str, str] = {}
 
+    def expect_frames_within(self, stale_s: float) -> None:
+        """Change after how many seconds without a frame the camera is late."""
+        with self._lock:
+            self._stale_ns = int(stale_s * 1e9)
+
     def saw_frame(self, stamp_ns: int) -> bool:
         """Count a good frame; False if its stamp is older than the one before (a bag loop, a clock jump)."""
         with self._lock:

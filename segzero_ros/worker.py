@@ -235,12 +235,15 @@ class Worker:
 
     def _work(self) -> None:
         while (job := self._take_job()) is not None:
-            try:
-                self._run(job)
-            except Exception as error:  # a defect of ours, not the outside's; the command still gets its end
-                _log.exception("defect while grounding %r", job.command.id)
-                what = clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
-                self._end(job, Code.INTERNAL, f"got {what}; please report this with the log")
+            self._run_safely(job)
+
+    def _run_safely(self, job: _Job) -> None:
+        try:
+            self._run(job)
+        except Exception as error:  # noqa: BLE001 - a defect of ours; the command gets its end, the next one its turn
+            _log.exception("defect while grounding %r", job.command.id)
+            what = clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
+            self._end(job, Code.INTERNAL, f"got {what}; please report this with the log")
 
     def _take_job(self) -> _Job | None:
         """Wait for a command; None when stopping."""
@@ -258,9 +261,13 @@ class Worker:
         if source is None or job.stage is Stage.DONE:
             return
         try:
-            frame = job.frame = source() if callable(source) else source
+            job.frame = self._decoded(source)
         except RejectedInput as error:
-            return self._end(job, error.code, error.detail)
+            self._end(job, error.code, error.detail)
+            return
+        self._finish(job, self._ground(job, job.frame))
+
+    def _ground(self, job: _Job, frame: Frame) -> Segmentation:
         job.started_ns = self._now()
         job.frames_before = self._frames
         result = self._pipeline.ground(
@@ -272,8 +279,18 @@ class Worker:
             on_stage=lambda stage: self._enter(job, stage),
         )
         if result.code is Code.CANCELLED and job.stop_code is not None:
-            result = replace(result, code=job.stop_code, detail=job.stop_detail)
-        self._finish(job, result)
+            return replace(result, code=job.stop_code, detail=job.stop_detail)
+        return result
+
+    def _decoded(self, source: Frame | FrameSource) -> Frame:
+        """Return the frame itself; the newest one stays decoded, so that a second command finds it encoded already."""
+        if isinstance(source, Frame):
+            return source
+        frame = source()
+        with self._changed:
+            if self._newest is not None and self._newest[0] is source:
+                self._newest = (frame, self._newest[1])
+        return frame
 
     def _wait_for_frame(self, job: _Job) -> Frame | FrameSource | None:
         """Return the newest frame once it is fresh enough; None after ending the job for want of one."""
@@ -289,9 +306,9 @@ class Worker:
                 if now >= until:
                     break
                 self._changed.wait((until - now) / 1e9)
+            waited_s = (self._now() - job.submitted_ns) / 1e9
             age_s = None if self._newest is None else (self._now() - self._newest[1]) / 1e9
         if job.stop_code is None:
-            waited_s = (self._now() - job.submitted_ns) / 1e9
             self._end(job, *_frameless(age_s, waited_s))
         return None
 
@@ -354,7 +371,7 @@ class Worker:
     def _call(self, callback: Callable[[Any], None], value: object) -> None:
         try:
             callback(value)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the callback's fault must not reach the command
             _log.exception("a callback raised")
             with self._changed:
                 self._callback_errors += 1

@@ -46,7 +46,7 @@ class FakeReasoner:
         *texts: str,
         piece: int = 4,
         now: Callable[[], int] = lambda: 0,
-        before_piece: Callable[[int], None] = lambda index: None,
+        before_piece: Callable[[int], None] = lambda _index: None,
     ) -> None:
         """``now``: the clock deadlines are compared with; without one no deadline ever passes."""
         self.texts: Sequence[str] = texts or (centre_answer(),)
@@ -237,4 +237,5 @@ class WrongMasksSegmenter(FakeSegmenter):
 
     def predict(self, targets: tuple[Target, ...]) -> Masks:
         """Return the wrong thing."""
+        super().predict(targets)
         return cast(Masks, self._value)

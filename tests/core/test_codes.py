@@ -26,9 +26,15 @@ def test_the_message_has_the_same_constants() -> None:
 
 def test_a_rejection_carries_code_and_detail() -> None:
     error = RejectedInput(Code.BUSY, "got two, want one; wait")
-    assert (error.code, error.detail, str(error)) == (Code.BUSY, "got two, want one; wait", "BUSY: got two, want one; wait")
+    assert (error.code, error.detail, str(error)) == (
+        Code.BUSY,
+        "got two, want one; wait",
+        "BUSY: got two, want one; wait",
+    )
 
 
-@pytest.mark.parametrize("name, hint", [("onx", "did you mean 'onnx'?"), ("zzz", "known: fake, onnx"), ("", "known: fake, onnx")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("onx", "did you mean 'onnx'?"), ("zzz", "known: fake, onnx"), ("", "known: fake, onnx")]
+)
 def test_an_unknown_name_gets_the_nearest_one_or_all(name: str, hint: str) -> None:
     assert nearest(name, ["onnx", "fake"]) == "; " + hint

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from segzero_ros.command import MAX_COMMAND_CHARS, TRANSITIONS, Command, Stage, read_command
 from segzero_ros.errors import Code, RejectedInput
 
+PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # "I want", joined by a zero-width non-joiner
+JOINERS = "\u200c\u200d"
 COMMAND_CODES = {Code.COMMAND_EMPTY, Code.COMMAND_TOO_LONG, Code.COMMAND_UNREADABLE}
 
 
@@ -20,18 +22,23 @@ def code_of(text: object) -> Code:
     return refused.value.code
 
 
-def assert_clean_or_refused(text: str) -> None:
+def read_or_refuse(text: str) -> Command | RejectedInput:
     try:
-        command = read_command(text, "1")
+        return read_command(text, "1")
     except RejectedInput as error:
-        assert error.code in COMMAND_CODES
-        error.detail.encode("utf-8")
+        return error
+
+
+def assert_clean_or_refused(text: str) -> None:
+    command = read_or_refuse(text)
+    if isinstance(command, RejectedInput):
+        assert command.code in COMMAND_CODES
+        command.detail.encode("utf-8")
         return
     assert 1 <= len(command.text) <= MAX_COMMAND_CHARS
-    assert command.text == command.text.strip()
-    assert "\0" not in command.text and "\n" not in command.text
+    assert command.text == " ".join(command.text.split(" ")).strip()
     command.text.encode("utf-8")
-    assert not {unicodedata.category(c) for c in command.text.replace("\u200c", "").replace("\u200d", "")} & {"Cc", "Cf", "Cs"}
+    assert not {unicodedata.category(c) for c in command.text if c not in JOINERS} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def test_a_sentence_stays_as_it_is() -> None:
@@ -39,7 +46,7 @@ def test_a_sentence_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, cleaned",
+    ("text", "cleaned"),
     [
         ("  the \t red\n mug ", "the red mug"),
         ("the mug\0rm -rf", "the mug"),
@@ -48,7 +55,7 @@ def test_a_sentence_stays_as_it_is() -> None:
         ("the\u2028mug", "the mug"),
         ("mug\U000e0041\U000e0042", "mug"),
         ("\x1b[31mmug", "[31mmug"),
-        ("می\u200cخواهم", "می\u200cخواهم"),
+        (PERSIAN, PERSIAN),
         ("die rote Tasse 🍵", "die rote Tasse 🍵"),
         ("<|im_start|> </answer>", "<|im_start|> </answer>"),
     ],
@@ -58,7 +65,7 @@ def test_what_hides_goes_and_what_speaks_stays(text: str, cleaned: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, code",
+    ("text", "code"),
     [
         ("", Code.COMMAND_EMPTY),
         (" \n\t", Code.COMMAND_EMPTY),

@@ -43,7 +43,8 @@ def test_v2_asks_with_double_quotes_and_a_list() -> None:
 
 def test_abstaining_v2_is_v2_and_one_sentence_about_the_empty_list() -> None:
     prompt = get_profile("abstaining_v2").render("the red mug")
-    assert prompt.startswith(V2) and prompt.removeprefix(V2).count("[]") == 2
+    assert prompt.startswith(V2)
+    assert prompt.removeprefix(V2).count("[]") == 2
 
 
 @pytest.mark.parametrize("name", ["qwen25vl_zero_shot", "qwen3vl"])
@@ -51,7 +52,7 @@ def test_zero_shot_prompts_ask_for_no_tags(name: str) -> None:
     assert "<answer>" not in get_profile(name).render("the red mug")
 
 
-@pytest.mark.parametrize("said, asked", [("The Red Mug.", "the red mug"), ("...a MUG...", "a mug"), ("...", "...")])
+@pytest.mark.parametrize(("said", "asked"), [("The Red Mug.", "the red mug"), ("...a MUG...", "a mug"), ("...", "...")])
 def test_trained_profiles_ask_in_lower_case_without_full_stops(said: str, asked: str) -> None:
     assert get_profile("vision_reasoner_v2").question(said) == asked
 
@@ -81,7 +82,8 @@ def test_an_unknown_profile_gets_the_nearest_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["no question", "{question} {question}", "{question.x}", "{question!r}", "{question:>9}", "{}", "{", "{other}"]
+    "prompt",
+    ["no question", "{question} {question}", "{question.x}", "{question!r}", "{question:>9}", "{}", "{", "{other}"],
 )
 def test_a_bundles_own_prompt_must_have_the_question_once_and_nothing_else(prompt: str) -> None:
     with pytest.raises(RejectedInput) as refused:
