@@ -1,0 +1,288 @@
+"""Torch against ONNX: every graph's largest difference, the greedy text, the masks' IoU; a table, and exit code 1 beyond the limits.
+
+Two references keep the two causes of a difference apart. "stored": the stock model with its matrices rounded as the bundle
+stores them, against which only the arithmetic differs and limits are tight. "checkpoint": the stock model as it was saved.
+The references are the stock classes and the stock image processor: none of our own tower, prompt or preprocessing code.
+
+Run: python -m export.compare bundles/tabletop --reasoner CHECKPOINT --segmenter CHECKPOINT --count 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+from PIL import Image
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from export.onnx_graph import Store, stored
+from export.reasoner_onnx import IMAGE_TOKEN, load_checkpoint
+from segzero_ros.backends.image import normalise, squash
+from segzero_ros.backends.onnx_reasoner import OnnxReasoner
+from segzero_ros.backends.onnx_session import open_session
+from segzero_ros.command import Command, read_command
+from segzero_ros.frame import Frame
+from segzero_ros.pipeline import ignore, never
+from segzero_ros.profile import Profile
+
+GRAPH_LIMIT = 1e-3  # of the largest magnitude: FP32 sums in another order
+REPLY_TOKENS = 160  # compared per reply: thinking and an answer of a few objects
+SAME_TEXT = 0.9  # of the replies, against the unrounded checkpoint: near ties may tip
+TEMPLATE = (
+    "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n<|vision_start|>{image}<|vision_end|>{prompt}<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the table: `value` must be at most `limit` (or at least, where `more` is better)."""
+
+    what: str
+    reference: str
+    value: float
+    limit: float
+    more: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether the limit holds; a value that is no number never does."""
+        return self.value >= self.limit if self.more else self.value <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A picture and what is asked about it."""
+
+    frame: Frame
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A greedy reply: ids, the logits (n, vocabulary) they were chosen from, the text up to the answer's end.
+
+    `cut`: it ended because no more tokens were allowed.
+    """
+
+    ids: list[int]
+    logits: NDArray[np.float32]
+    text: str
+    cut: bool
+
+
+class StockReasoner:
+    """The checkpoint as transformers runs it: stock tower, stock image processor, `generate`."""
+
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Tokenizer, profile: Profile) -> None:
+        self.model, self._tokenizer, self._profile = model, tokenizer, profile
+        self._processor = Qwen2VLImageProcessorPil(do_resize=False)
+
+    def inputs(self, question: Question) -> dict[str, torch.Tensor]:
+        """Everything `generate` wants for one question."""
+        squashed = Image.fromarray(question.frame.rgb).resize(self._profile.image_size, Image.Resampling.BILINEAR)
+        picture = self._processor([np.asarray(squashed)], return_tensors="pt")
+        tokens = int(picture["image_grid_thw"].prod()) // self.model.config.vision_config.spatial_merge_size**2
+        prompt = self._profile.render(question.command.text)
+        text = TEMPLATE.format(system=self._profile.system, image=IMAGE_TOKEN * tokens, prompt=prompt)
+        ids = torch.tensor([self._tokenizer.encode(text, add_special_tokens=False).ids])
+        image = (ids == self.model.config.image_token_id).int()
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": image, **picture}
+
+    def tokens(self, question: Question) -> NDArray[np.float32]:
+        """Visual tokens (M, hidden)."""
+        inputs = self.inputs(question)
+        with torch.inference_mode():
+            tower = self.model.model.visual
+            tokens: NDArray[np.float32] = tower(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output.numpy()
+        return tokens
+
+    def reply(self, question: Question, tokens: int) -> Reply:
+        """Greedy reply of at most `tokens` tokens."""
+        inputs = self.inputs(question)
+        stops = [self._tokenizer.token_to_id(stop) for stop in ("<|im_end|>", "<|endoftext|>")]
+        greedy = GenerationConfig(
+            do_sample=False, max_new_tokens=tokens, eos_token_id=stops, pad_token_id=stops[-1],
+            output_logits=True, return_dict_in_generate=True,
+        )  # fmt: skip
+        with torch.inference_mode():
+            out = self.model.generate(**inputs, generation_config=greedy)
+        ids = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+        text = self._tokenizer.decode(ids, skip_special_tokens=True)
+        end = text.find("</answer>")
+        text = text if end < 0 else text[: end + len("</answer>")]
+        return Reply(ids, torch.cat(out.logits).numpy(), text, cut=len(ids) == tokens)
+
+
+def compare_reasoner(
+    checkpoint: Path,
+    files: Mapping[str, Path],
+    profile: Profile,
+    questions: Sequence[Question],
+    *,
+    tokens: int = REPLY_TOKENS,
+) -> list[Check]:
+    """Compare an exported reasoner with its checkpoint on `questions`, replies of up to `tokens` tokens."""
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    ours = OnnxReasoner(dict(files), profile)
+    checks = []
+    model = load_checkpoint(checkpoint).float()
+    as_saved = _replies(StockReasoner(model, tokenizer, profile), questions, tokens)
+    same = _same_text(ours, questions, as_saved, tokens)
+    checks.append(Check("greedy text: share identical", "checkpoint", same, SAME_TEXT, more=True))
+
+    round_matrices(model, store_of(files["decoder"]))
+    stock = StockReasoner(model, tokenizer, profile)
+    as_stored = _replies(stock, questions, tokens)
+    same = _same_text(ours, questions, as_stored, tokens)
+    checks.append(Check("greedy text: share identical", "stored", same, 1.0, more=True))
+    decoder = max(map(partial(_decoder_difference, ours), questions, as_stored))
+    checks.append(Check("decoder: largest relative difference", "stored", decoder, GRAPH_LIMIT))
+    vision = max(map(partial(_vision_difference, stock, open_session(files["vision"])), questions))
+    checks.append(Check("vision: largest relative difference", "stored", vision, GRAPH_LIMIT))
+    checks.append(Check("embeddings: largest difference", "stored", _embedding_difference(files["embeddings"], model), 0.0))
+    return checks[::-1]
+
+
+def store_of(graph: Path) -> Store:
+    """Return how a graph stores its matrices."""
+    initializers = onnx.load(graph, load_external_data=False).graph.initializer
+    return "half" if any(weight.data_type == onnx.TensorProto.FLOAT16 for weight in initializers) else "float"
+
+
+def round_matrices(
+    model: Qwen2_5_VLForConditionalGeneration, store: Store
+) -> Qwen2_5_VLForConditionalGeneration:
+    """Round the model's matrices in place as the exporter does, all but the patch filter, which stays exact."""
+    patch_filter = model.model.visual.patch_embed.proj.weight
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter is not patch_filter:
+                parameter.copy_(stored(parameter, store))
+    return model
+
+
+def _embedding_difference(graph: Path, model: Qwen2_5_VLForConditionalGeneration) -> float:
+    table = model.model.language_model.embed_tokens.weight.detach().numpy()
+    ids = np.unique(np.linspace(0, len(table) - 1, 512).astype(np.int64))
+    return float(np.abs(open_session(graph).run(None, {"ids": ids})[0] - table[ids]).max())
+
+
+def _vision_difference(stock: StockReasoner, session: InferenceSession, question: Question) -> float:
+    _, _, height, width = session.get_inputs()[0].shape
+    pixels = normalise(squash(question.frame.rgb, (width, height)))[None]
+    return _relative(session.run(None, {"pixels": pixels})[0], stock.tokens(question))
+
+
+def _decoder_difference(ours: OnnxReasoner, question: Question, reply: Reply) -> float:
+    """Logits of the prompt's end and of every step, the stock model's reply being put into our mouth."""
+    return _relative(ours.score(question.frame, question.command, reply.ids[:-1]), reply.logits)
+
+
+def _replies(stock: StockReasoner, questions: Sequence[Question], tokens: int) -> list[Reply]:
+    return [stock.reply(question, tokens) for question in questions]
+
+
+def _same_text(ours: OnnxReasoner, questions: Sequence[Question], replies: Sequence[Reply], tokens: int) -> float:
+    same = [_says(ours, question, reply, tokens) for question, reply in zip(questions, replies, strict=True)]
+    return float(np.mean(same))
+
+
+def _says(ours: OnnxReasoner, question: Question, reply: Reply, tokens: int) -> bool:
+    """Whether our text is the reply's; of a reply cut short we may say more, and it may end within a character."""
+    answer = ours.reason(
+        question.frame, question.command, budget=tokens, deadline_ns=None, cancelled=never, on_text=ignore
+    )
+    return answer.text.startswith(reply.text.rstrip("\ufffd")) if reply.cut else answer.text == reply.text
+
+
+def _relative(ours: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    return float(np.abs(ours - reference).max() / np.abs(reference).max())
+
+
+# ---- the questions, the table ----
+
+
+def drawn_questions(count: int, seed: int) -> list[Question]:
+    """Pictures of coloured rectangles under noise, with commands about them: enough to compare arithmetic."""
+    rng = np.random.default_rng(seed)
+    names = ("red", "green", "blue", "yellow")
+    kinds = ("mug", "book", "ball", "lamp")
+    return [
+        Question(_drawing(rng), read_command(f"the {rng.choice(names)} {rng.choice(kinds)}", str(index)))
+        for index in range(count)
+    ]
+
+
+def _drawing(rng: np.random.Generator) -> Frame:
+    rgb = np.full((240, 320, 3), rng.integers(0, 256, 3), np.float64)
+    for _ in range(5):
+        x, y, width, height = rng.integers(0, 240), rng.integers(0, 180), rng.integers(10, 80), rng.integers(10, 60)
+        rgb[y : y + height, x : x + width] = rng.integers(0, 256, 3)
+    return Frame(np.clip(rgb + rng.normal(0, 8, rgb.shape), 0, 255).astype(np.uint8), 0)
+
+
+def tabletop_questions(count: int, seed: int) -> list[Question]:
+    """Held-out scenes of the demo world with their instructions."""
+    from segzero_ros.tabletop.samples import samples
+
+    return [
+        Question(Frame(np.ascontiguousarray(sample.view.rgb), 0), read_command(sample.instruction.text, str(sample.index)))
+        for sample in samples("test", seed, count)
+    ]
+
+
+def format_table(checks: Iterable[Check]) -> str:
+    """Lay the checks out for a terminal."""
+    lines = [f"{'':4} {'what':42} {'against':11} {'value':>10}  limit"]
+    for check in checks:
+        sign = ">=" if check.more else "<="
+        mark = "ok" if check.passed else "FAIL"
+        lines.append(f"{mark:4} {check.what:42} {check.reference:11} {check.value:10.3g}  {sign} {check.limit:g}")
+    return "\n".join(lines)
+
+
+def to_json(checks: Iterable[Check]) -> list[dict[str, Any]]:
+    """Return the checks as JSON values."""
+    return [{**asdict(check), "passed": check.passed} for check in checks]
+
+
+def main() -> int:
+    """Compare a bundle with the checkpoints it was made from."""
+    from segzero_ros.bundle import open_bundle
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--reasoner", type=Path, help="checkpoint the bundle's reasoner was exported from")
+    parser.add_argument("--segmenter", type=Path, help="checkpoint the bundle's segmenter was exported from")
+    parser.add_argument("--data", choices=("drawn", "tabletop"), default="drawn", help="pictures to compare on")
+    parser.add_argument("--count", type=int, default=10, help="pictures and prompts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="also write the table here")
+    options = parser.parse_args()
+    bundle = open_bundle(options.bundle)
+    questions = {"drawn": drawn_questions, "tabletop": tabletop_questions}[options.data](options.count, options.seed)
+    checks: list[Check] = []
+    if options.reasoner:
+        checks += compare_reasoner(options.reasoner, bundle.reasoner.files, bundle.profile, questions)
+    print(format_table(checks))
+    if options.json:
+        options.json.write_text(json.dumps(to_json(checks), indent=1) + "\n")
+    return 0 if checks and all(check.passed for check in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
