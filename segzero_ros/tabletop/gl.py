@@ -49,9 +49,10 @@ def open_context(width: int, height: int) -> Context:
     for platform in _platforms():
         try:
             return _open(platform, width, height)
-        except Exception as error:  # noqa: BLE001, PERF203 - PyOpenGL raises whatever the driver's absence breaks first
+        except Exception as error:  # noqa: BLE001 - PyOpenGL raises whatever the driver's absence breaks first
             reasons.append(f"{platform}: {error}")
     raise NoOpenGLError(
         f"cannot render off-screen ({'; '.join(reasons)}). Install Mesa's software driver with\n"
-        f"  sudo apt-get install -y {APT_PACKAGES}\nor, for OSMesa, sudo apt-get install -y libosmesa6"
+        f"  sudo apt-get install -y {APT_PACKAGES}\n"
+        "or, where it is still packaged: sudo apt-get install -y libosmesa6, and set MUJOCO_GL=osmesa"
     )

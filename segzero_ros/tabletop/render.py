@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from types import TracebackType
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.tabletop.gl import open_context
+from segzero_ros.tabletop.gl import Context, open_context
 from segzero_ros.tabletop.scene import MAX_SAME_KIND, Camera, Room, Scene, Sensor, Thing, rotation_of
 from segzero_ros.tabletop.surfaces import SIDE, surfaces
 from segzero_ros.tabletop.things import KINDS, ROLE_COLOURS, Kind, Role, meshes
@@ -76,8 +77,8 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
     # What only receives shadows is kept out of the shadow map: it costs a fifth of the time.
     world.add_geom(name="top", type=plane, size=[1, 1, 1], material="surface0", castshadow=False)
     world.add_geom(name="edge", type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, TABLE_THICKNESS_M / 2], castshadow=False)
-    world.add_geom(name="floor", type=plane, size=[4, 4, 1], material="surface0", castshadow=False)
-    world.add_geom(name="wall", type=plane, size=[4, 4, 1], material="surface0", castshadow=False)
+    world.add_geom(name="floor", type=plane, size=[9, 9, 1], material="surface0", castshadow=False)
+    world.add_geom(name="wall", type=plane, size=[9, 9, 1], material="surface0", castshadow=False)
     for index in range(MAX_LIGHTS):
         world.add_light(name=f"light{index}", cutoff=75, exponent=1, castshadow=index == 0)
     world.add_camera(name="camera")
@@ -134,6 +135,8 @@ class Renderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._rect = mujoco.MjrRect(0, 0, width, height)
+        # Also when nobody closes it: freed after the interpreter has begun to end, OpenGL's bindings are gone.
+        self._free = weakref.finalize(self, _free, self._gl, self._context)
         self._pool = _Pool(self._model)
         for flag in (mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX, mujoco.mjtRndFlag.mjRND_HAZE):
             self._scene.flags[flag] = False
@@ -181,9 +184,7 @@ class Renderer:
 
     def close(self) -> None:
         """Free the OpenGL resources; the renderer is of no use afterwards."""
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
+        self._free()
 
     def __enter__(self) -> Renderer:
         return self
@@ -192,6 +193,12 @@ class Renderer:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _free(gl: Context, context: mujoco.MjrContext) -> None:
+    gl.make_current()
+    context.free()
+    gl.free()
 
 
 class _Pool:

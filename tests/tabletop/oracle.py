@@ -124,7 +124,7 @@ def purpose(view: View, text: str) -> set[int]:
 
 def answer(view: View, type_: str, text: str) -> set[int]:
     """The ids a careful reader of the text would mark."""
-    text = re.sub(r"\bcan (?=you |i |one |light )", "", text)  # the verb
+    text = re.sub(r"\bcan (?=you |i |one |light |read|pour)", "", text)  # the verb
     if type_ == "spatial":
         return spatial(view, text)
     if type_ == "comparison":
