@@ -1,0 +1,195 @@
+"""The camera's topics: checked in the callback, decoded only when a command looks.
+
+Every image that comes is checked for a few microseconds and offered to the worker undecoded; the worker's thread
+decodes the one it takes. While the node is not active images are ignored and counted.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from sensor_msgs.msg import CompressedImage, Image
+
+from segzero_ros.config import NodeConfig
+from segzero_ros.errors import RejectedInput
+from segzero_ros.frame import Frame
+from segzero_ros.health import Health
+from segzero_ros.pipeline import Segmentation
+from segzero_ros.ros.convert import Position, check_image, decode, stamp_ns
+from segzero_ros.ros.depth import DepthBuffer
+from segzero_ros.ros.qos import interface_type, topic_qos
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+LOG_PERIOD_S = 1.0  # a camera of garbage must not fill the disk with complaints
+LOOKED_AT = 4  # frames remembered as decoded: the running command's, and those of commands just ended
+
+
+class CameraFrame:
+    """A camera message that becomes a frame when it is called: a ``FrameSource`` of the worker.
+
+    ``frame``: what it was decoded to, None before. ``depth``: the depth image next to it at that moment.
+    """
+
+    def __init__(self, message: Image | CompressedImage, on_decode: Callable[["CameraFrame"], None]) -> None:
+        self.header = message.header
+        self.frame: Frame | None = None
+        self.depth: Image | None = None
+        self._message = message
+        self._on_decode = on_decode
+
+    def __call__(self) -> Frame:
+        """Decode, the first time; ``RejectedInput`` when the message is no picture."""
+        if self.frame is None:
+            self._on_decode(self)
+            self.frame = decode(self._message)
+        return self.frame
+
+
+class Camera:
+    """The subscriptions to the camera; made at configure, closed at cleanup."""
+
+    def __init__(self, node: "Node", config: NodeConfig, health: Health, offer: Callable[[CameraFrame], None]) -> None:
+        """Subscribe as ``config`` says; ``offer`` gets every good frame while ``active``.
+
+        ``seen`` counts the images that came, ``ignored`` those that came while not active.
+        """
+        self.active = False
+        self.seen = self.ignored = 0
+        self.uses_depth = config.use_depth
+        self._depth = DepthBuffer()
+        self._node = node
+        self._health = health
+        self._offer = offer
+        self._looked_at: deque[CameraFrame] = deque(maxlen=LOOKED_AT)
+        self._lock = threading.Lock()  # the worker's thread decodes while the executor's receives
+        self._last_refusal = ""
+        self._listeners: dict[str, tuple[Any, QoSProfile]] = {}
+        name = "image/compressed" if config.image_transport == "compressed" else "image"
+        self._listen(name, self._hear_image, topic_qos(name, _reliability(config)))
+        if config.use_depth:
+            self._listen("depth", self._hear_depth, topic_qos("depth"))
+            self._listen("camera_info", self._hear_info, topic_qos("camera_info"))
+
+    def close(self) -> None:
+        """End the subscriptions."""
+        for subscription, _ in self._listeners.values():
+            self._node.destroy_subscription(subscription)
+        self._listeners.clear()
+
+    def forget(self) -> None:
+        """Forget the depth images that have come so far."""
+        with self._lock:
+            self._depth.clear()
+
+    def source_of(self, frame: Frame) -> CameraFrame | None:
+        """Return the message that ``frame`` was decoded from, if it came from this camera."""
+        with self._lock:
+            return next((source for source in self._looked_at if source.frame is frame), None)
+
+    def own_image(self, message: Image) -> CameraFrame:
+        """Wrap an image that a client sent along with its command; ``RejectedInput`` when it cannot be decoded."""
+        check_image(message)
+        return CameraFrame(message, self._remember)
+
+    def locate(self, source: CameraFrame, result: Segmentation) -> tuple[Position, ...]:
+        """Return where the instances of ``result`` are, by the depth next to ``source``; ``RejectedInput`` otherwise.
+
+        The depth of a frame may come after the frame itself, hence the second look now.
+        """
+        with self._lock:
+            late = self._depth.nearest(stamp_ns(source.header.stamp))
+            return self._depth.locate(result.labels, len(result.instances), late or source.depth)
+
+    def check_publishers(self) -> None:
+        """Note which publishers of our topics we cannot hear, and forget those that are gone."""
+        for topic, (_, ours) in self._listeners.items():
+            self._health.note_qos(topic, incompatible_publishers(self._node, topic, ours))
+
+    # ---- callbacks; nothing may be raised out of them ----
+
+    def _hear_image(self, message: Image | CompressedImage) -> None:
+        self.seen += 1
+        if not self.active:
+            self.ignored += 1
+            return
+        try:
+            check_image(message)
+        except RejectedInput as error:
+            self._refuse(error)
+            return
+        self._last_refusal = ""
+        self._health.saw_frame(stamp_ns(message.header.stamp))
+        self._offer(CameraFrame(message, self._remember))
+
+    def _hear_depth(self, message: Image) -> None:
+        if self.active:
+            with self._lock:
+                self._depth.add_image(message)
+
+    def _hear_info(self, message: Any) -> None:
+        with self._lock:
+            self._depth.set_info(message)
+
+    def _refuse(self, error: RejectedInput) -> None:
+        """Count a bad image; log it when it is not the same complaint as for the image before."""
+        self._health.saw_rejection(error.code, error.detail)
+        if str(error) != self._last_refusal:
+            self._node.get_logger().warning(f"image refused, {error}", throttle_duration_sec=LOG_PERIOD_S)
+        self._last_refusal = str(error)
+
+    # ---- ----
+
+    def _remember(self, source: CameraFrame) -> None:
+        """Keep a frame that is looked at, with the depth of its moment; in the worker's thread."""
+        with self._lock:
+            source.depth = self._depth.nearest(stamp_ns(source.header.stamp))
+            self._looked_at.append(source)
+
+    def _listen(self, name: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
+        topic = _compressed_topic(self._node) if name == "image/compressed" else name
+        events = qos_events(self._node, topic, qos, self._health)
+        subscription = self._node.create_subscription(
+            interface_type(name), topic, callback, qos, event_callbacks=events
+        )
+        self._listeners[topic] = (subscription, qos)
+
+
+def qos_events(node: "Node", topic: str, ours: QoSProfile, health: Health) -> SubscriptionEventCallbacks:
+    """Event callbacks that log and note a publisher whose QoS keeps its messages from us."""
+
+    def warn(_event: object) -> None:
+        note = incompatible_publishers(node, topic, ours) or "a publisher with an incompatible QoS came and went"
+        health.note_qos(topic, note)
+        node.get_logger().warning(f"{node.resolve_topic_name(topic)}: {note}")
+
+    return SubscriptionEventCallbacks(incompatible_qos=warn)
+
+
+def incompatible_publishers(node: "Node", topic: str, ours: QoSProfile) -> str:
+    """Say which publishers of ``topic`` cannot reach us, and why; empty when all can."""
+    for publisher in node.get_publishers_info_by_topic(node.resolve_topic_name(topic)):
+        compatibility, reason = qos_check_compatible(publisher.qos_profile, ours)
+        if compatibility == QoSCompatibility.ERROR:
+            return (
+                f"the publisher {publisher.node_name} has an incompatible QoS ({reason.strip()}); nothing of it is "
+                "received, make it reliable or set image_qos to best_effort"
+            )
+    return ""
+
+
+def _reliability(config: NodeConfig) -> Any:
+    return config.image_qos
+
+
+def _compressed_topic(node: "Node") -> str:
+    """The name image_transport uses: that of the (remapped) raw topic with ``/compressed`` behind."""
+    return node.resolve_topic_name("image") + "/compressed"

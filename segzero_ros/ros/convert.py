@@ -1,0 +1,162 @@
+"""ROS messages in, values of the core out, and back: the only place where pixels cross between the two.
+
+Arrays are handed over in one ``memoryview`` copy (0.2 ms for a 720p label image; assigning ``bytes`` or a list takes
+rclpy 100 ms and more), strings are made safe to publish (a lone surrogate or a NUL would raise in the serialiser), and
+a header goes back out exactly as it came in.
+"""
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from segzero_ros import pipeline
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.frame import ENCODINGS, MAX_PIXELS, Frame, decode_compressed, decode_image
+from segzero_ros.msg import Instance, Segmentation, Timing
+
+MAX_TEXT_CHARS = 65_536  # of any string published: a runaway model must not flood the graph
+
+NAN_POINT = (math.nan, math.nan, math.nan)
+
+Position = tuple[float, float, float]
+
+
+def safe_text(text: str, limit: int = MAX_TEXT_CHARS) -> str:
+    """Return ``text`` as valid UTF-8 without NUL and at most ``limit`` characters; anything else raises on publish."""
+    return text[:limit].replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def stamp_ns(stamp: Time) -> int:
+    """Nanoseconds of a message stamp."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def check_image(message: Image | CompressedImage) -> None:
+    """Refuse, without touching a pixel, an image that cannot be decoded: ``RejectedInput`` with an IMAGE_ code.
+
+    It costs microseconds, so that every frame can be checked while only the one a command needs gets decoded.
+    """
+    if isinstance(message, CompressedImage):
+        if not message.data:
+            raise RejectedInput(Code.IMAGE_UNREADABLE, "got an empty compressed image, want JPEG or PNG")
+        return
+    if message.encoding not in ENCODINGS:
+        decode_image(height=1, width=1, encoding=message.encoding, is_bigendian=0, step=1, data=b"\0", stamp_ns=0)
+    if not 0 < message.height * message.width <= MAX_PIXELS:
+        raise RejectedInput(
+            Code.IMAGE_SIZE, f"got {message.width} x {message.height}, want 1..{MAX_PIXELS} pixels; check the driver"
+        )
+    if message.step < message.width or (message.height - 1) * message.step > len(message.data):
+        raise RejectedInput(
+            Code.IMAGE_LAYOUT,
+            f"got {len(message.data)} bytes with step {message.step} for {message.width} x {message.height}; "
+            "check the driver",
+        )
+
+
+def decode(message: Image | CompressedImage) -> Frame:
+    """Decode a camera message; ``RejectedInput`` with an IMAGE_ code when its fields do not make a picture."""
+    header = message.header
+    if isinstance(message, CompressedImage):
+        return decode_compressed(message.data, stamp_ns(header.stamp), header.frame_id)
+    return decode_image(
+        height=message.height,
+        width=message.width,
+        encoding=message.encoding,
+        is_bigendian=message.is_bigendian,
+        step=message.step,
+        data=message.data,
+        stamp_ns=stamp_ns(header.stamp),
+        frame_id=header.frame_id,
+    )
+
+
+def image_message(header: Header, pixels: NDArray[Any], encoding: str) -> Image:
+    """Wrap (H, W) or (H, W, C) pixels in an Image under ``header``; an empty array makes an Image of 0 x 0."""
+    height, width = pixels.shape[:2]
+    message = Image(header=header, encoding=encoding, is_bigendian=sys.byteorder == "big")
+    if pixels.size:
+        rows = np.ascontiguousarray(pixels)
+        message.height, message.width, message.step = height, width, rows.strides[0]
+        message.data.frombytes(rows.data.cast("B"))
+    return message
+
+
+def compressed_message(header: Header, content: bytes, kind: str = "jpeg") -> CompressedImage:
+    """Wrap an encoded picture."""
+    message = CompressedImage(header=header, format=kind)
+    message.data.frombytes(content)
+    return message
+
+
+def mask_message(header: Header, labels: pipeline.Labels) -> Image:
+    """Wrap a label image: mono8, or mono16 where there are more than 254 instances."""
+    return image_message(header, labels, "mono8" if labels.dtype == np.uint8 else "mono16")
+
+
+def instance_message(instance: pipeline.Instance, position: Position = NAN_POINT) -> Instance:
+    """Convert one found object; ``position`` in metres in the camera's optical frame, NaN when unknown."""
+    x0, y0, x1, y1 = instance.box
+    return Instance(
+        label=safe_text(instance.label),
+        score=float(instance.score),
+        x0=float(x0),
+        y0=float(y0),
+        x1=float(x1),
+        y1=float(y1),
+        point_x=float(instance.point[0]),
+        point_y=float(instance.point[1]),
+        position=Point(x=position[0], y=position[1], z=position[2]),
+    )
+
+
+def timing_message(timing: pipeline.Timing) -> Timing:
+    """Convert the times of one command."""
+    return Timing(
+        queue_ms=float(timing.queue_ms),
+        first_token_ms=float(timing.first_token_ms),
+        reasoning_ms=float(timing.reasoning_ms),
+        segmentation_ms=float(timing.segmentation_ms),
+        tracking_ms=float(timing.tracking_ms),
+        total_ms=float(timing.total_ms),
+        tokens=int(timing.tokens),
+        dropped_frames=int(timing.dropped_frames),
+    )
+
+
+def segmentation_message(
+    result: pipeline.Segmentation,
+    *,
+    header: Header,
+    completed: Time,
+    bundle: str,
+    positions: tuple[Position, ...] = (),
+    note: str = "",
+) -> Segmentation:
+    """Convert an answer. ``header``: the source image's own, passed on untouched (empty when there was no image).
+
+    ``positions``: one per instance or none at all. ``note``: added to ``detail``: what went wrong beside the answer.
+    """
+    places = positions or (NAN_POINT,) * len(result.instances)
+    return Segmentation(
+        header=header,
+        command_id=safe_text(result.command.id),
+        command=safe_text(result.command.text),
+        code=int(result.code),
+        detail=safe_text("; ".join(part for part in (result.detail, note) if part)),
+        reasoning=safe_text(result.reasoning),
+        instances=[instance_message(i, place) for i, place in zip(result.instances, places, strict=True)],
+        mask=mask_message(header, result.labels),
+        tracked=False,
+        grounded_stamp=header.stamp,
+        completed=completed,
+        timing=timing_message(result.timing),
+        bundle=safe_text(bundle),
+    )

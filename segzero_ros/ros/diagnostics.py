@@ -1,0 +1,58 @@
+"""The node's health as ``diagnostic_msgs``, once a second: the node itself, then camera, commands and inputs."""
+
+from collections.abc import Mapping, Sequence
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from segzero_ros.errors import RejectedInput
+from segzero_ros.health import Diagnostic, Level
+from segzero_ros.ros.convert import safe_text
+from segzero_ros.worker import Worker
+
+PERIOD_S = 1.0
+
+
+def node_diagnostic(
+    state: str, bundle: str, fault: RejectedInput | None, worker: Worker | None, ignored: int
+) -> Diagnostic:
+    """Return the line about the node itself: life cycle, bundle, and what keeps it from working.
+
+    ``ignored``: images that came while the node was not active. ``fault``: why the last configure failed.
+    """
+    values = {"state": state, "bundle": bundle or "none", "images_ignored_while_inactive": str(ignored)}
+    stats = worker.stats() if worker is not None else None
+    if stats is not None:
+        values |= {
+            "commands": str(stats.commands),
+            "frames_dropped": str(stats.frames_dropped),
+            "busy": str(stats.busy),
+        }
+    if fault is not None:
+        return Diagnostic(Level.ERROR, "node", str(fault), values)
+    if stats is not None and stats.overdue:
+        return Diagnostic(Level.ERROR, "node", "an engine has not come back from a command; restart the node", values)
+    if state != "active":
+        return Diagnostic(Level.WARN, "node", f"{state}; commands are answered with NOT_ACTIVE", values)
+    return Diagnostic(Level.OK, "node", "active", values)
+
+
+def diagnostics_message(stamp: Time, node: str, bundle: str, lines: Sequence[Diagnostic]) -> DiagnosticArray:
+    """Convert a report; ``node`` goes before each name, as the aggregator expects it."""
+    array = DiagnosticArray(status=[_status(node, bundle, line) for line in lines])
+    array.header.stamp = stamp
+    return array
+
+
+def _status(node: str, bundle: str, line: Diagnostic) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        level=bytes([line.level]),
+        name=f"{node}: {line.name}",
+        message=safe_text(line.message),
+        hardware_id=safe_text(bundle),
+        values=_pairs(line.values),
+    )
+
+
+def _pairs(values: Mapping[str, str]) -> list[KeyValue]:
+    return [KeyValue(key=safe_text(key), value=safe_text(value)) for key, value in values.items()]

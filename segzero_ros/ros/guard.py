@@ -1,0 +1,79 @@
+"""Fences around callbacks: an exception that leaves one ends an rclpy node, or vanishes without a word."""
+
+import functools
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rclpy.lifecycle import TransitionCallbackReturn
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+Callback = Callable[..., Any]
+
+
+def report(node: "Node", what: str, error: BaseException) -> str:
+    """Log a defect with its traceback and return the line about it."""
+    line = f"INTERNAL: {what}: {type(error).__name__}: {error}"
+    node.get_logger().error(f"{line}; please report it\n{''.join(traceback.format_exception(error)).rstrip()}")
+    return line
+
+
+def callback(node: "Node", call: Callback) -> Callback:
+    """Return ``call`` with its exceptions logged."""
+
+    @functools.wraps(call)
+    def fenced(*args: Any) -> None:
+        try:
+            call(*args)
+        except Exception as error:  # noqa: BLE001
+            report(node, call.__name__, error)
+
+    return fenced
+
+
+def service(node: "Node", call: Callback) -> Callback:
+    """Return ``call(request) -> (success, message)`` as rclpy wants a service callback, its exceptions a refusal."""
+
+    @functools.wraps(call)
+    def fenced(request: Any, response: Any) -> Any:
+        try:
+            response.success, response.message = call(request)
+        except Exception as error:  # noqa: BLE001
+            response.success, response.message = False, report(node, call.__name__, error)
+        return response
+
+    return fenced
+
+
+def transition(call: Callback) -> Callback:
+    """Return the lifecycle callback ``call(self) -> bool`` as rclpy wants it; an exception is logged and a failure.
+
+    A failure leads back to the state before, from where the transition can be tried again.
+    """
+
+    @functools.wraps(call)
+    def fenced(self: "Node", _state: Any) -> TransitionCallbackReturn:
+        try:
+            done = call(self)
+        except Exception as error:  # noqa: BLE001
+            report(self, call.__name__, error)
+            done = False
+        return TransitionCallbackReturn.SUCCESS if done else TransitionCallbackReturn.FAILURE
+
+    return fenced
+
+
+def change_state(node: "Node", call: Callback) -> Callback:
+    """Return rclpy's own `change_state` callback with invalid transitions refused instead of fatal."""
+
+    def fenced(request: Any, response: Any) -> Any:
+        try:
+            return call(request, response)
+        except Exception as error:  # noqa: BLE001 - RCLError, of a private module
+            node.get_logger().warning(f"the transition {request.transition.id} is refused: {error}")
+            response.success = False
+            return response
+
+    return fenced

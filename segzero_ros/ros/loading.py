@@ -1,0 +1,35 @@
+"""Slow work that may be given up: engines take seconds to minutes to open, and Ctrl-C must not wait for them."""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LOOK_S = 0.05  # how often the stop is looked for; the work's own end is noticed at once
+
+
+class Stopped(Exception):
+    """The work was given up; its thread goes on alone until its call returns."""
+
+
+def run_while(work: Callable[[], T], stopping: threading.Event) -> T:
+    """Return what ``work()`` returns or raise what it raises; ``Stopped`` as soon as ``stopping`` is set."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="segzero-loader", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_LOOK_S)
+        if stopping.is_set():
+            raise Stopped
+    if errors:
+        raise errors[0]
+    return results[0]

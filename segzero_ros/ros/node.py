@@ -1,0 +1,264 @@
+"""The node: a lifecycle around camera, desk, worker and outputs, which starts itself.
+
+    unconfigured --configure--> inactive     open the bundle, its engines and the camera's topics
+    inactive --activate--> active            images are looked at, commands are worked on
+    active --deactivate--> inactive          work stops, engines stay
+    inactive --cleanup--> unconfigured       engines are freed
+
+Whatever the state, commands are answered and diagnostics published: a robot that hears nothing cannot tell a fault from
+a pause. One thread, the executor's, talks to ROS; one, the worker's, to the engines. No exception leaves a callback.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from segzero_ros.bundle import open_bundle, open_pipeline, resolve_bundle
+from segzero_ros.config import NodeConfig
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.health import Diagnostic, Health, Level
+from segzero_ros.pipeline import Pipeline
+from segzero_ros.processes import NODE
+from segzero_ros.ros import guard
+from segzero_ros.ros.camera import Camera, qos_events
+from segzero_ros.ros.desk import Desk
+from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
+from segzero_ros.ros.loading import Stopped, run_while
+from segzero_ros.ros.mailbox import Mailbox
+from segzero_ros.ros.outputs import Outputs
+from segzero_ros.ros.parameters import Parameters
+from segzero_ros.ros.qos import topic_qos
+from segzero_ros.ros.segment_action import SegmentAction
+from segzero_ros.worker import Worker
+
+OpenEngines = Callable[[NodeConfig], tuple[str, Pipeline]]
+
+_UNCONFIGURED = "the node is unconfigured; configure it with the service `enable`"
+_INACTIVE = "the node is inactive; activate it with the service `enable`"
+
+
+def open_engines(config: NodeConfig) -> tuple[str, Pipeline]:
+    """Open the bundle the configuration names: its name and its pipeline; ``RejectedInput`` with a BUNDLE_ code."""
+    bundle = None if config.backend == "fake" else open_bundle(resolve_bundle(config.bundle))
+    pipeline = open_pipeline(
+        bundle, config.backend, threads=config.threads, budget=config.thinking_budget, label=config.label
+    )
+    return (bundle.name if bundle else config.backend), pipeline
+
+
+class GroundingNode(LifecycleNode):  # type: ignore[misc]
+    """Turns frames and commands into masks and reasoning; see the module's docstring."""
+
+    def __init__(
+        self,
+        *,
+        open_engines: OpenEngines = open_engines,
+        stopping: threading.Event | None = None,
+        **options: Any,
+    ) -> None:
+        """``open_engines``: how the models are opened. ``stopping``: once set, opening them is given up.
+
+        ``options``: those of ``rclpy.node.Node``.
+        """
+        super().__init__(options.pop("node_name", NODE), **options)
+        self._stopping = stopping or threading.Event()
+        self._open_engines = open_engines
+        self._settings = Parameters(self)
+        self._health = Health(self._settings.settings().stale_sec)
+        self._mailbox = Mailbox(self)
+        self._outputs = Outputs(self, self._settings, self._health)
+        self._desk = Desk(self._mailbox, self._health, self._outputs.answer, self._outputs.progress)
+        self._desk.close(_UNCONFIGURED)
+        self._camera: Camera | None = None
+        self._worker: Worker | None = None
+        self._fault: RejectedInput | None = None
+        self._warned = ""
+        self._create_interfaces()
+
+    def _create_interfaces(self) -> None:
+        """Make what is there in every state: command, action, services, diagnostics."""
+        hear, qos = guard.callback(self, self._hear_command), topic_qos("command")
+        events = qos_events(self, "command", qos, self._health)
+        self.create_subscription(String, "command", hear, qos, event_callbacks=events)
+        self._action = SegmentAction(self, self._desk, self._outputs, self._settings)
+        self.create_service(SetBool, "enable", guard.service(self, self._enable))
+        self.create_service(Trigger, "reset", guard.service(self, self._reset))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # ROS time may stand still: use_sim_time without /clock
+        self.create_timer(PERIOD_S, guard.callback(self, self._tick), clock=steady)
+        changing = self._service_change_state  # rclpy's; an invalid transition would end the node
+        changing.callback = guard.change_state(self, changing.callback)
+        if self._settings.settings().autostart:
+            self._starter = self.create_timer(0.0, guard.callback(self, self._start), clock=steady)
+
+    @property
+    def state(self) -> str:
+        """The label of the lifecycle state."""
+        return str(self._state_machine.current_state[1])
+
+    @property
+    def images_seen(self) -> int:
+        """How many images have come since the last configure, good or bad, looked at or ignored."""
+        return self._camera.seen if self._camera is not None else 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether an action goal still waits for its answer."""
+        return self._action.waiting > 0
+
+    # ---- lifecycle ----
+
+    @guard.transition
+    def on_configure(self) -> bool:
+        """Open engines and camera; failing leaves the node unconfigured, with the reason in log and diagnostics."""
+        try:
+            config = self._settings.config()
+            name, pipeline = run_while(lambda: self._open_engines(config), self._stopping)
+            self._equip(config, name, pipeline)
+        except Stopped:
+            return False
+        except RejectedInput as error:
+            self._fault = error
+        except Exception as error:  # noqa: BLE001
+            self._fault = RejectedInput(Code.INTERNAL, guard.report(self, "configure", error))
+        else:
+            self._fault = None
+            self._desk.close(_INACTIVE)
+            self.get_logger().info(f"configured: bundle {name}, profile {pipeline.profile.name}")
+            return True
+        self._free()
+        self._desk.close(f"the node is unconfigured, since {self._fault}; mend it, then call `enable`")
+        self.get_logger().error(f"configure failed, {self._fault}")
+        return False
+
+    @guard.transition
+    def on_activate(self) -> bool:
+        """Open the desk and look at images."""
+        if self._worker is None or self._camera is None:
+            return False
+        self._camera.active = True
+        self._desk.open(self._worker)
+        self.get_logger().info("active: say what to find on the topic `command`, or send it to the action `segment`")
+        return True
+
+    @guard.transition
+    def on_deactivate(self) -> bool:
+        """End all work; engines and topics stay."""
+        self._rest(_INACTIVE)
+        return True
+
+    @guard.transition
+    def on_cleanup(self) -> bool:
+        """Free the engines and leave the camera's topics."""
+        self._free()
+        return True
+
+    @guard.transition
+    def on_shutdown(self) -> bool:
+        """Free everything, from whatever state."""
+        self._rest("the node is shut down")
+        self._free()
+        self._desk.close("the node is shut down")
+        return True
+
+    def close(self) -> None:
+        """End everything so that the node can be destroyed; every command has its answer then."""
+        self._rest("the node is shutting down")
+        self._free()
+        self._mailbox.drain()
+
+    def destroy_node(self) -> None:
+        """Close, then destroy."""
+        self.close()
+        self._mailbox.close()
+        self._action.destroy()
+        super().destroy_node()
+
+    def _equip(self, config: NodeConfig, name: str, pipeline: Pipeline) -> None:
+        self._worker = Worker(
+            pipeline,
+            busy_policy="reject" if config.busy_policy == "reject" else "preempt",
+            first_frame_wait_s=config.first_frame_sec,
+            frame_max_age_s=config.stale_sec,
+        )
+        self._health.expect_frames_within(config.stale_sec)
+        self._camera = Camera(self, config, self._health, self._worker.offer_frame)
+        self._outputs.camera, self._outputs.bundle = self._camera, name
+
+    def _rest(self, reason: str) -> None:
+        """Close the desk, stop the work and look away from the camera."""
+        self._desk.close(reason)
+        if self._camera is not None:
+            self._camera.active = False
+        if self._worker is not None:
+            self._worker.reset()
+
+    def _free(self) -> None:
+        if self._worker is not None and not self._worker.stop():
+            self.get_logger().error("an engine hangs and was left behind; restart the node to get its memory back")
+        self._mailbox.drain()  # the answers of what was stopped
+        if self._camera is not None:
+            self._camera.close()
+        self._worker = self._camera = self._outputs.camera = None
+        self._outputs.bundle = ""
+        self._desk.close(_UNCONFIGURED)
+
+    # ---- callbacks ----
+
+    def _start(self) -> None:
+        """Configure and activate without being asked, once."""
+        self._starter.cancel()
+        self._to_active()
+
+    def _hear_command(self, message: String) -> None:
+        self._desk.take(message.data, timeout_s=self._settings.settings().timeout_sec)
+
+    def _enable(self, request: SetBool.Request) -> tuple[bool, str]:
+        """Activate, configuring first where needed, or deactivate."""
+        if request.data:
+            self._to_active()
+            return self.state == "active", str(self._fault or self.state)
+        if self.state == "active":
+            self.trigger_deactivate()
+        return self.state != "active", self.state
+
+    def _to_active(self) -> None:
+        if self.state == "unconfigured":
+            self.trigger_configure()
+        if self.state == "inactive":
+            self.trigger_activate()
+
+    def _reset(self, _request: Trigger.Request) -> tuple[bool, str]:
+        """Cancel everything and forget the last frame."""
+        if self._worker is None or self._camera is None:
+            return True, "nothing to reset: the node is unconfigured"
+        self._worker.reset()
+        self._camera.forget()
+        return True, "all commands are cancelled and the last frame is forgotten"
+
+    def _tick(self) -> None:
+        """Once a second: end what is overdue, look at the camera's state, publish diagnostics."""
+        if self._worker is not None:
+            self._worker.expire()
+        if self._camera is not None:
+            self._camera.check_publishers()
+        lines = self._diagnostics()
+        self._warn_about(lines)
+        stamp = self.get_clock().now().to_msg()
+        self._outputs.diagnostics(diagnostics_message(stamp, self.get_name(), self._outputs.bundle, lines))
+
+    def _diagnostics(self) -> list[Diagnostic]:
+        ignored = self._camera.ignored if self._camera is not None else 0
+        line = node_diagnostic(self.state, self._outputs.bundle, self._fault, self._worker, ignored)
+        return [line, *self._health.report()]
+
+    def _warn_about(self, lines: list[Diagnostic]) -> None:
+        """Log that the camera is silent or cannot be heard, once per spell."""
+        wrong = [line for line in lines if line.name == "camera" and line.level in (Level.ERROR, Level.STALE)]
+        if self.state == "active" and wrong and not self._warned:
+            self.get_logger().warning(f"camera: {wrong[0].message}")
+        self._warned = wrong[0].message if wrong and self.state == "active" else ""

@@ -1,0 +1,89 @@
+"""The node's ROS parameters: declared from ``segzero_ros.config``, refused with a reason where they do not fit.
+
+A wrong override at start does not end the node: it stays unconfigured, says why, and configures once it is mended.
+An unknown name cannot be mended from outside, so that one needs a restart.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+
+from segzero_ros.config import NodeConfig, Parameter, parameters
+from segzero_ros.errors import Code, RejectedInput, nearest
+
+if TYPE_CHECKING:
+    import rclpy.parameter
+    from rclpy.node import Node
+
+_ROS_OWN = ("use_sim_time", "start_type_description_service")  # rclpy declares these by itself
+_ROS_OWN_PREFIX = "qos_overrides."
+
+
+class Parameters:
+    """Declares every parameter of ``NodeConfig`` on a node and watches over what they are set to."""
+
+    def __init__(self, node: "Node") -> None:
+        """Declare them; what the overrides have wrong is kept for ``config`` to raise."""
+        self._node = node
+        self._known = {parameter.name: parameter for parameter in parameters()}
+        self._faults: dict[str, RejectedInput] = {}
+        overrides = {name: given.value for name, given in node._parameter_overrides.items()}  # noqa: SLF001 - no public way
+        for name in sorted(overrides):
+            if not (name in self._known or name in _ROS_OWN or name.startswith(_ROS_OWN_PREFIX)):
+                self._faults[name] = _unknown(name, self._known)
+        for parameter in self._known.values():
+            self._declare(parameter, overrides)
+        node.add_on_set_parameters_callback(self._check)
+
+    def config(self) -> NodeConfig:
+        """Return the configuration of this moment; ``RejectedInput`` CONFIG_UNKNOWN or CONFIG_VALUE."""
+        for fault in self._faults.values():
+            raise fault
+        return self.settings()
+
+    def settings(self) -> NodeConfig:
+        """Return the configuration as declared, whatever the overrides had wrong."""
+        return NodeConfig(**{name: self._node.get_parameter(name).value for name in self._known})
+
+    def _declare(self, parameter: Parameter, overrides: dict[str, Any]) -> None:
+        value = parameter.default
+        try:
+            value = parameter.check(overrides.get(parameter.name, parameter.default))
+            NodeConfig.from_mapping({parameter.name: value})  # for what the class checks beside the range
+        except RejectedInput as fault:
+            value, self._faults[parameter.name] = parameter.default, fault
+        self._node.declare_parameter(parameter.name, value, _descriptor(parameter), ignore_override=True)
+
+    def _check(self, given: Sequence["rclpy.parameter.Parameter"]) -> SetParametersResult:
+        """Accept or refuse a change; runs inside rclpy, so nothing may be raised here."""
+        ours = {change.name: change.value for change in given if change.name in self._known}
+        try:
+            NodeConfig.from_mapping(ours)
+        except RejectedInput as fault:
+            return SetParametersResult(successful=False, reason=str(fault))
+        for name in ours:
+            self._faults.pop(name, None)
+            if not self._known[name].live:
+                self._node.get_logger().info(f"{name} is set; it takes effect at the next configure")
+        return SetParametersResult(successful=True)
+
+
+def _descriptor(parameter: Parameter) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(name=parameter.name, description=parameter.description)
+    descriptor.additional_constraints = " or ".join(parameter.choices)
+    if parameter.low is None or parameter.high is None:
+        return descriptor
+    if parameter.kind is int:
+        whole = IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=1)
+        descriptor.integer_range = [whole]
+    else:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=parameter.low, to_value=parameter.high)]
+    return descriptor
+
+
+def _unknown(name: str, known: dict[str, Parameter]) -> RejectedInput:
+    return RejectedInput(
+        Code.CONFIG_UNKNOWN,
+        f"got the parameter {name[:100]!r}{nearest(name, known)}; correct it and start the node again",
+    )

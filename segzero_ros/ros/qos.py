@@ -1,0 +1,125 @@
+"""Every name the node has on the ROS graph: one table of topics, services and actions with their types and QoS.
+
+The table itself is plain data and needs no ROS, so that documentation, security policy and tests can read it anywhere.
+Names are relative: a namespace or a remap moves them. The one exception is ``/diagnostics``, where all of ROS looks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rclpy.qos import QoSProfile
+
+Role = Literal["subscribe", "publish", "service", "action"]
+Reliability = Literal["best_effort", "reliable"]
+
+IMAGE_QOS: tuple[Reliability, ...] = ("best_effort", "reliable")
+"""Choices of the parameter ``image_qos``; best effort receives from publishers of either kind."""
+
+SENSOR_DEPTH = 5
+"""Queue of the small or optional streams; the depth of ROS's own sensor data profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One name on the graph; everything is volatile: an answer about an old picture helps nobody who comes later.
+
+    ``type``: as in ``ros2 interface list``. ``depth``: messages kept by history "keep last" (topics only).
+    """
+
+    name: str
+    role: Role
+    type: str
+    reliability: Reliability = "reliable"
+    depth: int = 10
+    meaning: str = ""
+
+
+_TABLE = (
+    Endpoint("image", "subscribe", "sensor_msgs/msg/Image", "best_effort", 1, "the camera; see `image_qos`"),
+    Endpoint(
+        "image/compressed",
+        "subscribe",
+        "sensor_msgs/msg/CompressedImage",
+        "best_effort",
+        1,
+        "the camera, with `image_transport:=compressed`",
+    ),
+    Endpoint(
+        "depth",
+        "subscribe",
+        "sensor_msgs/msg/Image",
+        "best_effort",
+        SENSOR_DEPTH,
+        "16UC1 mm or 32FC1 m, with `use_depth`",
+    ),
+    Endpoint(
+        "camera_info",
+        "subscribe",
+        "sensor_msgs/msg/CameraInfo",
+        "best_effort",
+        SENSOR_DEPTH,
+        "the camera matrix, with `use_depth`",
+    ),
+    Endpoint("command", "subscribe", "std_msgs/msg/String", "reliable", 10, "what to find, in words"),
+    Endpoint(
+        "segmentation", "publish", "segzero_ros/msg/Segmentation", "reliable", 5, "the answer; exactly one per command"
+    ),
+    Endpoint("mask", "publish", "sensor_msgs/msg/Image", "reliable", 5, "the label image alone"),
+    Endpoint("reasoning", "publish", "std_msgs/msg/String", "reliable", 10, "the final reasoning (untrusted text)"),
+    Endpoint("reasoning_stream", "publish", "std_msgs/msg/String", "reliable", 10, "the reasoning while it grows"),
+    Endpoint(
+        "overlay/compressed",
+        "publish",
+        "sensor_msgs/msg/CompressedImage",
+        "best_effort",
+        SENSOR_DEPTH,
+        "JPEG for people, drawn only while somebody subscribes",
+    ),
+    Endpoint(
+        "detections",
+        "publish",
+        "vision_msgs/msg/Detection2DArray",
+        "reliable",
+        10,
+        "boxes, where vision_msgs is installed",
+    ),
+    Endpoint(
+        "target",
+        "publish",
+        "geometry_msgs/msg/PoseStamped",
+        "reliable",
+        10,
+        "the best instance in 3-D, with `use_depth`",
+    ),
+    Endpoint("/diagnostics", "publish", "diagnostic_msgs/msg/DiagnosticArray", "reliable", 10, "health, 1 Hz"),
+    Endpoint("segment", "action", "segzero_ros/action/Segment", meaning="a command with feedback, cancel and result"),
+    Endpoint("enable", "service", "std_srvs/srv/SetBool", meaning="activate or deactivate the node"),
+    Endpoint("reset", "service", "std_srvs/srv/Trigger", meaning="cancel all commands, forget the last frame"),
+)
+
+ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({endpoint.name: endpoint for endpoint in _TABLE})
+
+
+def topic_qos(name: str, reliability: Reliability | None = None) -> "QoSProfile":
+    """The QoS profile of the topic ``name`` of the table; ``reliability`` overrides the table's."""
+    from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+    endpoint = ENDPOINTS[name]
+    policies = {"best_effort": ReliabilityPolicy.BEST_EFFORT, "reliable": ReliabilityPolicy.RELIABLE}
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=endpoint.depth,
+        reliability=policies[reliability or endpoint.reliability],
+        durability=DurabilityPolicy.VOLATILE,
+    )
+
+
+def interface_type(name: str) -> Any:
+    """Import and return the Python class of the endpoint ``name``; ImportError where its package is not installed."""
+    import importlib
+
+    package, kind, cls = ENDPOINTS[name].type.split("/")
+    return getattr(importlib.import_module(f"{package}.{kind}"), cls)

@@ -1,0 +1,122 @@
+"""The action `segment`: a command with feedback, cancel and a result that says how it went.
+
+Every goal is accepted, bad ones too, since a rejection cannot say why: what is wrong comes as code and detail of the
+result of an aborted goal.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.task import Future
+
+from segzero_ros.action import Segment
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.msg import Segmentation
+from segzero_ros.ros.convert import safe_text
+from segzero_ros.ros.desk import Desk, Progress
+from segzero_ros.ros.outputs import Outputs
+from segzero_ros.ros.parameters import Parameters
+
+if TYPE_CHECKING:
+    from rclpy.action.server import ServerGoalHandle
+    from rclpy.node import Node
+
+RESULT_KEPT_S = 30  # rclpy keeps results for 15 minutes by default, masks and all: gigabytes at one command per second
+MAX_TIMEOUT_S = 3600.0
+
+_ANSWERED = (Code.OK, Code.NO_TARGET)  # goals that end with these have succeeded
+
+
+class SegmentAction:
+    """The action server; goals become commands at the desk, and wait for their answer without holding a thread."""
+
+    def __init__(self, node: "Node", desk: Desk, outputs: Outputs, parameters: Parameters) -> None:
+        self.waiting = 0
+        self._node = node
+        self._desk = desk
+        self._outputs = outputs
+        self._parameters = parameters
+        self._server = ActionServer(
+            node,
+            Segment,
+            "segment",
+            execute_callback=self._execute,
+            goal_callback=lambda _goal: GoalResponse.ACCEPT,
+            cancel_callback=self._cancel,
+            result_timeout=RESULT_KEPT_S,
+        )
+
+    def destroy(self) -> None:
+        """End the server; the executor must not spin any more."""
+        self._server.destroy()
+
+    async def _execute(self, goal: "ServerGoalHandle") -> Segment.Result:
+        """Take the goal's command in, wait for its answer, and close the goal."""
+        answered: Future = Future()
+        self.waiting += 1
+        try:
+            self._take(goal, answered)
+            answer = await answered
+        finally:
+            self.waiting -= 1
+        return _close(goal, answer)
+
+    def _take(self, goal: "ServerGoalHandle", answered: Future) -> None:
+        request = goal.request
+        try:
+            timeout_s, source, fault = self._timeout_s(request), self._own_image(request), None
+        except RejectedInput as error:
+            timeout_s, source, fault = 1.0, None, error
+        self._desk.take(
+            request.command,
+            command_id=_goal_id(goal),
+            timeout_s=timeout_s,
+            source=source,
+            fault=fault,
+            on_progress=lambda progress: _tell(goal, progress),
+            on_answer=answered.set_result,
+        )
+
+    def _cancel(self, goal: "ServerGoalHandle") -> CancelResponse:
+        return CancelResponse.ACCEPT if self._desk.cancel(_goal_id(goal)) else CancelResponse.REJECT
+
+    def _timeout_s(self, request: Segment.Goal) -> float:
+        if request.track:
+            raise RejectedInput(
+                Code.UNSUPPORTED, "got track = true, but this version does not carry masks to later frames; send false"
+            )
+        if not 0.0 <= request.timeout_sec <= MAX_TIMEOUT_S:
+            raise RejectedInput(
+                Code.CONFIG_VALUE,
+                f"got timeout_sec = {request.timeout_sec:g}, want 0 (the node's) to {MAX_TIMEOUT_S:g}",
+            )
+        return float(request.timeout_sec) or float(self._parameters.settings().timeout_sec)
+
+    def _own_image(self, request: Segment.Goal) -> Any:
+        if request.image.width == 0 or self._outputs.camera is None:
+            return None
+        return self._outputs.camera.own_image(request.image)
+
+
+def _goal_id(goal: "ServerGoalHandle") -> str:
+    return bytes(goal.goal_id.uuid).hex()
+
+
+def _tell(goal: "ServerGoalHandle", progress: Progress) -> None:
+    goal.publish_feedback(
+        Segment.Feedback(
+            stage=str(progress.stage.value),
+            partial_reasoning=safe_text(progress.reasoning),
+            elapsed_sec=float(progress.elapsed_s),
+        )
+    )
+
+
+def _close(goal: "ServerGoalHandle", answer: Segmentation) -> Segment.Result:
+    if answer.code in _ANSWERED:
+        goal.succeed()
+    elif goal.is_cancel_requested:
+        goal.canceled()
+    else:
+        goal.abort()
+    return Segment.Result(code=answer.code, detail=answer.detail, segmentation=answer)

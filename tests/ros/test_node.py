@@ -1,0 +1,288 @@
+"""The node answers every command exactly once, about exactly the frame it looked at."""
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+
+from segzero_ros.backends.fake import (
+    FakeReasoner,
+    FakeSegmenter,
+    GarbageReasoner,
+    RaisingReasoner,
+    RaisingSegmenter,
+    WaitingReasoner,
+)
+from segzero_ros.errors import Code
+from segzero_ros.ros import convert
+from segzero_ros.ros.qos import topic_qos
+from tests.ros.robot import picture
+
+NOTHING = "<think>No mug.</think><answer>[]</answer>"
+
+
+def test_the_header_of_the_frame_passes_through_untouched(robot):
+    masks = robot.listen("mask", Image)
+    image = picture(stamp=(1234567, 999_999_999), frame_id="left/optical")
+    robot.show(image)
+    robot.say("the mug")
+    answer = robot.answer()
+    assert answer.code == Code.OK
+    assert answer.header == image.header == answer.mask.header == robot.until(lambda: masks, "the mask")[0].header
+    assert answer.grounded_stamp == image.header.stamp
+    assert (answer.command, answer.bundle, answer.tracked) == ("the mug", "test", False)
+
+
+def test_the_mask_shows_where_the_instances_are(robot):
+    robot.show(picture(80, 40))
+    robot.say("the mug")
+    answer = robot.answer()
+    mask = np.frombuffer(answer.mask.data, np.uint8).reshape(answer.mask.height, answer.mask.step)
+    assert (answer.mask.width, answer.mask.height, answer.mask.encoding) == (80, 40, "mono8")
+    found = answer.instances[0]
+    assert (found.x0, found.y0, found.x1, found.y1) == (20, 10, 60, 30)
+    assert set(np.unique(mask)) == {0, 1}
+    assert mask[int(found.point_y), int(found.point_x)] == 1
+    assert (mask[10:30, 20:60] == 1).all()
+    assert mask.sum() == 40 * 20
+    assert np.isnan([found.position.x, found.position.y, found.position.z]).all()
+
+
+def test_finding_nothing_is_an_answer_with_an_empty_mask(make_robot):
+    robot = make_robot(FakeReasoner(NOTHING)).is_("active")
+    masks = robot.listen("mask", Image)
+    robot.show()
+    robot.say("the mug")
+    answer = robot.answer()
+    assert (answer.code, answer.reasoning, answer.instances) == (Code.NO_TARGET, "No mug.", [])
+    assert answer.detail
+    mask = robot.until(lambda: masks, "the mask")[0]
+    assert (mask.width, mask.height) == (64, 48)
+    assert not np.frombuffer(mask.data, np.uint8).any()
+
+
+def test_the_reasoning_is_published_while_it_grows_and_when_it_is_done(make_robot):
+    reasoner = WaitingReasoner()
+    robot = make_robot(reasoner).is_("active")
+    growing, done = robot.listen("reasoning_stream", String), robot.listen("reasoning", String)
+    robot.show()
+    robot.say("the mug")
+    for words in (2, 4):
+        robot.until(lambda: reasoner.started.is_set(), "the reasoner")
+        reasoner.go(2)
+        robot.until(lambda words=words: growing and growing[-1].data.count("hm") >= words - 2, "more reasoning")
+    assert not done
+    assert not robot.answers
+    robot.node._desk._worker.reset()
+    reasoner.go(50)
+    robot.answer()
+    assert "<" not in growing[-1].data
+    assert growing[-1].data.startswith("hm")
+
+
+@pytest.mark.parametrize(
+    ("engines", "code"),
+    [
+        ((GarbageReasoner(),), Code.ANSWER_UNREADABLE),
+        ((RaisingReasoner(),), Code.REASONER_FAILED),
+        ((FakeReasoner(), RaisingSegmenter()), Code.SEGMENTER_FAILED),
+        ((FakeReasoner("<think>a</think><answer>[{"),), Code.ANSWER_UNREADABLE),
+    ],
+)
+def test_a_failing_engine_is_one_answer_and_the_node_goes_on(make_robot, engines, code):
+    robot = make_robot(*engines).is_("active")
+    for number in (1, 2):
+        robot.show()
+        robot.say("the mug")
+        answer = robot.answer(number)
+        assert answer.code == code
+        assert answer.detail
+        assert answer.header.frame_id == "camera"
+        assert len(answer.mask.data) == 64 * 48
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", Code.COMMAND_EMPTY),
+        (" \t\n", Code.COMMAND_EMPTY),
+        ("\u202e\u200b", Code.COMMAND_UNREADABLE),
+        ("mug " * 250_000, Code.COMMAND_TOO_LONG),
+    ],
+)
+def test_a_bad_command_is_answered_and_the_node_goes_on(robot, text, code):
+    robot.say(text)
+    answer = robot.answer(1)
+    assert answer.code == code
+    assert answer.detail
+    assert len(answer.command) <= 500
+    assert (answer.mask.width, len(answer.mask.data), answer.header.frame_id) == (0, 0, "")
+    robot.show()
+    robot.say("the mug")
+    assert robot.answer(2).code == Code.OK
+
+
+def test_a_command_without_a_camera_says_so(make_robot):
+    robot = make_robot(first_frame_sec=0.0).is_("active")
+    robot.say("the mug")
+    assert robot.answer().code == Code.NO_FRAME
+
+
+def test_a_command_waits_for_the_first_frame(make_robot):
+    robot = make_robot(first_frame_sec=60.0).is_("active")
+    robot.say("the mug")
+    robot.until(lambda: robot.node._worker.stats().busy, "the command to be at work")
+    robot.show()
+    assert robot.answer().code == Code.OK
+
+
+def test_the_answer_is_about_the_newest_frame(robot):
+    for second in range(1, 6):
+        robot.show(picture(stamp=(second, 0)))
+    robot.say("the mug")
+    assert robot.answer().header.stamp.sec == 5
+
+
+@pytest.mark.parametrize("reliability", ["best_effort", "reliable"])
+@pytest.mark.parametrize("asked", ["best_effort", "reliable"])
+def test_cameras_of_both_reliabilities_are_heard_where_dds_allows(make_robot, reliability, asked):
+    robot = make_robot(image_qos=asked).is_("active")
+    camera = robot.client.create_publisher(Image, "image", topic_qos("image", reliability))
+    if (reliability, asked) == ("best_effort", "reliable"):
+        robot.until(lambda: "incompatible" in str(robot.node._health.report()[0].message), "the warning in diagnostics")
+        return
+    robot.until(camera.get_subscription_count, "the subscription")
+    camera.publish(picture())
+    robot.until(lambda: robot.node.images_seen, "the image")
+    robot.say("the mug")
+    assert robot.answer().code == Code.OK
+
+
+def test_compressed_images_are_read(make_robot):
+    import cv2
+
+    robot = make_robot(image_transport="compressed").is_("active")
+    camera = robot.client.create_publisher(CompressedImage, "image/compressed", topic_qos("image"))
+    robot.until(camera.get_subscription_count, "the subscription")
+    jpeg = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    camera.publish(convert.compressed_message(picture().header, jpeg))
+    robot.until(lambda: robot.node.images_seen, "the image")
+    robot.say("the mug")
+    answer = robot.answer()
+    assert (answer.code, answer.mask.width, answer.header.frame_id) == (Code.OK, 64, "camera")
+
+
+def test_a_broken_jpeg_is_the_answer_of_the_command_that_looked_at_it(make_robot):
+    robot = make_robot(image_transport="compressed").is_("active")
+    camera = robot.client.create_publisher(CompressedImage, "image/compressed", topic_qos("image"))
+    robot.until(camera.get_subscription_count, "the subscription")
+    camera.publish(convert.compressed_message(picture().header, b"\xff\xd8\xff\xe0 no picture"))
+    robot.until(lambda: robot.node.images_seen, "the image")
+    robot.say("the mug")
+    assert robot.answer().code == Code.IMAGE_UNREADABLE
+
+
+def test_the_overlay_is_drawn_only_while_somebody_looks(robot):
+    robot.show()
+    robot.say("the mug")
+    robot.answer(1)
+    overlays = robot.listen("overlay/compressed", CompressedImage)
+    publisher = robot.node._outputs._publishers["overlay/compressed"]
+    robot.until(publisher.get_subscription_count, "the subscription")
+    robot.show()
+    robot.say("the mug")
+    robot.answer(2)
+    assert len(robot.until(lambda: overlays, "the overlay")) == 1
+    assert bytes(overlays[0].data[:2]) == b"\xff\xd8"
+    assert overlays[0].header.frame_id == "camera"
+
+
+@pytest.mark.parametrize(
+    ("policy", "first", "second"), [("preempt", Code.PREEMPTED, Code.OK), ("reject", None, Code.BUSY)]
+)
+def test_a_second_command_preempts_the_first_or_is_refused(make_robot, policy, first, second):
+    reasoner = WaitingReasoner()
+    robot = make_robot(reasoner, FakeSegmenter(), busy_policy=policy).is_("active")
+    robot.show()
+    robot.say("the mug")
+    robot.until(reasoner.started.is_set, "the reasoner")
+    if policy == "reject":
+        robot.say("the bowl")
+        answer = robot.answer(1)
+        assert (answer.command, answer.code) == ("the bowl", second)
+        return
+    robot.say("the bowl")
+    robot.until(lambda: robot.node._worker.stats().commands == 2, "the second command")
+    reasoner.go(20_000)
+    robot.until(lambda: len(robot.answers) == 2, "both answers")
+    assert [(answer.command, answer.code) for answer in robot.answers] == [("the mug", first), ("the bowl", second)]
+
+
+def test_services_are_served_while_the_engine_is_at_work(make_robot):
+    reasoner = WaitingReasoner()
+    robot = make_robot(reasoner).is_("active")
+    robot.show()
+    robot.say("the mug")
+    robot.until(reasoner.started.is_set, "the reasoner")
+    assert robot.get_parameters("busy_policy") == ["preempt"]
+    robot.diagnostics()
+    assert not robot.answers
+    assert robot.reset().success
+    reasoner.go()
+    assert robot.answer().code == Code.CANCELLED
+
+
+def test_the_next_command_after_a_reset_looks_at_a_new_frame(make_robot):
+    robot = make_robot(first_frame_sec=0.0).is_("active")
+    robot.show()
+    robot.reset()
+    robot.say("the mug")
+    assert robot.answer(1).code == Code.NO_FRAME
+    robot.show()
+    robot.say("the mug")
+    assert robot.answer(2).code == Code.OK
+
+
+def test_text_that_would_break_the_serialiser_arrives_clean(make_robot):
+    said = "<think>a\ud83d\ude00 \udc00 \x00b\x1b[31m</think><answer>[]</answer>"
+    robot = make_robot(FakeReasoner(said)).is_("active")
+    robot.show()
+    robot.say("the mug \x1b[31m\u202e!")
+    answer = robot.answer()
+    assert answer.command == "the mug [31m!"
+    assert answer.reasoning.startswith("a\U0001f600 \ufffd")
+    assert "\x1b" not in answer.reasoning
+
+
+def test_thousands_of_malformed_messages_leave_the_node_alive(make_robot):
+    robot = make_robot(image_qos="reliable").is_("active")
+    rng = np.random.default_rng(3)
+    robot.until(robot.images.get_subscription_count, "the subscription")
+    for number in range(1000):
+        robot.images.publish(malformed_image(rng))
+        robot.until(lambda number=number: robot.node.images_seen > number, "the image")
+    for number in range(100):
+        robot.say("".join(chr(c) for c in rng.integers(0, 32, int(rng.integers(0, 20)))))
+        robot.answer(number + 1)
+    counted = sum(robot.node._health._rejected.values())
+    assert counted == 1100
+    robot.show()
+    robot.say("the mug")
+    assert robot.answer(101).code == Code.OK
+
+
+def malformed_image(rng: np.random.Generator) -> Image:
+    """An image whose fields cannot all be true."""
+    image = picture(8, 6)
+    kind = int(rng.integers(5))
+    if kind == 0:
+        image.encoding = str(rng.choice(["", "rgb", "\u202ergb8", "64FC4", "x" * 1000]))
+    elif kind == 1:
+        image.height = int(rng.choice([0, 7, 2**16, 2**32 - 1]))
+    elif kind == 2:
+        image.width = int(rng.choice([0, 2**16, 2**31, 2**32 - 1]))
+    elif kind == 3:
+        image.step = int(rng.choice([0, 1, 2**32 - 1]))
+    else:
+        del image.data[int(rng.integers(0, 100)) :]
+    return image
