@@ -24,6 +24,7 @@ NEAR_M, FAR_M = 0.05, 12.0
 TABLE_THICKNESS_M = 0.04
 FLOOR_Z_M = -0.7
 MAX_LIGHTS = 3
+SURROUNDINGS = ("top", "edge", "floor", "wall")
 SHADOW_MAP = 512
 HIDDEN = (0.0, 0.0, 0.0, 0.0)  # MuJoCo does not draw what is fully transparent
 SHINE: dict[Kind, float] = {
@@ -51,6 +52,8 @@ def _build_model(size: tuple[int, int]) -> mujoco.MjModel:
     for kind in KINDS:
         _add_pool(spec, kind)
     model = spec.compile()
+    if hasattr(model, "geom_castshadow"):  # MuJoCo 4; what only receives shadows costs a fifth of the time
+        model.geom_castshadow[[model.geom(name).id for name in SURROUNDINGS]] = False
     for index, pattern in enumerate(surfaces()):
         start = model.tex_adr[index]
         model.tex_data[start : start + pattern.size] = pattern.ravel()
@@ -74,11 +77,10 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
         spec.add_material(name=kind, specular=SHINE[kind], shininess=0.5)
     spec.add_material(name="glow", emission=0.8)
     world, plane = spec.worldbody, mujoco.mjtGeom.mjGEOM_PLANE
-    # What only receives shadows is kept out of the shadow map: it costs a fifth of the time.
-    world.add_geom(name="top", type=plane, size=[1, 1, 1], material="surface0", castshadow=False)
-    world.add_geom(name="edge", type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, TABLE_THICKNESS_M / 2], castshadow=False)
-    world.add_geom(name="floor", type=plane, size=[9, 9, 1], material="surface0", castshadow=False)
-    world.add_geom(name="wall", type=plane, size=[9, 9, 1], material="surface0", castshadow=False)
+    world.add_geom(name="top", type=plane, size=[1, 1, 1], material="surface0")
+    world.add_geom(name="edge", type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, TABLE_THICKNESS_M / 2])
+    world.add_geom(name="floor", type=plane, size=[9, 9, 1], material="surface0")
+    world.add_geom(name="wall", type=plane, size=[9, 9, 1], material="surface0")
     for index in range(MAX_LIGHTS):
         world.add_light(name=f"light{index}", cutoff=75, exponent=1, castshadow=index == 0)
     world.add_camera(name="camera")
@@ -250,7 +252,7 @@ class _Pool:
 
 def _furnish(room: Room, model: mujoco.MjModel, data: mujoco.MjData) -> None:
     """Put table, floor, wall and lights in place."""
-    top, edge, floor, wall = (model.geom(name).id for name in ("top", "edge", "floor", "wall"))
+    top, edge, floor, wall = (model.geom(name).id for name in SURROUNDINGS)
     for geom, (surface, tint) in ((top, room.table), (floor, room.floor), (wall, room.wall)):
         model.geom_matid[geom] = model.material(f"surface{surface}").id
         model.geom_rgba[geom] = (*tint, 1.0)
