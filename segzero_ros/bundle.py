@@ -204,7 +204,7 @@ class _Manifest:
 
     def check_listed(self, files: Mapping[str, object]) -> None:
         for role, inside in self.notes("files").items():
-            if inside not in files:
+            if not isinstance(inside, str) or inside not in files:
                 raise _bad_format(self._file, f"{self._prefix}files.{role} = {inside!r}", "a path listed under files")
 
     def paths(self, folder: Path) -> Mapping[str, Path]:

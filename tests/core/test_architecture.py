@@ -1,0 +1,126 @@
+"""The arrows of the design hold: the core imports no ROS and no engine, and nothing runs what it reads."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "segzero_ros"
+SOURCES = sorted(
+    file
+    for folder in ("segzero_ros", "export", "training", "launch", "scripts", "tools")
+    for file in ROOT.glob(f"{folder}/**/*.py")
+)
+CORE = [
+    *("answer", "bundle", "command", "config", "errors", "frame", "health", "overlay"),
+    *("pipeline", "profile", "reasoner", "segmenter", "worker"),
+]
+OFFLINE = {"torch", "transformers", "torchvision", "trl", "datasets", "accelerate"}
+ENGINES = {"onnxruntime", "onnx", "tensorrt", "tensorrt_llm", "tokenizers"}
+ROS = {"rclpy", "sensor_msgs", "std_msgs", "geometry_msgs", "vision_msgs", "diagnostic_msgs", "action_msgs", "launch"}
+ALLOWED = {"__future__", *sys.stdlib_module_names, "numpy", "cv2", "segzero_ros"}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every module that ``file`` imports anywhere, in full."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module or ""
+
+
+def roots(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(file)}
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_the_core_needs_numpy_and_opencv_only(name: str) -> None:
+    assert roots(PACKAGE / f"{name}.py") <= ALLOWED
+
+
+@pytest.mark.parametrize("name", [name for name in CORE if name != "bundle"])
+def test_the_core_imports_no_backend_but_where_a_bundle_is_opened(name: str) -> None:
+    outward = ("segzero_ros.ros", "segzero_ros.backends", "segzero_ros.tabletop", "segzero_ros.cli")
+    assert not [module for module in imports(PACKAGE / f"{name}.py") if module.startswith(outward)]
+
+
+def test_only_ros_imports_ros_and_only_backends_import_engines() -> None:
+    for file in PACKAGE.glob("**/*.py"):
+        inside = file.relative_to(PACKAGE).parts[0]
+        assert not roots(file) & OFFLINE, file
+        if inside != "backends":
+            assert not roots(file) & ENGINES, file
+        if inside in {"backends", "tabletop"} or inside.removesuffix(".py") in CORE:
+            assert not roots(file) & ROS or inside == "tabletop", file
+        if inside != "tabletop":
+            assert "mujoco" not in roots(file), file
+
+
+RUNNING = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load"}
+UNSAFE_KEYWORDS = {"shell", "trust_remote_code", "allow_pickle"}
+UNSAFE_MODULES = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}
+EVERYWHERE = ".".join("0000")
+
+
+def dangers(file: Path) -> Iterator[str]:
+    """Every way in ``file`` to run what was read, to hand a string to a shell, or to listen to the whole world."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            yield from (f"{file}:{node.lineno}: {danger}" for danger in call_dangers(node))
+        if isinstance(node, ast.Constant) and node.value == EVERYWHERE:
+            yield f"{file}:{node.lineno}: listens everywhere"
+    yield from (f"{file}: {name}" for name in imports(file) if name.partition(".")[0] in UNSAFE_MODULES)
+
+
+def call_dangers(call: ast.Call) -> Iterator[str]:
+    called = ast.unparse(call.func)
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    if called in RUNNING:
+        yield called
+    if called == "torch.load" and given.get("weights_only") != "True":
+        yield "torch.load without weights_only=True"
+    yield from (name for name in UNSAFE_KEYWORDS & given.keys() if given[name] != "False")
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_nothing_runs_what_it_reads(file: Path) -> None:
+    assert list(dangers(file)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "eval(x)",
+        "exec(x)",
+        "import pickle",
+        "from pickle import loads",
+        "torch.load(x)",
+        "subprocess.run(x, shell=True)",
+        "M.from_pretrained(x, trust_remote_code=True)",
+        "yaml.load(x)",
+        "np.load(x, allow_pickle=True)",
+        f"bind('{EVERYWHERE}')",
+    ],
+)
+def test_the_search_for_dangers_finds_each(line: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(line)
+    assert len(list(dangers(tmp_path / "bad.py"))) == 1
+
+
+def test_importing_the_core_loads_no_engine_no_ros_and_no_torch() -> None:
+    modules = ", ".join(f"segzero_ros.{name}" for name in [*CORE, "backends.fake"])
+    program = f"import sys, {modules}; print(*sorted(name.partition('.')[0] for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & (OFFLINE | ENGINES | ROS | {"mujoco"})
+
+
+def test_importing_the_package_alone_loads_nothing_of_it() -> None:
+    ours = "(name for name in sys.modules if name.startswith('segzero_ros'))"
+    program = f"import sys, segzero_ros; print(*{ours}, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["segzero_ros", "False"]
