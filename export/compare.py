@@ -1,8 +1,8 @@
-"""Torch against ONNX: every graph's largest difference, the greedy text, the masks' IoU; a table, and exit code 1 beyond the limits.
+"""Torch against ONNX: every graph's largest difference, the greedy text, the masks' IoU; exit code 1 beyond the limits.
 
-Two references keep the two causes of a difference apart. "stored": the stock model with its matrices rounded as the bundle
-stores them, against which only the arithmetic differs and limits are tight. "checkpoint": the stock model as it was saved.
-The references are the stock classes and the stock image processor: none of our own tower, prompt or preprocessing code.
+Two references keep the two causes of a difference apart. "stored": the stock model with its matrices rounded as the
+bundle stores them, against which only the arithmetic differs and limits are tight. "checkpoint": the stock model as it
+was saved. Both are the stock classes behind the stock image processor: nothing of our tower, prompt or preprocessing.
 
 Run: python -m export.compare bundles/tabletop --reasoner CHECKPOINT --segmenter CHECKPOINT --count 20
 """
@@ -42,7 +42,8 @@ GRAPH_LIMIT = 1e-3  # of the largest magnitude: FP32 sums in another order
 REPLY_TOKENS = 160  # compared per reply: thinking and an answer of a few objects
 SAME_TEXT = 0.9  # of the replies, against the unrounded checkpoint: near ties may tip
 TEMPLATE = (
-    "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n<|vision_start|>{image}<|vision_end|>{prompt}<|im_end|>\n"
+    "<|im_start|>system\n{system}<|im_end|>\n"
+    "<|im_start|>user\n<|vision_start|>{image}<|vision_end|>{prompt}<|im_end|>\n"
     "<|im_start|>assistant\n"
 )
 
@@ -107,7 +108,9 @@ class StockReasoner:
         inputs = self.inputs(question)
         with torch.inference_mode():
             tower = self.model.model.visual
-            tokens: NDArray[np.float32] = tower(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]).pooler_output.numpy()
+            tokens: NDArray[np.float32] = tower(
+                inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]
+            ).pooler_output.numpy()
         return tokens
 
     def reply(self, question: Question, tokens: int) -> Reply:
@@ -153,7 +156,9 @@ def compare_reasoner(
     checks.append(Check("decoder: largest relative difference", "stored", decoder, GRAPH_LIMIT))
     vision = max(map(partial(_vision_difference, stock, open_session(files["vision"])), questions))
     checks.append(Check("vision: largest relative difference", "stored", vision, GRAPH_LIMIT))
-    checks.append(Check("embeddings: largest difference", "stored", _embedding_difference(files["embeddings"], model), 0.0))
+    checks.append(
+        Check("embeddings: largest difference", "stored", _embedding_difference(files["embeddings"], model), 0.0)
+    )
     return checks[::-1]
 
 
@@ -163,9 +168,7 @@ def store_of(graph: Path) -> Store:
     return "half" if any(weight.data_type == onnx.TensorProto.FLOAT16 for weight in initializers) else "float"
 
 
-def round_matrices(
-    model: Qwen2_5_VLForConditionalGeneration, store: Store
-) -> Qwen2_5_VLForConditionalGeneration:
+def round_matrices(model: Qwen2_5_VLForConditionalGeneration, store: Store) -> Qwen2_5_VLForConditionalGeneration:
     """Round the model's matrices in place as the exporter does, all but the patch filter, which stays exact."""
     patch_filter = model.model.visual.patch_embed.proj.weight
     with torch.no_grad():
@@ -240,7 +243,9 @@ def tabletop_questions(count: int, seed: int) -> list[Question]:
     from segzero_ros.tabletop.samples import samples
 
     return [
-        Question(Frame(np.ascontiguousarray(sample.view.rgb), 0), read_command(sample.instruction.text, str(sample.index)))
+        Question(
+            Frame(np.ascontiguousarray(sample.view.rgb), 0), read_command(sample.instruction.text, str(sample.index))
+        )
         for sample in samples("test", seed, count)
     ]
 

@@ -1,7 +1,7 @@
 """An ONNX graph under construction, written straight from torch tensors: no tracing, no second copy of the weights.
 
-Weights are stored as FP16 with a Cast to FP32 (`store="half"`), which halves a bundle and leaves the arithmetic in FP32, or
-as they are (`store="float"`). Above `INLINE_BYTES` they go to one external data file beside the graph, tensor by tensor.
+Weights are stored as FP16 with a Cast to FP32 (`store="half"`), which halves a bundle and leaves the arithmetic in
+FP32, or as they are (`store="float"`). Large ones go to one external data file beside the graph, tensor by tensor.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def stored(weight: torch.Tensor, store: Store) -> torch.Tensor:
         return weight.detach().float()
     half = weight.detach().half()
     if not bool(torch.isfinite(half).all()):
-        raise ValueError(f"got a weight of magnitude {float(weight.abs().max()):.3g}, want at most 65504 for store='half'")
+        raise ValueError(
+            f"got a weight of magnitude {float(weight.abs().max()):.3g}, want at most 65504 for store='half'"
+        )
     return half
 
 
@@ -108,7 +110,9 @@ class Graph:
         """Name of a weight as FP32, stored as `stored` says (`exact`: in FP32 whatever the store)."""
         kept = tensor.detach().float() if exact else stored(tensor, self.store)
         self.raw_weight(name, kept)
-        return name if kept.dtype == torch.float32 else self.node("Cast", name, name=f"{name}/cast", to=TensorProto.FLOAT)
+        return (
+            name if kept.dtype == torch.float32 else self.node("Cast", name, name=f"{name}/cast", to=TensorProto.FLOAT)
+        )
 
     def raw_weight(self, name: str, tensor: torch.Tensor) -> onnx.TensorProto:
         """Store a tensor in the precision it has."""

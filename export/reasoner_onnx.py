@@ -1,4 +1,4 @@
-"""Qwen2.5-VL checkpoint -> vision graph at a fixed image size, embedding table, one decoder graph with a static KV cache.
+"""Qwen2.5-VL checkpoint -> vision graph at a fixed image size, embeddings, one decoder graph with a static KV cache.
 
     checkpoint directory  ->  vision.onnx      pixels (1, 3, H, W) normalised      -> tokens (M, hidden)
     (save_pretrained,         embeddings.onnx  ids (S,)                            -> embeds (S, hidden)
@@ -6,9 +6,9 @@
                                                                                    -> logits (1, vocabulary), KV
                               config.json, tokenizer.json: what the runtime needs beside them
 
-The decoder serves prefill (S = many) and decode (S = 1) alike: `write_index` is the cache place of the first row, rows see
-every place up to their own, the present caches may be the past caches' own buffers, and only the last row's logits are
-computed. M-RoPE's cosines and sines come from outside, because they follow from three positions per token
+The decoder serves prefill (S = many) and decode (S = 1) alike: `write_index` is the cache place of the first row, rows
+see every place up to their own, the present caches may be the past caches' own buffers, and only the last row's logits
+are computed. M-RoPE's cosines and sines come from outside, because they follow from three positions per token
 (segzero_ros/backends/prompt.py). The graphs are built node by node from the checkpoint's weights: opset 24's
 RotaryEmbedding, TensorScatter and Attention, which both ONNX Runtime and TensorRT know.
 
@@ -33,6 +33,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from export.onnx_graph import INLINE_BYTES, DataFile, Graph, Store, stored
 from export.vision_tower import FixedGridVision
+from segzero_ros.backends.prompt import IMAGE_TOKEN
 
 FILES = {
     "vision": "vision.onnx",
@@ -41,7 +42,6 @@ FILES = {
     "tokenizer": "tokenizer.json",
     "config": "config.json",
 }
-IMAGE_TOKEN = "<|image_pad|>"
 
 
 def export_reasoner(
@@ -50,7 +50,7 @@ def export_reasoner(
     """Write the files of `FILES` (and `weights.bin` beside them when the weights are large); return their names.
 
     `max_length` is the capacity of the KV cache in tokens: prompt, image, thinking and answer. Raises ValueError for a
-    checkpoint that is no Qwen2.5-VL of the kind described in `check_supported`, FileNotFoundError without tokenizer.json.
+    checkpoint that is no Qwen2.5-VL of the kind `check_supported` describes, FileNotFoundError without tokenizer.json.
     """
     tokenizer = checkpoint / "tokenizer.json"
     if not tokenizer.is_file():
@@ -61,7 +61,11 @@ def export_reasoner(
 
     out_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        data = stack.enter_context(DataFile(out_dir / "weights.bin")) if _stored_bytes(model, store) > INLINE_BYTES else None
+        data = (
+            stack.enter_context(DataFile(out_dir / "weights.bin"))
+            if _stored_bytes(model, store) > INLINE_BYTES
+            else None
+        )
         write_vision(tower, out_dir / FILES["vision"], store, data)
         write_language(model, out_dir, max_length, store, data)
     shutil.copyfile(tokenizer, out_dir / FILES["tokenizer"])
@@ -141,7 +145,11 @@ def write_vision(tower: FixedGridVision, path: Path, store: Store, data: DataFil
 
 
 def write_language(
-    model: Qwen2_5_VLForConditionalGeneration, out_dir: Path, max_length: int, store: Store, data: DataFile | None = None
+    model: Qwen2_5_VLForConditionalGeneration,
+    out_dir: Path,
+    max_length: int,
+    store: Store,
+    data: DataFile | None = None,
 ) -> None:
     """Write the embedding table and the decoder; with external data a tied table is stored once for both."""
     embeddings = Graph("embeddings", store=store, data=data)
@@ -190,7 +198,13 @@ def _patch_embedding(graph: Graph, tower: FixedGridVision) -> str:
 
 
 def _vision_attention(
-    graph: Graph, tower: FixedGridVision, attention: nn.Module, value: str, rotary: _VisionRotary, name: str, windowed: bool
+    graph: Graph,
+    tower: FixedGridVision,
+    attention: nn.Module,
+    value: str,
+    rotary: _VisionRotary,
+    name: str,
+    windowed: bool,
 ) -> str:
     places, width = len(tower.layout.patch_order), attention.qkv.in_features
     fused = graph.linear(value, f"{name}.attn.qkv", attention.qkv.weight, attention.qkv.bias)

@@ -1,8 +1,8 @@
 """Vision tower of Qwen2.5-VL for one fixed image size: batched, differentiable, without data-dependent control flow.
 
-The stock tower packs images of any size into one sequence and loops over their windows in Python. Here the grid is known,
-so window partition, rotary tables and masks are constants, and a batch is an ordinary axis. The parameters are the stock
-tower's own modules: training through this trains the checkpoint, and the exporter reads its constants from here.
+The stock tower packs images of any size into one sequence and loops over their windows in Python. Here the grid is
+known, so window partition, rotary tables and masks are constants, and a batch is an ordinary axis. The parameters are
+the stock tower's own modules: training through this trains the checkpoint, and the exporter reads its constants here.
 
 Deviations from the stock tower, none of which changes a result beyond rounding:
 - an image is still, so the two temporal slices of the patch filter are summed and each patch is read once;
@@ -25,7 +25,7 @@ DENSE_WINDOW_PATCHES = 512
 
 
 class GridLayout(NamedTuple):
-    """Where the patches of a fixed grid go. T patches, M = T / merge^2 merged tokens, W windows of at most L patches."""
+    """Where a fixed grid's patches go: T patches, M = T / merge^2 merged tokens, W windows of at most L patches."""
 
     patch_order: Tensor  # int64 (T,): raster index of the patch at each place of the window order
     token_order: Tensor  # int64 (M,): place in window order of each merged token in raster order
@@ -135,7 +135,7 @@ class FixedGridVision(nn.Module):
         return merger.mlp(grouped)[:, self.token_order]
 
     def patch_filter(self) -> Tensor:
-        """The patch embedding as a matrix (hidden, 3 * patch * patch): both temporal slices see the same still image."""
+        """The patch embedding as a matrix (hidden, 3 * patch * patch): both times see the same still image."""
         return self.visual.patch_embed.proj.weight.sum(2).flatten(1)
 
     def embed_patches(self, pixels: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ class FixedGridVision(nn.Module):
         return attention.proj(mixed.transpose(1, 2).reshape(batch, places, width))
 
     def _attend_by_window(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attention within windows: each of (B, heads, T, head_dim) is cut into padded windows and put together again."""
+        """Attention within windows: (B, heads, T, head_dim) is cut into padded windows and put together again."""
         batch, heads, _, head_dim = query.shape
         count, length = self.layout.gather.shape
 

@@ -61,7 +61,8 @@ def read_shape(path: Path) -> ReasonerShape:
         raise RejectedInput(
             Code.BUNDLE_FORMAT, f"{path}: got {sorted(content)}, want the keys {sorted(names)}; export the bundle again"
         )
-    return ReasonerShape(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+    return ReasonerShape(**values)
 
 
 class Decoder:
@@ -99,7 +100,7 @@ class OnnxReasoner:
     """``Reasoner`` on ONNX Runtime; ``open`` makes one from a bundle."""
 
     def __init__(self, files: dict[str, Path], profile: Profile, *, threads: int = 0) -> None:
-        """``files``: "vision", "embeddings", "decoder", "tokenizer", "config" (``RejectedInput`` when they do not fit)."""
+        """Open ``files`` ("vision", "embeddings", "decoder", "tokenizer", "config") or raise ``RejectedInput``."""
         shape = read_shape(files["config"])
         if shape.image_size != profile.image_size:
             raise RejectedInput(
@@ -207,7 +208,8 @@ class OnnxReasoner:
         room = self._shape.max_length - len(self._prompt.prefix.ids) - LEAST_REPLY_TOKENS
         if len(ids) > room:
             raise RejectedInput(
-                Code.COMMAND_TOO_LONG, f"got a question of {len(ids)} tokens, want at most {room}; say it in fewer words"
+                Code.COMMAND_TOO_LONG,
+                f"got a question of {len(ids)} tokens, want at most {room}; say it in fewer words",
             )
         return ids
 

@@ -17,7 +17,7 @@ from tokenizers.decoders import DecodeStream
 
 IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105
 _STOPS = ("<|im_end|>", "<|endoftext|>")
-# How an answer may go on. Tokens may reach across the end of a forced text, so only those are forced on which all agree.
+# How an answer may go on. Tokens may reach across the end of a forced text: only those all agree on are forced.
 _CONTINUATIONS = ("", "[", "[]", '[{"', "{", '{"', "{'", "\n", "```json")
 
 
@@ -39,7 +39,7 @@ class ChatPrompt:
     """Qwen2.5-VL's chat template around one image and one question, on a checkpoint's own ``tokenizer.json``."""
 
     def __init__(self, tokenizer_json: str, *, token_grid: tuple[int, int], system: str) -> None:
-        """``token_grid``: (rows, columns) of visual tokens. ValueError when the tokenizer lacks Qwen's special tokens."""
+        """``token_grid``: (rows, columns) of visual tokens. ValueError without Qwen's special tokens."""
         self.tokenizer = Tokenizer.from_str(tokenizer_json)
         # Without added tokens "<|im_start|>" is nine characters like any other.
         self._plain = Tokenizer.from_str(json.dumps({**json.loads(tokenizer_json), "added_tokens": []}))
@@ -73,7 +73,12 @@ class ChatPrompt:
     def _prefix(self, token_grid: tuple[int, int], system: str) -> Prefix:
         before = [
             *(self._special("<|im_start|>"), *self.plain(f"system\n{system}"), self._special("<|im_end|>")),
-            *(*self.plain("\n"), self._special("<|im_start|>"), *self.plain("user\n"), self._special("<|vision_start|>")),
+            *(
+                *self.plain("\n"),
+                self._special("<|im_start|>"),
+                *self.plain("user\n"),
+                self._special("<|vision_start|>"),
+            ),
         ]
         count = token_grid[0] * token_grid[1]
         after = [self._special("<|vision_end|>")]

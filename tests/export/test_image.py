@@ -1,4 +1,4 @@
-"""The runtime's preprocessing equals Pillow's resize bit for bit, and Hugging Face's image processor within rounding."""
+"""The runtime's resize equals Pillow's bit for bit, its patches Hugging Face's within rounding."""
 
 from __future__ import annotations
 

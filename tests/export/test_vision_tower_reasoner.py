@@ -15,28 +15,16 @@ from export.vision_tower import FixedGridVision, prefix_positions  # noqa: E402
 IMAGE_TOKEN = 7
 
 
-def small_model(**vision: object) -> Qwen2_5_VLForConditionalGeneration:
+def small_model() -> Qwen2_5_VLForConditionalGeneration:
     """A Qwen2.5-VL of a few thousand parameters with random weights and non-trivial norms and biases."""
     torch.manual_seed(0)
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3]}
+    language = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "rope_parameters": rope}
+    tower = {"depth": 3, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
     config = Qwen2_5_VLConfig(
-        text_config=dict(
-            vocab_size=64,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            rope_parameters=dict(rope_type="default", mrope_section=[2, 3, 3]),
-        ),
-        vision_config=dict(
-            depth=3,
-            hidden_size=32,
-            intermediate_size=48,
-            num_heads=2,
-            out_hidden_size=32,
-            fullatt_block_indexes=[1],
-            **vision,
-        ),
+        text_config={**language, **heads, "bos_token_id": None, "eos_token_id": None},
+        vision_config={**tower, "fullatt_block_indexes": [1]},
         image_token_id=IMAGE_TOKEN,
     )
     model = Qwen2_5_VLForConditionalGeneration(config).eval()
