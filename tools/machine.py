@@ -68,7 +68,7 @@ def python_message(found: str) -> str:
 def describe(python: str) -> dict[str, object]:
     """Return what DESCRIBE_PYTHON prints for the interpreter `python`; an empty dict if that cannot be run."""
     try:
-        run = subprocess.run([python, "-c", DESCRIBE_PYTHON], capture_output=True, text=True)
+        run = subprocess.run([python, "-c", DESCRIBE_PYTHON], capture_output=True, text=True, check=False)
     except OSError:
         return {}
     return json.loads(run.stdout) if run.returncode == 0 else {}
@@ -105,9 +105,9 @@ def require_packages(python: str, *, build: bool) -> None:
 def install_packages(packages: list[str]) -> None:
     """Install Debian packages; whether it worked is for the caller to look at."""
     environ = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    subprocess.run(["apt-get", "-qq", "update"], env=environ)
+    subprocess.run(["apt-get", "-qq", "update"], env=environ, check=False)
     command = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", *packages]
-    subprocess.run(command, env=environ, stdout=subprocess.DEVNULL)
+    subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=False)
 
 
 def packages_message(missing: list[str], *, root: bool) -> str:

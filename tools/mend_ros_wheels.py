@@ -1,11 +1,11 @@
 """Mends the CMake files of ROS 2 wheels, which name two directories of the machine that the wheels were built on.
 
-CMake refuses an imported target whose include directories do not exist, so both are replaced by this interpreter's own::
+CMake refuses a target whose include directories do not exist, so both are replaced by this interpreter's own::
 
     /opt/python/cp311-cp311/include/python3.11
     /opt/python/cp311-cp311/lib/python3.11/site-packages/numpy/_core/include
 
-Run with the interpreter of the virtual environment that holds the wheels: ``.venv/bin/python tools/mend_ros_wheels.py``.
+Run by the interpreter that the wheels are installed for: ``.venv/bin/python tools/mend_ros_wheels.py``.
 """
 
 import re
@@ -39,6 +39,6 @@ def mend_text(text: str, python_include: str, numpy_include: str) -> str:
 
 
 if __name__ == "__main__":
-    import numpy
+    import numpy as np
 
-    mend(Path(sys.prefix), sysconfig.get_paths()["include"], numpy.get_include())
+    mend(Path(sys.prefix), sysconfig.get_paths()["include"], np.get_include())

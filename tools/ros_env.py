@@ -1,8 +1,8 @@
 """The environment in which the ROS 2 wheels of a virtual environment, and the interfaces built on them, are found.
 
-`tools/set_up.py` copies this file into `.venv` and has every start of `.venv/bin/python` call :func:`enter`, so that the
-interpreter, `pytest`, `colcon` and `segzero` of `.venv`, and every process they start, need no set-up script to be sourced.
-It needs the standard library only, and as little of that as possible, since it runs at each start.
+`tools/set_up.py` copies this file into `.venv` and has every start of `.venv/bin/python` call :func:`enter`. So the
+interpreter, `pytest`, `colcon` and `segzero` of `.venv`, and all processes they start, need no script to be sourced.
+It imports as little as possible, since it runs at each start.
 """
 
 import glob
@@ -62,7 +62,7 @@ def libraries_of_wheels(venv: str) -> "list[str]":
 
 
 def without_machine_ros(environ: "dict[str, str]", venv: str) -> "dict[str, str]":
-    """Return a copy of `environ` without the machine's own ROS 2 and without the overlays built on it (all but `venv`)."""
+    """Return a copy of `environ` without the machine's own ROS 2, and then without the overlays built on that."""
     prefixes = [p for name in PREFIX_PATHS for p in split(environ.get(name, ""))]
     cleaned = dict(environ)
     if not any(is_machine_ros(p) for p in prefixes + split(environ.get("LD_LIBRARY_PATH", ""))):

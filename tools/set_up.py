@@ -43,11 +43,16 @@ GROUPS = {
     "offline": "PyTorch, transformers",
 }
 
-#: The interfaces are built anew when the text of one of these changes ...
+#: The interfaces are built anew when the text of one of these changes.
 BUILT_FROM = ("CMakeLists.txt", "package.xml", "msg/*.msg", "action/*.action", "requirements/*.txt")
 
-#: ... while of these only the links to their files are renewed, when a name in them changes.
-LINKED = ("segzero_ros", "scripts", "launch", "config", "bundles")
+#: Directories of this source tree that are installed, and where to: nothing is built from them.
+INSTALLED = {
+    "scripts": "lib/segzero_ros",
+    "launch": "share/segzero_ros/launch",
+    "config": "share/segzero_ros/config",
+    "bundles": "share/segzero_ros/bundles",
+}
 
 
 class StepFailed(Exception):
@@ -88,8 +93,6 @@ def set_up(groups: tuple[str, ...]) -> None:
         install_repository()
     if ros and not is_done("interfaces", interfaces_text()):
         build_interfaces()
-    elif ros and not is_done("links", links_text()):
-        run_colcon("links to this source tree")
 
 
 # -- Steps ------------------------------------------------------------------------------------------------------------
@@ -150,43 +153,41 @@ def write_console_script() -> None:
 
 
 def build_interfaces() -> None:
-    """Build the interfaces from nothing."""
+    """Build this repository, an ament_cmake package, with colcon into `.venv/ros`, from nothing."""
     mark_undone("interfaces")
-    shutil.rmtree(colcon_base(), ignore_errors=True)
-    run_colcon("the interfaces (colcon build)")
+    install = Path(ros_env.interfaces_prefix(str(VENV)))
+    base = install.parent
+    shutil.rmtree(base, ignore_errors=True)
+    link_sources(base / "source")
+    environ = dict(ros_env.ros_environment(str(VENV), dict(os.environ)), CMAKE_PREFIX_PATH=str(VENV))
+    colcon = [str(VENV / "bin" / "colcon"), "--log-base", str(base / "log"), "--log-level", "error", "build"]
+    bases = ["--paths", str(base / "source"), "--build-base", str(base / "build"), "--install-base", str(install)]
+    cmake = ["--cmake-args", "-GNinja", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={PYTHON}", "-Wno-unused-cli"]
+    run([*colcon, *bases, "--merge-install", *cmake], "the interfaces (colcon build)", environ)
+    link_installed(install)
     mark_done("interfaces", interfaces_text())
 
 
-def run_colcon(what: str) -> None:
-    """Build this repository, an ament_cmake package, with colcon into `.venv/ros`, as far as that is not done."""
-    mark_undone("links")
-    base = colcon_base()
-    source = link_sources(base / "source")
-    environ = dict(ros_env.ros_environment(str(VENV), dict(os.environ)), CMAKE_PREFIX_PATH=str(VENV))
-    bases = ["--build-base", str(base / "build"), "--install-base", str(base / "install")]
-    colcon = [str(VENV / "bin" / "colcon"), "--log-base", str(base / "log"), "--log-level", "error"]
-    build = [*colcon, "build", "--paths", str(source), *bases, "--merge-install", "--symlink-install"]
-    cmake = ["--cmake-args", "-GNinja", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={PYTHON}", "-Wno-unused-cli"]
-    run([*build, *cmake], what, environ)
-    mark_done("links", links_text())
-
-
-def colcon_base() -> Path:
-    """Return the directory of everything that colcon reads and makes."""
-    return Path(ros_env.interfaces_prefix(str(VENV))).parent
-
-
-def link_sources(source: Path) -> Path:
-    """Fill the directory `source` with links to what the build reads, and return it.
+def link_sources(source: Path) -> None:
+    """Fill the new directory `source` with links to what the build reads.
 
     CMake exports no include directories below the source directory, and NumPy's are: `.venv` lies in this repository.
     """
-    shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)
-    for name in ("CMakeLists.txt", "package.xml", "msg", "action", *LINKED):
+    for name in ("CMakeLists.txt", "package.xml", "msg", "action", "segzero_ros", *INSTALLED):
         if (ROOT / name).exists():
             (source / name).symlink_to(ROOT / name)
-    return source
+
+
+def link_installed(install: Path) -> None:
+    """Replace the copies that colcon has made in `install` by links to this source tree, so that they never age."""
+    package = next(install.glob("lib/python3.*/site-packages/segzero_ros"))
+    for copy in package.rglob("*.py"):
+        if (ROOT / "segzero_ros" / copy.relative_to(package)).exists():
+            copy.unlink()
+    for name, place in INSTALLED.items():
+        shutil.rmtree(install / place, ignore_errors=True)
+        (install / place).symlink_to(ROOT / name)
 
 
 # -- Stamps -----------------------------------------------------------------------------------------------------------
@@ -227,7 +228,9 @@ def venv_text() -> str:
 
 def group_text(group: str) -> str:
     """Return what the packages of requirements/`group`.txt depend on."""
-    return "".join((ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8") for name in (group, "constraints"))
+    return "".join(
+        (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8") for name in (group, "constraints")
+    )
 
 
 def repository_text() -> str:
@@ -239,12 +242,6 @@ def interfaces_text() -> str:
     """Return what the step `build_interfaces` depends on."""
     paths = [path for pattern in BUILT_FROM for path in sorted(ROOT.glob(pattern))]
     return "\n".join(path.read_text(encoding="utf-8") for path in paths)
-
-
-def links_text() -> str:
-    """Return what the links to this source tree depend on."""
-    paths = [path for name in LINKED for path in sorted((ROOT / name).rglob("*"))]
-    return "\n".join(str(path) for path in paths if "__pycache__" not in path.parts)
 
 
 # -- Doing ------------------------------------------------------------------------------------------------------------
@@ -259,9 +256,12 @@ def run(command: list[str], what: str, environ: dict[str, str] | None = None) ->
     """Run the command that makes `what`, saying so and how long it took; raise StepFailed if it fails."""
     print(f"set-up: {what} ...", flush=True)
     start = time.monotonic()
-    # Not the user's: a PYTHONPATH of another environment would be installed and built against.
-    clean = {name: value for name, value in (environ or os.environ).items() if name != "PYTHONPATH"}
-    if subprocess.run(command, cwd=ROOT, env=clean).returncode != 0:
+    clean = dict(environ or os.environ)
+    # Another environment's packages would be taken for installed ones, and built against.
+    clean.pop("PYTHONPATH", None)
+    # What pip needs for packages that come as source is pinned too; the name of this differs between pip's versions.
+    clean["PIP_CONSTRAINT"] = clean["PIP_BUILD_CONSTRAINT"] = str(ROOT / "requirements" / "constraints.txt")
+    if subprocess.run(command, cwd=ROOT, env=clean, check=False).returncode != 0:
         raise StepFailed(f"could not make {what}")
     print(f"set-up: {what}: {time.monotonic() - start:.0f} s", flush=True)
 
