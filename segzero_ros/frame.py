@@ -54,7 +54,7 @@ def no_frame() -> Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class Layout:
     """How an encoding lies in memory and becomes RGB: ``to_rgb((rows, row bytes), (h, w), big-endian)``."""
 
     bytes_per_pixel: int
@@ -64,15 +64,16 @@ class _Layout:
     rows_per_2: int = 2  # rows of data per two rows of the picture; 3 with a half-height chroma plane below
 
     def rows(self, height: int) -> int:
+        """Rows of data of a picture with so many rows."""
         return height * self.rows_per_2 // 2
 
 
-def _packed(channels: int, conversion: int | None, **shape: bool) -> _Layout:
+def _packed(channels: int, conversion: int | None, **shape: bool) -> Layout:
     def to_rgb(rows: Bytes, size: tuple[int, int], _big: bool) -> NDArray[Any]:
         pixels = rows.reshape(*size, channels)
         return pixels.copy() if conversion is None else cv2.cvtColor(pixels, conversion)
 
-    return _Layout(channels, to_rgb, **shape)
+    return Layout(channels, to_rgb, **shape)
 
 
 def _mono16_to_rgb(rows: Bytes, size: tuple[int, int], big: bool) -> NDArray[Any]:
@@ -80,27 +81,27 @@ def _mono16_to_rgb(rows: Bytes, size: tuple[int, int], big: bool) -> NDArray[Any
     return cv2.cvtColor(np.ascontiguousarray(high_byte), cv2.COLOR_GRAY2RGB)
 
 
-def _two_plane(conversion: int) -> _Layout:
+def _two_plane(conversion: int) -> Layout:
     def to_rgb(rows: Bytes, _size: tuple[int, int], _big: bool) -> NDArray[Any]:
         return cv2.cvtColor(rows, conversion)
 
-    return _Layout(1, to_rgb, even_width=True, even_height=True, rows_per_2=3)
+    return Layout(1, to_rgb, even_width=True, even_height=True, rows_per_2=3)
 
 
-def _bayer(conversion: int) -> _Layout:
+def _bayer(conversion: int) -> Layout:
     return _packed(1, conversion, even_width=True, even_height=True)
 
 
 # Names as in sensor_msgs/image_encodings. mono16 keeps its high byte. YUV is BT.601, limited range. OpenCV names Bayer
 # patterns by the second row's second and third pixel, ROS by the first two rows.
-_LAYOUTS: Mapping[str, _Layout] = MappingProxyType(
+_LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
         "rgb8": _packed(3, None),
         "bgr8": _packed(3, cv2.COLOR_BGR2RGB),
         "rgba8": _packed(4, cv2.COLOR_RGBA2RGB),
         "bgra8": _packed(4, cv2.COLOR_BGRA2RGB),
         "mono8": _packed(1, cv2.COLOR_GRAY2RGB),
-        "mono16": _Layout(2, _mono16_to_rgb),
+        "mono16": Layout(2, _mono16_to_rgb),
         "yuv422": _packed(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
         "uyvy": _packed(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True),
         "yuv422_yuy2": _packed(2, cv2.COLOR_YUV2RGB_YUY2, even_width=True),
@@ -133,6 +134,18 @@ def decode_image(
     included. Raises ``RejectedInput``: IMAGE_ENCODING for an unknown name, IMAGE_SIZE outside 1..MAX_SIDE and
     MAX_PIXELS, IMAGE_LAYOUT when step, size and length contradict each other.
     """
+    content = _buffer(data)
+    layout = check_layout(height=height, width=width, encoding=encoding, step=step, length=content.size)
+    rows = _rows(content, layout.rows(height), step, width * layout.bytes_per_pixel)
+    return _frame(layout.to_rgb(rows, (height, width), bool(is_bigendian)), stamp_ns, frame_id)
+
+
+def check_layout(*, height: int, width: int, encoding: str, step: int, length: int) -> Layout:
+    """Return how to decode an image with these fields, without looking at its ``length`` bytes.
+
+    Raises ``RejectedInput`` as ``decode_image`` does, and whenever it would: a microsecond per camera frame decides
+    whether a frame is one.
+    """
     layout = _LAYOUTS.get(encoding)
     if layout is None:
         raise RejectedInput(Code.IMAGE_ENCODING, f"got the encoding {encoding[:40]!r}{nearest(encoding, ENCODINGS)}")
@@ -141,8 +154,8 @@ def decode_image(
         raise RejectedInput(
             Code.IMAGE_SIZE, f"got {width} x {height} {encoding}, want even sides; crop the last row or column"
         )
-    rows = _rows(data, layout.rows(height), step, width * layout.bytes_per_pixel)
-    return _frame(layout.to_rgb(rows, (height, width), bool(is_bigendian)), stamp_ns, frame_id)
+    _check_length(layout.rows(height), step, width * layout.bytes_per_pixel, length)
+    return layout
 
 
 def decode_compressed(data: object, stamp_ns: int, frame_id: str = "") -> Frame:
@@ -212,15 +225,18 @@ def _buffer(data: object) -> Bytes:
 def _rows(data: object, rows: int, step: int, row_bytes: int) -> Bytes:
     """Return (rows, row_bytes) of ``data`` without its padding; the last row may come without padding."""
     content = _buffer(data)
-    if step < row_bytes:
-        raise RejectedInput(Code.IMAGE_LAYOUT, f"got step {step}, want at least {row_bytes} bytes per row")
-    least, most = (rows - 1) * step + row_bytes, rows * step
-    if not least <= content.size <= most:
-        raise RejectedInput(
-            Code.IMAGE_LAYOUT, f"got {content.size} bytes, want {most} ({rows} rows of step {step}); check the driver"
-        )
+    _check_length(rows, step, row_bytes, content.size)
     # Strided, not reshaped: completing the last row would allocate what a lying step claims.
     return np.ascontiguousarray(np.lib.stride_tricks.as_strided(content, (rows, row_bytes), (step, 1)))
+
+
+def _check_length(rows: int, step: int, row_bytes: int, length: int) -> None:
+    if step < row_bytes:
+        raise RejectedInput(Code.IMAGE_LAYOUT, f"got step {step}, want at least {row_bytes} bytes per row")
+    if not (rows - 1) * step + row_bytes <= length <= rows * step:
+        raise RejectedInput(
+            Code.IMAGE_LAYOUT, f"got {length} bytes, want {rows * step} ({rows} rows of step {step}); check the driver"
+        )
 
 
 def _frame(rgb: NDArray[Any], stamp_ns: int, frame_id: str) -> Frame:
