@@ -1,7 +1,7 @@
 """Says some 15 commands to the real node, which looks through the demo world's camera, and shows what came of each.
 
 Three processes over real DDS: the camera, the node, and this one, the commander. Exit status: 0 only if every command
-got exactly one answer, 1 otherwise or if a process died, 2 if something is not installed, 130 after Ctrl-C.
+got exactly one answer, 1 otherwise or if a process died, 2 if something is not there, 130 after Ctrl-C.
 """
 
 import argparse
@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segzero_ros.commands.ground import BACKENDS, DEFAULT_BUNDLE
+from segzero_ros.bundle import open_bundle, resolve_bundle
+from segzero_ros.commands.ground import BACKENDS, DEFAULT_BUNDLE, from_here
 from segzero_ros.commands.parser import Parser, at_least, missing, one_of, refuse
 from segzero_ros.demo.children import Children, DeadChildError, free_domain
 from segzero_ros.demo.terminal import say, styled
+from segzero_ros.errors import RejectedInput
 
 NEEDS = ("rclpy", "segzero_ros.msg", "mujoco", "PIL")
-SEED = 0  # of a world in which all kinds of commands make sense for as long as the demo takes
-START_S = 60.0  # for the node to open its engines, on a busy machine
+SEED = 17  # a colourful table, on which all kinds of commands make sense for as long as the demo takes
+START_S = 120.0  # for the node to open its engines, on a busy machine
 FAILED, INTERRUPTED = 1, 130
 
 
@@ -32,10 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if absent:
         return refuse("demo", f"needs {', '.join(absent)}; run `make demo`, which brings all of it along")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: nothing is left behind
-    environ = own_graph()
-    os.environ.update(environ)
+    os.environ.update(surroundings())
     try:
-        return show(options)
+        return show(options, checked_bundle(options))
+    except RejectedInput as error:
+        return refuse("demo", str(error))
     except DeadChildError as error:
         say(styled(f"\nthe demo ended early: {error}", "red"))
         return FAILED
@@ -51,6 +54,7 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help=f"a bundle's directory or name ({DEFAULT_BUNDLE})"
     )
     parser.add_argument("--backend", type=one_of(BACKENDS), default="auto", metavar="NAME", help=", ".join(BACKENDS))
+    parser.add_argument("--commands", type=at_least(1), metavar="N", help="say only the first N, and cancel one")
     parser.add_argument(
         "--seed", type=at_least(0), default=SEED, help="another seed gives another table and other commands"
     )
@@ -60,25 +64,40 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.read(arguments)
 
 
-def own_graph() -> dict[str, str]:
-    """Return environment variables of a ROS graph that nobody else on this machine or network is on."""
-    return {"ROS_DOMAIN_ID": str(free_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+def surroundings() -> dict[str, str]:
+    """Return environment variables: a ROS graph nobody else on this machine or network is on; one thread to render.
+
+    Mesa's software renderer would take every core, and the models need them.
+    """
+    return {
+        "ROS_DOMAIN_ID": str(free_domain()),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "LP_NUM_THREADS": "1",
+    }
 
 
-def show(options: argparse.Namespace) -> int:
+def checked_bundle(options: argparse.Namespace) -> str:
+    """Return the bundle as the node is to be told; ``RejectedInput`` for one that it would refuse."""
+    if options.backend == "fake":
+        return ""
+    return str(open_bundle(resolve_bundle(from_here(options.bundle))).path)
+
+
+def show(options: argparse.Namespace, bundle: str) -> int:
     """Start everything, say everything, end everything; then table and pictures."""
     from segzero_ros import processes
     from segzero_ros.demo.report import describe, verdict, write_all
-    from segzero_ros.demo.session import Session, script
+    from segzero_ros.demo.script import script
+    from segzero_ros.demo.session import Session
     from segzero_ros.ros.client import Client, NoAnswerError
-    from segzero_ros.tabletop.scenarios import demo_script
+    from segzero_ros.tabletop import demo_script
 
     began = time.monotonic()
     truth = options.out / "truth"
     domain = os.environ["ROS_DOMAIN_ID"]
     say(f"{styled('segzero_ros demo', 'bold')}: bundle {options.bundle}, domain {domain}, logs in {options.out}/logs")
     with Children(options.out / "logs") as children:
-        node = processes.node(bundle=options.bundle, backend=options.backend, use_depth=True)
+        node = processes.node(bundle=bundle, backend=options.backend, use_depth=True)
         children.start("node", node.command_line(), os.environ)
         world = demo_script(options.seed)
         camera = processes.tabletop_camera(scenario=world.scenario, seed=world.seed, truth_dir=str(truth.resolve()))
@@ -88,7 +107,7 @@ def show(options: argparse.Namespace) -> int:
             wait_for_both(client, children)
             say(f"camera and node are up after {time.monotonic() - began:.0f} s; the scene moves\n")
             session = Session(client, truth)
-            said = session.run(script(world.commands))
+            said = session.run(script(world.commands[: options.commands]))
             strays = session.strays(said)
         except NoAnswerError as error:
             raise DeadChildError(f"{error}; see {options.out}/logs/node.log") from error

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-Picture = NDArray[np.uint8]
+from segzero_ros.demo.script import Picture
 
 WIDTH = 320  # of a card's picture; its height is 3/4 of it
 HEIGHT = 240
 MARGIN = 12
 WORDS = 112  # height of the card's text
-COLUMNS = 4
+COLUMNS = 5
 
 PAPER, INK, GREY, LINE = "#ffffff", "#1b1f24", "#656d76", "#d8dee4"
 GOOD, EMPTY, STOPPED, BAD = "#1a7f37", "#0969da", "#656d76", "#cf222e"

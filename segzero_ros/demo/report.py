@@ -9,11 +9,10 @@ import numpy as np
 from PIL import Image
 
 from segzero_ros.demo.pictures import Card, Moment, contact_sheet, write_animation
-from segzero_ros.demo.session import Said
+from segzero_ros.demo.script import Picture, Said
 from segzero_ros.demo.terminal import STYLE_OF, styled, table, width
 from segzero_ros.errors import Code
 from segzero_ros.overlay import draw_overlay
-from segzero_ros.pipeline import Segmentation
 
 HEAD = ("#", "how", "command", "code", "IoU", "answers", "first", "reason", "mask", "total ms")
 NUMBERS = (0, 4, 5, 6, 7, 8, 9)  # columns to be right-aligned
@@ -96,7 +95,7 @@ def write_all(said: Sequence[Said], about: dict[str, Any], out: Path) -> list[Pa
     overlays = out / "overlays"
     overlays.mkdir(parents=True, exist_ok=True)
     for one in said:
-        Image.fromarray(draw_overlay(one.result)).save(
+        Image.fromarray(draw_overlay(one.result, one.picture)).save(
             overlays / f"{one.line.number:02}-{one.result.code.name.lower()}.png"
         )
     sheet, animation, record = out / "contact_sheet.png", out / "animation.gif", out / "summary.json"
@@ -120,18 +119,18 @@ def _card(one: Said) -> Card:
     return Card(
         one.line.number,
         one.line.instruction.text,
-        marked(one.result),
+        marked(one),
         one.result.reasoning,
         one.result.code.name,
         facts,
     )
 
 
-def marked(result: Segmentation) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return the frame with the masks on it, without the overlay's caption."""
-    picture = draw_overlay(result)
-    width, height = result.frame.size
-    return picture[: height * picture.shape[1] // width] if width else picture
+def marked(one: Said) -> Picture:
+    """Return the picture with the masks on it, without the overlay's caption."""
+    picture = draw_overlay(one.result, one.picture)
+    height, width = one.picture.shape[:2]
+    return picture[: height * picture.shape[1] // width]
 
 
 def _moments(one: Said) -> list[Moment]:
@@ -139,4 +138,4 @@ def _moments(one: Said) -> list[Moment]:
     text = f"{one.line.number}. {one.line.instruction.text}"
     seen = one.glimpses[:: max(1, -(-len(one.glimpses) // GLIMPSES))]
     moments = [Moment(glimpse.picture, text, glimpse.thought, "", GLIMPSE_MS) for glimpse in seen]
-    return [*moments, Moment(marked(one.result), text, one.result.reasoning, one.result.code.name, ANSWER_MS)]
+    return [*moments, Moment(marked(one), text, one.result.reasoning, one.result.code.name, ANSWER_MS)]

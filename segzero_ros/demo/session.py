@@ -2,68 +2,24 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from segzero_ros.demo.script import Glimpse, Line, Picture, Said
 from segzero_ros.demo.terminal import STYLE_OF, Thinking, say, styled
 from segzero_ros.errors import Code
+from segzero_ros.frame import Frame
 from segzero_ros.msg import Segmentation as Message
 from segzero_ros.pipeline import Segmentation
 from segzero_ros.ros.client import Client, grounded_ns, read_answer
 from segzero_ros.scores import mask_iou
-from segzero_ros.tabletop.instructions import Instruction
-from segzero_ros.tabletop.truth import read_truth
+from segzero_ros.tabletop import Renderer, View, read_truth
 
 TIMEOUT_S = 30.0  # for one answer; the demo models need a fraction of a second
 PAUSE_S = 1.2  # between commands: the scene goes on
 LAST_LOOK_S = 0.5  # after the last answer, for one that should not come
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One thing to say. ``way``: "topic" or "action"; ``cancel``: take it back as soon as the node thinks."""
-
-    number: int
-    instruction: Instruction
-    way: str
-    cancel: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Glimpse:
-    """A moment while a command was at work: the newest picture, uint8 (H, W, 3), and the thinking so far."""
-
-    picture: NDArray[np.uint8]
-    thought: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Said:
-    """A line with its answer.
-
-    ``iou``: of all masks with all objects meant in the frame the reasoner looked at; None where there is no answer to
-    judge, or where people would not agree on that frame. ``meant``: how many objects that were, None = unclear.
-    ``answers``: how many came; one is right.
-    """
-
-    line: Line
-    result: Segmentation
-    stamp_ns: int
-    iou: float | None
-    meant: int | None
-    answers: int
-    glimpses: tuple[Glimpse, ...]
-
-
-def script(instructions: Sequence[Instruction]) -> list[Line]:
-    """Return what to say, by topic and action in turn; in the middle one is taken back while the node thinks."""
-    middle = len(instructions) // 2
-    order = [*instructions[:middle], instructions[2], *instructions[middle:]]
-    ways = ["action" if at == middle or at % 2 else "topic" for at in range(len(order))]
-    return [Line(at + 1, said, ways[at], at == middle) for at, said in enumerate(order)]
 
 
 class Session:
@@ -95,9 +51,11 @@ class Session:
         message = self._speak(line, hearing)
         hearing.thinking.end(message.reasoning)
         stamp = grounded_ns(message)
-        result = read_answer(message, self._client.frame_at(stamp))
-        iou, meant = self._judge(line, result, stamp)
-        said = Said(line, result, stamp, iou, meant, 0, tuple(hearing.glimpses))
+        view = read_truth(self._truth, stamp) if message.mask.height else None
+        picture = self._picture(stamp, view)
+        result = read_answer(message, Frame(picture, stamp) if view else None)
+        iou, meant = judge(line, result, view)
+        said = Said(line, result, picture, stamp, iou, meant, 0, tuple(hearing.glimpses))
         conclude(said)
         return said
 
@@ -108,15 +66,25 @@ class Session:
         stop: Callable[[], bool] = hearing.has_begun if line.cancel else (lambda: False)
         return self._client.by_action(text, timeout_s=TIMEOUT_S, on_text=hearing, stop=stop)
 
-    def _judge(self, line: Line, result: Segmentation, stamp: int) -> tuple[float | None, int | None]:
-        """Return (IoU, number of objects meant) by the truth of the frame with this stamp."""
-        if result.code not in (Code.OK, Code.NO_TARGET):
-            return None, None
-        view = read_truth(self._truth, stamp)
-        meant = line.instruction.targets_in(view)
-        if meant is None:
-            return None, None
-        return mask_iou(result.labels > 0, np.isin(view.labels, meant)), len(meant)
+    def _picture(self, stamp: int, view: View | None) -> Picture:
+        """Return the frame with this stamp; drawn anew, to the last pixel, if it was lost on its way to us."""
+        if view is None:
+            return self._client.frames[-1].rgb
+        frame = self._client.frame_at(stamp)
+        if frame is not None:
+            return frame.rgb
+        with Renderer(*view.size) as renderer:
+            return renderer.render(view.scene).rgb
+
+
+def judge(line: Line, result: Segmentation, view: View | None) -> tuple[float | None, int | None]:
+    """Return (IoU, number of objects meant) by the truth of the frame that was looked at; None: nothing to judge."""
+    if view is None or result.code not in (Code.OK, Code.NO_TARGET):
+        return None, None
+    meant = line.instruction.targets_in(view)
+    if meant is None:
+        return None, None
+    return mask_iou(result.labels > 0, np.isin(view.labels, meant)), len(meant)
 
 
 class _Hearing:
