@@ -45,7 +45,7 @@ class Command:
     text: str
 
 
-def read_command(text: str, id: str) -> Command:  # noqa: A002 - the name of the field
+def read_command(text: str, id: str) -> Command:
     """Clean ``text`` and make it a command, or raise ``RejectedInput`` (COMMAND_EMPTY, _TOO_LONG, _UNREADABLE).
 
     The text is cut at the first NUL (as ROS does), white space becomes single spaces, and control, bidi, tag and

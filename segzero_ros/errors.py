@@ -51,7 +51,7 @@ class Code(enum.IntEnum):
     INTERNAL = 99
 
 
-class RejectedInput(Exception):  # noqa: N818 - not every refusal is an error
+class RejectedInput(Exception):
     """An input that cannot be used; ``code`` says which kind, ``detail`` what came, what was wanted, what to do."""
 
     def __init__(self, code: Code, detail: str) -> None:

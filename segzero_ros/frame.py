@@ -64,6 +64,7 @@ class Layout:
     rows_per_2: int = 2  # rows of data per two rows of the picture; 3 with a half-height chroma plane below
 
     def rows(self, height: int) -> int:
+        """Rows of data for a picture of that height."""
         """Rows of data of a picture with so many rows."""
         return height * self.rows_per_2 // 2
 

@@ -22,6 +22,7 @@ _PALETTE: tuple[Colour, ...] = (
 )
 _TINT = 0.45  # share of the colour inside a mask
 _MIN_WIDTH = 480  # smaller pictures are enlarged, so that the text stays readable
+_MAX_HEIGHT = 1440  # beyond which nothing is enlarged: a frame of 20 x 8000 pixels would become gigabytes
 _CAPTION_LINES = 3
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE: Colour = (255, 255, 255)
@@ -34,18 +35,21 @@ def draw_overlay(result: Segmentation, rgb: Image | None = None) -> Image:
     """Return a new RGB picture uint8 (H', W', 3) of ``result``; H' > H, as the caption stands below the frame.
 
     ``rgb``: draw on this picture of the frame's size instead of the frame. Frames narrower than 480 pixels are
-    enlarged by a whole factor.
+    enlarged by a whole factor, tall ones given a margin instead.
     """
     rgb = result.frame.rgb if rgb is None else rgb
     if rgb.size == 0:
         rgb = np.zeros((240, _MIN_WIDTH, 3), np.uint8)
-    factor = max(1, -(-_MIN_WIDTH // rgb.shape[1]))
+    factor = max(1, min(-(-_MIN_WIDTH // rgb.shape[1]), _MAX_HEIGHT // rgb.shape[0]))
     picture = _tinted(rgb, result, factor)
     scale = _text_scale(picture)
     for instance in result.instances:
         _draw_box(picture, instance, factor, scale)
     for instance in result.instances:
         _draw_plate(picture, instance, _plate_text(instance, result, scale, picture.shape[1]), factor, scale)
+    if picture.shape[1] < _MIN_WIDTH:
+        margin = _MIN_WIDTH - picture.shape[1]
+        picture = _array(cv2.copyMakeBorder(picture, 0, 0, 0, margin, cv2.BORDER_CONSTANT, value=_DARK))
     return np.vstack([picture, _caption(result, picture.shape[1], scale)])
 
 

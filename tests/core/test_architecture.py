@@ -1,6 +1,7 @@
 """The arrows of the design hold: the core imports no ROS and no engine, and nothing runs what it reads."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,13 +26,12 @@ ROS = {"rclpy", "sensor_msgs", "std_msgs", "geometry_msgs", "vision_msgs", "diag
 ALLOWED = {"__future__", *sys.stdlib_module_names, "numpy", "cv2", "segzero_ros"}
 
 
-def imports(file: Path) -> Iterator[str]:
+@functools.cache
+def imports(file: Path) -> tuple[str, ...]:
     """Every module that ``file`` imports anywhere, in full."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield node.module or ""
+    nodes = list(ast.walk(ast.parse(file.read_text("utf-8"))))
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return *plain, *(node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0)
 
 
 def roots(file: Path) -> set[str]:

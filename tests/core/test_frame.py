@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import (
     ENCODINGS,
+    MAX_COMPRESSED_BYTES,
     MAX_PIXELS,
     MAX_SIDE,
     Frame,
@@ -282,6 +283,10 @@ def test_a_grey_and_a_transparent_png_become_rgb() -> None:
 )
 def test_what_is_no_picture_file_has_a_code(data: object, code: Code) -> None:
     assert compressed_code(data) is code
+
+
+def test_a_file_larger_than_any_picture_is_refused_unread() -> None:
+    assert compressed_code(np.zeros(MAX_COMPRESSED_BYTES + 1, np.uint8)) is Code.IMAGE_SIZE
 
 
 def test_a_picture_that_claims_to_be_huge_is_refused_by_its_header() -> None:

@@ -46,10 +46,13 @@ def test_another_picture_of_the_same_size_may_be_drawn_on() -> None:
     assert (picture[:90] == 7).all()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (60, 80), (240, 320), (1200, 1600), (20, 2000), (2000, 20)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (2, 3), (60, 80), (240, 320), (1200, 1600), (20, 2000), (2000, 20), (8192, 1)]
+)
 def test_any_size_can_be_drawn_and_small_ones_grow(size: tuple[int, int]) -> None:
     picture = draw_overlay(ground(*size))
     assert picture.shape[1] >= 480
+    assert picture.size < 20_000_000
 
 
 @pytest.mark.parametrize("text", ["x" * MAX_COMMAND_CHARS, "die große Tasse 🍵 " * 20, "%s {} \\ '", "W " * 200])
