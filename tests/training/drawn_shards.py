@@ -1,50 +1,46 @@
-"""A shard of drawn rectangles in the renderer's format: enough for a training to run without a renderer."""
+"""Shards of drawn ellipses in the format of `training/render_tabletop.py`: a world to train on for seconds."""
 
 import json
-from pathlib import Path
 
+import cv2
 import numpy as np
 
-from segzero_ros.tabletop.things import COLOURS, KINDS
+from training.segmenter_data import box_of, inner_point
+
+KINDS = ("ball", "bowl")
 
 
-def draw_shard(folder: Path, seed: int, count: int) -> Path:
-    """Write `count` pictures of two or three coloured rectangles; returns the shard's folder."""
+def write_shard(folder, count, seed, size=(96, 72)):
+    """`count` pictures of two to four ellipses on a plain ground under noise."""
     rng = np.random.default_rng(seed)
+    drawn = [_draw(rng, size) for _ in range(count)]
     folder.mkdir(parents=True)
-    scenes, images, labels = [], [], []
-    for _ in range(count):
-        image = np.full((240, 320, 3), rng.integers(90, 180, 3), np.uint8)
-        label = np.zeros((240, 320), np.uint8)
-        objects = [_draw(image, label, slot + 1, slot, rng) for slot in range(int(rng.integers(2, 4)))]
-        scenes.append(json.dumps({"objects": objects, "instructions": _instructions(objects)}))
-        images.append(image)
-        labels.append(label)
-    np.save(folder / "images.npy", np.stack(images))
-    np.save(folder / "labels.npy", np.stack(labels))
-    (folder / "scenes.jsonl").write_text("\n".join(scenes) + "\n")
-    return folder
+    np.save(folder / "images.npy", np.stack([image for image, _ in drawn]))
+    np.save(folder / "labels.npy", np.stack([labels for _, labels in drawn]))
+    lines = [json.dumps({"objects": _objects(labels)}) for _, labels in drawn]
+    (folder / "scenes.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _draw(image: np.ndarray, label: np.ndarray, number: int, slot: int, rng: np.random.Generator) -> dict:
-    kind, colour = KINDS[rng.integers(len(KINDS))], list(COLOURS)[rng.integers(len(COLOURS))]
-    width, height = rng.integers(40, 90, 2)
-    x, y = 5 + slot * 105 + rng.integers(0, 10), rng.integers(5, 140)
-    image[y : y + height, x : x + width] = np.array(COLOURS[colour]) * 255
-    label[y : y + height, x : x + width] = number
-    box = [x / 320, y / 240, (x + width) / 320, (y + height) / 240]
-    point = [(x + width / 2) / 320, (y + height / 2) / 240]
-    return {"id": number, "kind": kind, "colour": colour, "box": box, "point": point, "visible": 1.0}
+def _draw(rng, size):
+    width, height = size
+    image = np.full((height, width, 3), rng.integers(90, 160, 3), np.uint8)
+    labels = np.zeros((height, width), np.uint8)
+    for number in range(1, int(rng.integers(3, 6))):
+        centre = (int(rng.integers(12, width - 12)), int(rng.integers(12, height - 12)))
+        axes, angle = tuple(int(v) for v in rng.integers(6, 16, 2)), int(rng.integers(180))
+        colour = [int(v) for v in rng.choice([20, 230], 3)]
+        cv2.ellipse(image, centre, axes, angle, 0, 360, colour, -1)
+        cv2.ellipse(labels, centre, axes, angle, 0, 360, number, -1)
+    return np.clip(image + rng.normal(0, 5, image.shape), 0, 255).astype(np.uint8), labels
 
 
-def _instructions(objects: list[dict]) -> list[dict]:
-    named = [
-        {
-            "type": "attribute",
-            "text": f"the {thing['colour']} {thing['kind']}",
-            "targets": [thing["id"]],
-            "thinking": [{"say": f"{thing['colour']} {thing['kind']}", "id": thing["id"]}, " ", {"at": thing["id"]}],
-        }
-        for thing in objects
-    ]
-    return [*named, {"type": "absent", "text": "the car", "targets": [], "thinking": ["No car."]}]
+def _objects(labels):
+    height, width = labels.shape
+    objects = []
+    for number in (int(n) for n in np.unique(labels) if n):
+        mask = labels == number
+        box = (box_of(mask) / [width, height, width, height]).tolist()
+        point = (inner_point(mask) / [width, height]).tolist()
+        what = {"kind": KINDS[number % 2], "colour": "red", "visible": 1.0}
+        objects.append({"id": number, "box": box, "point": point, **what})
+    return objects
