@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from segzero_ros import pipeline
 from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.frame import ENCODINGS, MAX_PIXELS, Frame, decode_compressed, decode_image
+from segzero_ros.frame import Frame, check_layout, decode_compressed, decode_image
 from segzero_ros.msg import Instance, Segmentation, Timing
 
 MAX_TEXT_CHARS = 65_536  # of any string published: a runaway model must not flood the graph
@@ -47,18 +47,13 @@ def check_image(message: Image | CompressedImage) -> None:
         if not message.data:
             raise RejectedInput(Code.IMAGE_UNREADABLE, "got an empty compressed image, want JPEG or PNG")
         return
-    if message.encoding not in ENCODINGS:
-        decode_image(height=1, width=1, encoding=message.encoding, is_bigendian=0, step=1, data=b"\0", stamp_ns=0)
-    if not 0 < message.height * message.width <= MAX_PIXELS:
-        raise RejectedInput(
-            Code.IMAGE_SIZE, f"got {message.width} x {message.height}, want 1..{MAX_PIXELS} pixels; check the driver"
-        )
-    if message.step < message.width or (message.height - 1) * message.step > len(message.data):
-        raise RejectedInput(
-            Code.IMAGE_LAYOUT,
-            f"got {len(message.data)} bytes with step {message.step} for {message.width} x {message.height}; "
-            "check the driver",
-        )
+    check_layout(
+        height=message.height,
+        width=message.width,
+        encoding=message.encoding,
+        step=message.step,
+        length=len(message.data),
+    )
 
 
 def decode(message: Image | CompressedImage) -> Frame:

@@ -99,16 +99,16 @@ class Desk:
         """Run ``call`` in the executor's thread."""
         self._mailbox.post(call)
 
-    def tell(self, job: "_Job") -> None:
+    def tell(self, job: "_Job", stage: Stage) -> None:
         """Pass a command's progress on."""
-        progress = job.progress()
+        progress = job.progress(stage)
         if progress is not None:
             self._on_progress(progress)
             job.on_progress(progress)
 
     def finish(self, job: "_Job", result: Result) -> None:
         """Publish a command's answer."""
-        self.tell(job)
+        self.tell(job, Stage.DONE)
         self._health.saw_end(result)
         job.on_answer(self._publish(result, job.source))
 
@@ -144,13 +144,14 @@ class _Job:
             if now - self._posted_ns < PROGRESS_PERIOD_NS:
                 return
             self._posted_ns = now
-        self.desk.post(lambda: self.desk.tell(self))
+            stage = self._stage
+        self.desk.post(lambda: self.desk.tell(self, stage))
 
     def enter(self, stage: Stage) -> None:
         """Note a stage and have it told."""
         with self._lock:
             self._stage = stage
-        self.desk.post(lambda: self.desk.tell(self))
+        self.desk.post(lambda: self.desk.tell(self, stage))
 
     def end(self, result: Result) -> None:
         """Have the answer published."""
@@ -158,12 +159,11 @@ class _Job:
 
     # ---- in the executor's thread ----
 
-    def progress(self) -> Progress | None:
-        """Return what there is to tell, None when it has been told already."""
+    def progress(self, stage: Stage) -> Progress | None:
+        """Return what there is to tell in this stage, None when it has been told already."""
         with self._lock:
             text = "".join(self._pieces)
             self._pieces[:] = [text]
-            stage = self._stage
         now = (stage, _without_cut_tag(split_thinking(text)[0]))
         if now == self._told:
             return None

@@ -14,9 +14,9 @@ Callback = Callable[..., Any]
 
 
 def report(node: "Node", what: str, error: BaseException) -> str:
-    """Log a defect with its traceback and return the line about it."""
-    line = f"INTERNAL: {what}: {type(error).__name__}: {error}"
-    node.get_logger().error(f"{line}; please report it\n{''.join(traceback.format_exception(error)).rstrip()}")
+    """Log a defect with its traceback and return a line about it."""
+    line = f"{what}: {type(error).__name__}: {error}; please report it"
+    node.get_logger().error(f"INTERNAL: {line}\n{''.join(traceback.format_exception(error)).rstrip()}")
     return line
 
 
@@ -41,7 +41,7 @@ def service(node: "Node", call: Callback) -> Callback:
         try:
             response.success, response.message = call(request)
         except Exception as error:  # noqa: BLE001
-            response.success, response.message = False, report(node, call.__name__, error)
+            response.success, response.message = False, f"INTERNAL: {report(node, call.__name__, error)}"
         return response
 
     return fenced

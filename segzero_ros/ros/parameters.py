@@ -7,7 +7,7 @@ An unknown name cannot be mended from outside, so that one needs a restart.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from segzero_ros.config import NodeConfig, Parameter, parameters
 from segzero_ros.errors import Code, RejectedInput, nearest
@@ -30,11 +30,10 @@ class Parameters:
         self._faults: dict[str, RejectedInput] = {}
         overrides = {name: given.value for name, given in node._parameter_overrides.items()}  # noqa: SLF001 - no public way
         for name in sorted(overrides):
-            if not (name in self._known or name in _ROS_OWN or name.startswith(_ROS_OWN_PREFIX)):
+            if name not in self._known and not _is_ros_own(name):
                 self._faults[name] = _unknown(name, self._known)
         for parameter in self._known.values():
             self._declare(parameter, overrides)
-        node.add_on_set_parameters_callback(self._check)
 
     def config(self) -> NodeConfig:
         """Return the configuration of this moment; ``RejectedInput`` CONFIG_UNKNOWN or CONFIG_VALUE."""
@@ -55,18 +54,25 @@ class Parameters:
             value, self._faults[parameter.name] = parameter.default, fault
         self._node.declare_parameter(parameter.name, value, _descriptor(parameter), ignore_override=True)
 
-    def _check(self, given: Sequence["rclpy.parameter.Parameter"]) -> SetParametersResult:
-        """Accept or refuse a change; runs inside rclpy, so nothing may be raised here."""
-        ours = {change.name: change.value for change in given if change.name in self._known}
+    def refusal(self, given: Sequence["rclpy.parameter.Parameter"]) -> str:
+        """Say why these parameters must not be set to these values; empty when they may, and then they will be.
+
+        rclpy's own checks come later and say less: neither which parameter nor what it could be.
+        """
+        changes = {change.name: change.value for change in given if not _is_ros_own(change.name)}
         try:
-            NodeConfig.from_mapping(ours)
+            NodeConfig.from_mapping(changes)
         except RejectedInput as fault:
-            return SetParametersResult(successful=False, reason=str(fault))
-        for name in ours:
+            return str(fault)
+        for name in changes:
             self._faults.pop(name, None)
             if not self._known[name].live:
                 self._node.get_logger().info(f"{name} is set; it takes effect at the next configure")
-        return SetParametersResult(successful=True)
+        return ""
+
+
+def _is_ros_own(name: str) -> bool:
+    return name in _ROS_OWN or name.startswith(_ROS_OWN_PREFIX)
 
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:

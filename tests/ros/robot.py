@@ -39,12 +39,22 @@ DOMAIN = 100 + os.getpid() % 100  # of this process alone, as good as certainly
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 
-def picture(width: int = 64, height: int = 48, *, stamp: tuple[int, int] = (7, 8), frame_id: str = "camera") -> Image:
-    """An rgb8 image message of noise."""
+def picture(
+    width: int = 64,
+    height: int = 48,
+    *,
+    stamp: tuple[int, int] = (7, 8),
+    frame_id: str = "camera",
+    encoding: str = "rgb8",
+    cut: int = 0,
+) -> Image:
+    """An image message of noise, rgb8 whatever ``encoding`` says; ``cut``: so many bytes are missing at its end."""
     header = Header(frame_id=frame_id)
     header.stamp.sec, header.stamp.nanosec = stamp
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    return convert.image_message(header, pixels, "rgb8")
+    message = convert.image_message(header, pixels, encoding)
+    del message.data[len(message.data) - cut :]
+    return message
 
 
 def start_node(reasoner: Any = None, segmenter: Any = None, *, faults: Any = (), **parameters: Any) -> GroundingNode:
@@ -56,6 +66,7 @@ def start_node(reasoner: Any = None, segmenter: Any = None, *, faults: Any = (),
             raise waiting.pop(0)
         return "test", Pipeline(get_profile(PROFILE), reasoner or FakeReasoner(), segmenter or FakeSegmenter())
 
+    parameters = {"stale_sec": 60.0, **parameters}  # a busy machine may take its time between frame and command
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]
     return GroundingNode(open_engines=open_engines, parameter_overrides=overrides)
 
@@ -142,7 +153,7 @@ class Robot:
 
     def show(self, image: Any = None) -> None:
         """Publish an image and wait until the node has seen it."""
-        self.until(lambda: self.images.get_subscription_count(), "the node to subscribe to the camera")
+        self.until(self.images.get_subscription_count, "the node to subscribe to the camera")
         before = self.node.images_seen
         self.images.publish(image or picture())
         self.until(lambda: self.node.images_seen > before, "the node to see the image")

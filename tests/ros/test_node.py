@@ -7,7 +7,6 @@ from std_msgs.msg import String
 
 from segzero_ros.backends.fake import (
     FakeReasoner,
-    FakeSegmenter,
     GarbageReasoner,
     RaisingReasoner,
     RaisingSegmenter,
@@ -67,13 +66,12 @@ def test_the_reasoning_is_published_while_it_grows_and_when_it_is_done(make_robo
     growing, done = robot.listen("reasoning_stream", String), robot.listen("reasoning", String)
     robot.show()
     robot.say("the mug")
-    for words in (2, 4):
-        robot.until(lambda: reasoner.started.is_set(), "the reasoner")
-        reasoner.go(2)
-        robot.until(lambda words=words: growing and growing[-1].data.count("hm") >= words - 2, "more reasoning")
+    robot.until(reasoner.started.is_set, "the reasoner")
+    for words in (1, 5):
+        robot.until(lambda: reasoner.go() or (growing and growing[-1].data.count("hm") >= words), "more reasoning")  # noqa: B023
     assert not done
     assert not robot.answers
-    robot.node._desk._worker.reset()
+    robot.reset()
     reasoner.go(50)
     robot.answer()
     assert "<" not in growing[-1].data
@@ -197,25 +195,30 @@ def test_the_overlay_is_drawn_only_while_somebody_looks(robot):
     assert overlays[0].header.frame_id == "camera"
 
 
-@pytest.mark.parametrize(
-    ("policy", "first", "second"), [("preempt", Code.PREEMPTED, Code.OK), ("reject", None, Code.BUSY)]
-)
-def test_a_second_command_preempts_the_first_or_is_refused(make_robot, policy, first, second):
+def test_a_second_command_preempts_the_first(make_robot):
     reasoner = WaitingReasoner()
-    robot = make_robot(reasoner, FakeSegmenter(), busy_policy=policy).is_("active")
+    robot = make_robot(reasoner, busy_policy="preempt").is_("active")
     robot.show()
     robot.say("the mug")
     robot.until(reasoner.started.is_set, "the reasoner")
-    if policy == "reject":
-        robot.say("the bowl")
-        answer = robot.answer(1)
-        assert (answer.command, answer.code) == ("the bowl", second)
-        return
     robot.say("the bowl")
     robot.until(lambda: robot.node._worker.stats().commands == 2, "the second command")
     reasoner.go(20_000)
     robot.until(lambda: len(robot.answers) == 2, "both answers")
-    assert [(answer.command, answer.code) for answer in robot.answers] == [("the mug", first), ("the bowl", second)]
+    assert [(a.command, a.code) for a in robot.answers] == [("the mug", Code.PREEMPTED), ("the bowl", Code.OK)]
+
+
+def test_a_second_command_is_refused_if_the_policy_says_so(make_robot):
+    reasoner = WaitingReasoner()
+    robot = make_robot(reasoner, busy_policy="reject").is_("active")
+    robot.show()
+    robot.say("the mug")
+    robot.until(reasoner.started.is_set, "the reasoner")
+    robot.say("the bowl")
+    answer = robot.answer(1)
+    assert (answer.command, answer.code) == ("the bowl", Code.BUSY)
+    reasoner.go(20_000)
+    assert robot.answer(2).command == "the mug"
 
 
 def test_services_are_served_while_the_engine_is_at_work(make_robot):
