@@ -234,12 +234,12 @@ class Learner(nn.Module):
 
     def _watch(self, batch: Batch) -> Watch:
         grid, at, cover, start = SIZE // CELL, [], [], 0
+        covers = [{n: cell_cover(t.box, t.point, grid, CELL) for n, t in scene.items()} for scene in batch.scenes]
         for turn, image in zip(batch.turns, batch.images, strict=True):
-            covers = {n: cell_cover(t.box, t.point, grid, CELL) for n, t in batch.scenes[image].items()}
             for n, thing in enumerate(turn.looks[1:]):
                 if thing:
                     at.append(start + n)
-                    cover.append(covers[thing])
+                    cover.append(covers[image][thing])
             start += len(turn.ids) - 1
         return Watch(GUIDED_LAYERS, torch.tensor(at), torch.stack(cover), self.reasoner.visual_from)
 
