@@ -76,7 +76,7 @@ def decode(message: Image | CompressedImage) -> Frame:
 def image_message(header: Header, pixels: NDArray[Any], encoding: str) -> Image:
     """Wrap (H, W) or (H, W, C) pixels in an Image under ``header``; an empty array makes an Image of 0 x 0."""
     height, width = pixels.shape[:2]
-    message = Image(header=header, encoding=encoding, is_bigendian=sys.byteorder == "big")
+    message = Image(header=header, encoding=encoding, is_bigendian=int(sys.byteorder == "big"))
     if pixels.size:
         rows = np.ascontiguousarray(pixels)
         message.height, message.width, message.step = height, width, rows.strides[0]

@@ -40,6 +40,7 @@ from segzero_ros.worker import Worker
 
 OpenEngines = Callable[[NodeConfig], tuple[str, Pipeline]]
 
+ENDING_S = 1.0  # for an engine to come back when the process ends: a token takes a tenth of that
 _UNCONFIGURED = "the node is unconfigured; configure it with the service `enable`"
 _INACTIVE = "the node is inactive; activate it with the service `enable`"
 
@@ -181,7 +182,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
     def close(self) -> None:
         """End everything so that the node can be destroyed; every command has its answer then."""
         self._rest("the node is shutting down")
-        self._free()
+        self._free(ENDING_S)
         self._mailbox.drain()
 
     def destroy_node(self) -> None:
@@ -210,8 +211,8 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if self._worker is not None:
             self._worker.reset()
 
-    def _free(self) -> None:
-        if self._worker is not None and not self._worker.stop():
+    def _free(self, patience_s: float = 2.0) -> None:
+        if self._worker is not None and not self._worker.stop(patience_s):
             self.get_logger().error("an engine hangs and was left behind; restart the node to get its memory back")
         self._mailbox.drain()  # the answers of what was stopped
         if self._camera is not None:

@@ -48,13 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ending = Ending()
     from segzero_ros.ros.node import GroundingNode
 
-    def finish(node: "GroundingNode", executor: "Executor") -> None:
-        node.close()
-        until = time.monotonic() + LAST_WORDS_S
-        while node.busy and time.monotonic() < until:
-            executor.spin_once(timeout_sec=0.05)
+    return run(ending, lambda: GroundingNode(stopping=ending.asked), arguments, finish_node)
 
-    return run(ending, lambda: GroundingNode(stopping=ending.asked), arguments, finish)
+
+def finish_node(node: "GroundingNode", executor: "Executor") -> None:
+    """End the node's work, and spin until every action goal has got its result."""
+    node.close()
+    until = time.monotonic() + LAST_WORDS_S
+    while node.busy and time.monotonic() < until:
+        executor.spin_once(timeout_sec=0.05)
 
 
 def camera_main(arguments: Sequence[str] | None = None) -> int:

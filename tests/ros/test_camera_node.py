@@ -1,0 +1,72 @@
+"""The demo world's camera: what belongs together has one stamp, and the truth is that of the very frame."""
+
+import json
+
+import numpy as np
+import pytest
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import String
+
+from segzero_ros.ros.convert import decode, stamp_ns
+from segzero_ros.ros.qos import topic_qos
+
+pytest.importorskip("mujoco", reason="the demo world needs MuJoCo")
+tabletop = pytest.importorskip("segzero_ros.tabletop", reason="the demo world needs OpenGL")
+
+TOPICS = {
+    "image": Image,
+    "depth": Image,
+    "camera_info": CameraInfo,
+    "truth/labels": Image,
+    "truth/objects": String,
+}
+
+
+@pytest.fixture
+def heard(ros, tmp_path):
+    """The messages of each topic, until each has three; and the directory of the truth."""
+    import rclpy
+
+    from segzero_ros.ros.camera_node import TabletopCamera
+
+    values = {"width": 160, "height": 120, "rate": 50.0, "scenario": "pushed", "truth_dir": str(tmp_path)}
+    camera = TabletopCamera(parameter_overrides=[Parameter(name, value=value) for name, value in values.items()])
+    client = rclpy.create_node("watcher")
+    messages = {name: [] for name in TOPICS}
+    for name, kind in TOPICS.items():
+        client.create_subscription(kind, name, messages[name].append, topic_qos("image", "reliable"))
+    executor = SingleThreadedExecutor()
+    executor.add_node(camera)
+    executor.add_node(client)
+    for _ in range(10_000):
+        executor.spin_once(timeout_sec=1.0)
+        if min(len(found) for found in messages.values()) >= 3:
+            break
+    client.destroy_node()
+    camera.destroy_node()
+    return messages, tmp_path
+
+
+def test_the_camera_publishes_frames_with_their_truth(heard):
+    messages, truth_dir = heard
+    by_stamp = {name: {stamp(message): message for message in found} for name, found in messages.items()}
+    common = sorted(set.intersection(*(set(found) for found in by_stamp.values())))
+    assert len(common) >= 2
+    assert common == sorted(set(common))
+    for moment in common[:2]:
+        image, depth, info, labels, objects = (by_stamp[name][moment] for name in TOPICS)
+        assert decode(image).size == (info.width, info.height) == (160, 120)
+        assert (depth.encoding, depth.width, labels.encoding) == ("32FC1", 160, "mono8")
+        assert info.k[0] == pytest.approx(info.k[4]) == info.p[0]
+        numbers = {thing["id"] for thing in json.loads(objects.data)["objects"]}
+        assert numbers == set(np.unique(np.frombuffer(labels.data, np.uint8))) - {0}
+        logged = tabletop.read_truth(truth_dir, moment)
+        assert logged.labels.tobytes() == bytes(labels.data)
+
+
+def stamp(message):
+    if isinstance(message, String):
+        return json.loads(message.data)["stamp_ns"]
+    return stamp_ns(message.header.stamp)

@@ -1,0 +1,108 @@
+"""Messages become values and values messages, pixel by pixel and without a copy more than needed."""
+
+import numpy as np
+import pytest
+from rclpy.serialization import deserialize_message, serialize_message
+from segzero_ros.msg import Segmentation
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, String
+
+from segzero_ros.command import Command
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.frame import ENCODINGS, Frame
+from segzero_ros.pipeline import Instance, Timing, unanswered
+from segzero_ros.ros import convert
+from tests.ros.robot import picture
+
+
+@pytest.mark.parametrize(("dtype", "encoding"), [(np.uint8, "mono8"), (np.uint16, "mono16")])
+def test_a_mask_message_holds_the_labels(dtype, encoding):
+    labels = np.random.default_rng(1).integers(0, 250, (37, 53)).astype(dtype)
+    message = convert.mask_message(Header(frame_id="camera"), labels)
+    assert (message.height, message.width, message.encoding) == (37, 53, encoding)
+    assert message.step == 53 * labels.itemsize
+    assert (np.frombuffer(message.data, dtype).reshape(37, 53) == labels).all()
+
+
+def test_a_view_that_is_not_contiguous_is_stored_row_by_row():
+    labels = np.arange(60, dtype=np.uint8).reshape(6, 10)[::2, ::-1]
+    message = convert.mask_message(Header(), labels)
+    assert bytes(message.data) == labels.tobytes()
+
+
+def test_no_picture_is_an_image_without_pixels():
+    message = convert.mask_message(Header(), np.zeros((0, 0), np.uint8))
+    assert (message.height, message.width, message.step, len(message.data)) == (0, 0, 0, 0)
+
+
+def test_a_camera_message_becomes_a_frame_with_its_stamp():
+    message = picture(9, 7, stamp=(-3, 999_999_999), frame_id="left")
+    frame = convert.decode(message)
+    assert (frame.stamp_ns, frame.frame_id, frame.size) == (-2_000_000_001, "left", (9, 7))
+    assert frame.rgb.tobytes() == bytes(message.data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoding": "64FC4"},
+        {"encoding": ""},
+        {"height": 0},
+        {"height": 2**32 - 1},
+        {"width": 2**32 - 1},
+        {"width": 9},
+        {"height": 7},
+        {"step": 0},
+        {"step": 23},
+        {"step": 2**32 - 1},
+        {"encoding": "bayer_rggb8", "width": 7},
+        {"encoding": "nv12", "height": 5},
+    ],
+)
+def test_what_cannot_be_decoded_is_known_before_decoding(change):
+    message = picture(8, 6)
+    for field, value in change.items():
+        setattr(message, field, value)
+    with pytest.raises(RejectedInput) as before:
+        convert.check_image(message)
+    with pytest.raises(RejectedInput) as after:
+        convert.decode(message)
+    assert (before.value.code, before.value.detail) == (after.value.code, after.value.detail)
+
+
+@pytest.mark.parametrize("encoding", sorted(ENCODINGS))
+def test_what_passes_the_check_can_be_decoded(encoding):
+    message = Image(height=4, width=8, encoding=encoding, step=40)
+    message.data.frombytes(bytes(40 * (6 if encoding in ("nv12", "nv21") else 4)))
+    convert.check_image(message)
+    assert convert.decode(message).size == (8, 4)
+
+
+def test_an_empty_compressed_image_is_refused_at_once():
+    with pytest.raises(RejectedInput, match="IMAGE_UNREADABLE"):
+        convert.check_image(CompressedImage())
+
+
+@pytest.mark.parametrize("text", ["plain", "\ud83d", "a\0b", "\udfff" * 3, "\U0001f600", "x" * 100_000])
+def test_whatever_a_model_says_can_be_published(text):
+    safe = convert.safe_text(text)
+    assert deserialize_message(serialize_message(String(data=safe)), String).data == safe
+    assert len(safe) <= convert.MAX_TEXT_CHARS
+
+
+def test_an_answer_survives_the_wire():
+    frame = Frame(np.zeros((4, 6, 3), np.uint8), 5, "camera")
+    result = unanswered(Command("7", "the mug"), Code.OK, "", frame)
+    found = Instance("mug", 0.5, (1.0, 1.0, 3.0, 4.0), (2.0, 2.0), 1)
+    labels = np.zeros((4, 6), np.uint8)
+    labels[1:4, 1:3] = 1
+    result = type(result)(result.command, Code.OK, "", "Here.", (found,), labels, frame, Timing(tokens=9), "text")
+    header = Header(frame_id="camera")
+    header.stamp.nanosec = 5
+    message = convert.segmentation_message(
+        result, header=header, completed=header.stamp, bundle="b", positions=((1.0, 2.0, 3.0),), note="a note"
+    )
+    again = deserialize_message(serialize_message(message), Segmentation)
+    assert again == message
+    assert (again.instances[0].position.z, again.instances[0].score, again.timing.tokens) == (3.0, 0.5, 9)
+    assert (again.detail, again.reasoning, again.bundle) == ("a note", "Here.", "b")

@@ -1,0 +1,155 @@
+"""Positions from depth: right where depth is, absent with a reason where not; the 2-D answer always stands."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseStamped
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.ros import convert
+from segzero_ros.ros.depth import KEPT_IMAGES, DepthBuffer
+from segzero_ros.ros.qos import topic_qos
+from tests.ros.robot import picture
+
+FX, FY, CX, CY = 50.0, 40.0, 32.0, 24.0
+
+
+def info(fx=FX):
+    message = CameraInfo(width=64, height=48)
+    message.k = [fx, 0.0, CX, 0.0, FY, CY, 0.0, 0.0, 1.0]
+    return message
+
+
+def depth_image(metres, *, stamp=(7, 8), size=(48, 64), encoding="32FC1"):
+    pixels = np.full(size, metres, np.float32)
+    if encoding == "16UC1":
+        pixels = (pixels * 1000).astype(np.uint16)
+    header = Header(frame_id="camera")
+    header.stamp.sec, header.stamp.nanosec = stamp
+    return convert.image_message(header, pixels, encoding)
+
+
+def buffer_with(*images, camera=None):
+    buffer = DepthBuffer()
+    for image in images:
+        buffer.add_image(image)
+    if camera is not None:
+        buffer.set_info(camera)
+    return buffer
+
+
+def labels(box=(40, 10, 44, 20)):
+    image = np.zeros((48, 64), np.uint8)
+    x0, y0, x1, y1 = box
+    image[y0:y1, x0:x1] = 1
+    return image
+
+
+@pytest.mark.parametrize("encoding", ["32FC1", "16UC1"])
+def test_the_position_is_the_median_of_the_visible_surface(encoding):
+    depth = depth_image(2.0, encoding=encoding)
+    position = buffer_with(camera=info()).locate(labels(), 1, depth)[0]
+    assert position == pytest.approx(((41.5 - CX) * 2 / FX, (14.5 - CY) * 2 / FY, 2.0), abs=1e-6)
+
+
+def test_pixels_without_depth_do_not_count():
+    depth = depth_image(2.0)
+    rows = np.frombuffer(depth.data, np.float32).reshape(48, 64).copy()
+    rows[10:14, 40:44] = [math.nan, math.inf, 0.0, -1.0]
+    rows[14, 40:44] = 90.0
+    depth = convert.image_message(depth.header, rows, "32FC1")
+    assert buffer_with(camera=info()).locate(labels(), 1, depth)[0][2] == 2.0
+
+
+def test_an_instance_without_any_depth_has_no_position():
+    positions = buffer_with(camera=info()).locate(labels(), 2, depth_image(math.nan))
+    assert all(math.isnan(value) for position in positions for value in position)
+
+
+@pytest.mark.parametrize(
+    ("depth", "camera", "says"),
+    [
+        (None, info(), "no depth image"),
+        (depth_image(1.0), None, "no camera_info"),
+        (depth_image(1.0, size=(24, 32)), info(), "32 x 24"),
+        (depth_image(1.0), info(fx=0.0), "fx=0.0"),
+        (depth_image(1.0), info(fx=math.nan), "fx=nan"),
+        (picture(64, 48), info(), "rgb8"),
+    ],
+)
+def test_unusable_depth_is_refused_with_its_reason(depth, camera, says):
+    with pytest.raises(RejectedInput, match=says) as refused:
+        buffer_with(camera=camera).locate(labels(), 1, depth)
+    assert refused.value.code == Code.DEPTH_UNUSABLE
+
+
+def test_the_depth_of_the_same_moment_is_taken():
+    buffer = buffer_with(*[depth_image(float(k), stamp=(1, k * 33_000_000)) for k in range(10)])
+    nearest = buffer.nearest(1_000_000_000 + 4 * 33_000_000 + 9_000_000)
+    assert nearest.header.stamp.nanosec == 4 * 33_000_000
+    assert buffer.nearest(3_000_000_000) is None
+    assert buffer.nearest(0) is None
+
+
+def test_old_depth_is_forgotten():
+    buffer = buffer_with(*[depth_image(1.0, stamp=(k, 0)) for k in range(KEPT_IMAGES + 5)])
+    assert buffer.nearest(0) is None
+    assert buffer.nearest(10_000_000_000) is not None
+
+
+def with_depth(make_robot):
+    """A robot with depth, and its publishers of depth and camera_info."""
+    robot = make_robot(use_depth=True).is_("active")
+    topics = {"depth": Image, "camera_info": CameraInfo}
+    publishers = [robot.client.create_publisher(kind, name, topic_qos(name)) for name, kind in topics.items()]
+    robot.until(lambda: all(p.get_subscription_count() for p in publishers), "the subscriptions")
+    return robot, *publishers
+
+
+def test_the_answer_has_positions_and_a_target(make_robot):
+    robot, depths, infos = with_depth(make_robot)
+    targets = robot.listen("target", PoseStamped)
+    infos.publish(info())
+    depths.publish(depth_image(2.0))
+    buffer = robot.node._camera._depth
+    robot.until(lambda: buffer.nearest(7_000_000_008) and buffer._info, "the depth")
+    robot.show()
+    robot.say("the mug")
+    answer = robot.answer()
+    assert (answer.code, answer.detail) == (Code.OK, "")
+    assert answer.instances[0].position.z == 2.0
+    target = robot.until(lambda: targets, "the target")[0]
+    assert target.header == answer.header
+    assert target.pose.position == answer.instances[0].position
+    assert target.pose.orientation.w == 1.0
+
+
+def test_without_usable_depth_the_answer_is_whole_and_says_why_it_is_flat(make_robot):
+    robot, depths, _infos = with_depth(make_robot)
+    depths.publish(depth_image(2.0))
+    robot.show()
+    robot.say("the mug")
+    answer = robot.answer()
+    assert (answer.code, len(answer.instances)) == (Code.OK, 1)
+    assert answer.detail.startswith("DEPTH_UNUSABLE: got no ")
+    assert math.isnan(answer.instances[0].position.z)
+
+
+def test_the_demo_worlds_depth_agrees_with_its_geometry():
+    tabletop = pytest.importorskip("segzero_ros.tabletop", reason="needs MuJoCo")
+    from segzero_ros.ros.camera_node import camera_info, objects
+
+    with tabletop.Renderer(320, 240) as renderer:
+        view = renderer.render(tabletop.sample_scene(seed=3, split="test"), depth=True)
+    header = Header(frame_id="camera")
+    buffer = buffer_with(camera=camera_info(header, view))
+    depth = convert.image_message(header, view.depth_m, "32FC1")
+    thing = max((thing for thing in view.things if thing.clear), key=lambda thing: thing.pixels)
+    found = np.array(buffer.locate((view.labels == thing.id).astype(np.uint8), 1, depth)[0])
+    truth = view.camera.to_camera(np.array([thing.position]))[0]
+    assert np.linalg.norm(found - truth) < 0.15, "the visible surface is within a thing's size of its base"
+    assert json.loads(json.dumps(objects(5, view)))["objects"][0]["id"] == view.things[0].id

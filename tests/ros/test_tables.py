@@ -1,0 +1,85 @@
+"""The tables agree: names and QoS, the parameter file, the security policy, the processes. Needs no ROS."""
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from segzero_ros import processes
+from segzero_ros.config import parameters
+from segzero_ros.ros.qos import ENDPOINTS
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "config" / "segzero.yaml"
+POLICY = ROOT / "config" / "sros2_policy.xml"
+RULES = {
+    "subscribe": ("topics", "subscribe"),
+    "publish": ("topics", "publish"),
+    "service": ("services", "reply"),
+    "action": ("actions", "execute"),
+}
+
+
+def test_names_are_relative_so_that_they_can_be_moved():
+    assert [name for name in ENDPOINTS if name.startswith(("/", "~"))] == ["/diagnostics"]
+    assert all(endpoint.meaning for endpoint in ENDPOINTS.values())
+
+
+def test_the_parameter_file_has_every_parameter_with_its_default_and_its_meaning():
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML, which ROS brings along")
+    text = CONFIG.read_text(encoding="utf-8")
+    assert yaml.safe_load(text) == {"/**": {"ros__parameters": {p.name: p.default for p in parameters()}}}
+    lines = text.splitlines()
+    for parameter in parameters():
+        comment = lines[next(i for i, line in enumerate(lines) if line.strip().startswith(f"{parameter.name}:")) - 1]
+        assert parameter.description[1:] in comment
+        assert all(choice in comment for choice in parameter.choices)
+        assert parameter.low is None or f"{parameter.low:g}..{parameter.high:g}" in comment
+        assert parameter.live == ("live" in comment)
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_the_security_policy_allows_every_name_of_the_node(name):
+    kind, rule = RULES[ENDPOINTS[name].role]
+    allowed = ET.parse(POLICY).getroot().findall(f".//profile[@node='segzero']/{kind}[@{rule}='ALLOW']/*")  # noqa: S314
+    assert name in [element.text for element in allowed]
+
+
+def test_the_security_policy_allows_the_node_nothing_that_it_does_not_use():
+    profile = ET.parse(POLICY).getroot().find(".//profile[@node='segzero']")  # noqa: S314
+    names = {element.text for element in profile.iter() if element.tag in ("topic", "service", "action")}
+    extra = names - set(ENDPOINTS)
+    assert {name for name in extra if name[0] != "~"} == {"/clock", "/rosout", "/parameter_events"}
+
+
+def test_the_demo_is_camera_node_and_speaker():
+    table = processes.demo(command="the mug")
+    assert [process.executable for process in table] == ["tabletop_camera", "segzero_node", "segzero"]
+    assert [process.executable for process in processes.demo(camera="none")] == ["segzero_node"]
+
+
+def test_every_process_of_the_table_can_be_started():
+    for process in processes.demo(command="the mug", namespace="arm", image="/eye/image", config="/tmp/x.yaml"):  # noqa: S108
+        executable = processes.executable_path(process.executable)
+        assert executable.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3\n")
+        assert executable.stat().st_mode & 0o111
+        words = process.command_line()
+        assert words[words.index("--ros-args") :][-2:] == ["--log-level", f"arm.{process.name}:=info"]
+        assert "__ns:=/arm" in words
+
+
+def test_the_node_is_only_given_names_it_has():
+    process = processes.node(bundle="b", backend="fake", image="/i", depth="/d", camera_info="/c", use_depth=True)
+    assert set(process.parameters) <= {parameter.name for parameter in parameters()}
+    assert set(process.remaps) <= set(ENDPOINTS)
+
+
+def test_parameters_are_spelled_as_yaml_that_keeps_their_type():
+    process = processes.node(bundle="it's: 7", use_depth=True)
+    assert "bundle:='it''s: 7'" in process.ros_arguments()
+    assert "use_depth:=true" in process.ros_arguments()
+
+
+def test_an_unknown_executable_is_named():
+    with pytest.raises(FileNotFoundError, match="no executable 'segzro_node'"):
+        processes.executable_path("segzro_node")
