@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,14 +24,19 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from PIL import Image
 from tokenizers import Tokenizer
-from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration, Sam2Model
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from export.onnx_graph import Store, stored
-from export.reasoner_onnx import IMAGE_TOKEN, load_checkpoint
-from segzero_ros.backends.image import normalise, squash
+from export.reasoner_onnx import load_checkpoint
+from export.segmenter_onnx import load_segmenter
+from segzero_ros.answer import Target
+from segzero_ros.backends.image import IMAGENET_MEAN, IMAGENET_STD, normalise, squash
 from segzero_ros.backends.onnx_reasoner import OnnxReasoner
+from segzero_ros.backends.onnx_segmenter import OnnxSegmenter
 from segzero_ros.backends.onnx_session import open_session
+from segzero_ros.backends.prompt import IMAGE_TOKEN
+from segzero_ros.bundle import open_bundle
 from segzero_ros.command import Command, read_command
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import ignore, never
@@ -41,6 +45,8 @@ from segzero_ros.profile import Profile
 GRAPH_LIMIT = 1e-3  # of the largest magnitude: FP32 sums in another order
 REPLY_TOKENS = 160  # compared per reply: thinking and an answer of a few objects
 SAME_TEXT = 0.9  # of the replies, against the unrounded checkpoint: near ties may tip
+MASK_IOU = 0.98  # FP16 matrices move a mask's edge by less than that; most masks are equal
+SCORE_GAP = 0.02
 TEMPLATE = (
     "<|im_start|>system\n{system}<|im_end|>\n"
     "<|im_start|>user\n<|vision_start|>{image}<|vision_end|>{prompt}<|im_end|>\n"
@@ -216,6 +222,80 @@ def _relative(ours: NDArray[np.float32], reference: NDArray[np.float32]) -> floa
     return float(np.abs(ours - reference).max() / np.abs(reference).max())
 
 
+# ---- the segmenter ----
+
+
+class StockSegmenter:
+    """The checkpoint as transformers runs it, the picture squashed by Pillow, the best of three masks kept."""
+
+    def __init__(self, model: Sam2Model) -> None:
+        self._model = model
+        self._side = int(model.config.prompt_encoder_config.image_size)
+
+    def predict(self, frame: Frame, targets: tuple[Target, ...]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Masks (N, H, W) at the frame's size and predicted IoUs (N,)."""
+        scale = np.array([self._side / side for side in frame.size])
+        boxes = np.array([target.box for target in targets]) * np.tile(scale, 2)
+        points = np.array([target.points for target in targets]) * scale
+        with torch.inference_mode():
+            out = self._model(
+                pixel_values=self._pixels(frame),
+                input_boxes=torch.from_numpy(boxes).float()[None],
+                input_points=torch.from_numpy(points).float()[None],
+                input_labels=torch.ones(1, *points.shape[:2], dtype=torch.int64),
+                multimask_output=True,
+            )
+        best = out.iou_scores[0].argmax(1)
+        chosen = out.pred_masks[0][torch.arange(len(best)), best][None]
+        size = (frame.size[1], frame.size[0])
+        masks = torch.nn.functional.interpolate(chosen, size, mode="bilinear", align_corners=False)[0] > 0
+        return masks.numpy(), out.iou_scores[0].max(1).values.numpy()
+
+    def _pixels(self, frame: Frame) -> torch.Tensor:
+        squashed = Image.fromarray(frame.rgb).resize((self._side, self._side), Image.Resampling.BILINEAR)
+        values = (np.asarray(squashed) / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
+        return torch.from_numpy(values.transpose(2, 0, 1)[None]).float()
+
+
+def compare_segmenter(
+    checkpoint: Path,
+    files: Mapping[str, Path],
+    image_size: tuple[int, int],
+    questions: Sequence[Question],
+    seed: int = 0,
+) -> list[Check]:
+    """Compare an exported segmenter with its checkpoint on the questions' pictures, four drawn boxes each."""
+    stock, ours = StockSegmenter(load_segmenter(checkpoint)), OnnxSegmenter(files, image_size)
+    rng = np.random.default_rng(seed)
+    overlaps, gaps = [], []
+    for question in questions:
+        targets = _drawn_targets(question.frame.size, rng)
+        masks, scores = stock.predict(question.frame, targets)
+        ours.set_image(question.frame)
+        exported = ours.predict(targets)
+        overlaps += [_mask_iou(one, other) for one, other in zip(masks, exported.masks, strict=True)]
+        gaps.append(float(np.abs(np.clip(scores, 0, 1) - exported.scores).max()))
+    return [
+        Check("masks: mean IoU", "checkpoint", float(np.mean(overlaps)), MASK_IOU, more=True),
+        Check("mask scores: largest difference", "checkpoint", max(gaps), SCORE_GAP),
+    ]
+
+
+def _drawn_targets(size: tuple[int, int], rng: np.random.Generator, count: int = 4) -> tuple[Target, ...]:
+    """Boxes of a tenth to half of the picture, the point in the middle."""
+    extent = rng.uniform(0.1, 0.5, (count, 2)) * size
+    corner = rng.uniform(0, 1, (count, 2)) * (np.array(size) - extent)
+    boxes = np.concatenate([corner, corner + extent], axis=1)
+    return tuple(
+        Target((x0, y0, x1, y1), (((x0 + x1) / 2, (y0 + y1) / 2),)) for x0, y0, x1, y1 in boxes.astype(float).tolist()
+    )
+
+
+def _mask_iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    union = int((one | other).sum())
+    return float((one & other).sum()) / union if union else 1.0
+
+
 # ---- the questions, the table ----
 
 
@@ -265,11 +345,11 @@ def to_json(checks: Iterable[Check]) -> list[dict[str, Any]]:
     return [{**asdict(check), "passed": check.passed} for check in checks]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Compare a bundle with the checkpoints it was made from."""
-    from segzero_ros.bundle import open_bundle
-
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m export.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--reasoner", type=Path, help="checkpoint the bundle's reasoner was exported from")
     parser.add_argument("--segmenter", type=Path, help="checkpoint the bundle's segmenter was exported from")
@@ -277,17 +357,22 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10, help="pictures and prompts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the table here")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.reasoner is None and options.segmenter is None:
+        parser.error("nothing to compare with: give --reasoner or --segmenter")
     bundle = open_bundle(options.bundle)
     questions = {"drawn": drawn_questions, "tabletop": tabletop_questions}[options.data](options.count, options.seed)
     checks: list[Check] = []
     if options.reasoner:
         checks += compare_reasoner(options.reasoner, bundle.reasoner.files, bundle.profile, questions)
+    if options.segmenter:
+        part = bundle.segmenter
+        checks += compare_segmenter(options.segmenter, part.files, part.image_size, questions, options.seed)
     print(format_table(checks))
     if options.json:
         options.json.write_text(json.dumps(to_json(checks), indent=1) + "\n")
-    return 0 if checks and all(check.passed for check in checks) else 1
+    return 0 if all(check.passed for check in checks) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 Store = Literal["half", "float"]
 
 OPSET = 24  # the first with TensorScatter (static KV cache) and Attention's full set of masks
-IR_VERSION = 12  # the newest that ONNX Runtime 1.31 reads
+IR_VERSION = 11  # the lowest that the checker allows with this opset
 INLINE_BYTES = 1 << 30  # a protobuf message may not exceed 2 GiB
 ALIGNMENT = 4096  # external tensors start on a page, so that they can be mapped
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -345,22 +346,27 @@ def _head(graph: Graph, value: str, weight: torch.Tensor, shared: TensorProto | 
     graph.node("Gemm", value, table, name="lm_head", result="logits", transB=1)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Export one checkpoint from the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m export.reasoner_onnx",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("checkpoint", type=Path, help="directory written by save_pretrained, with tokenizer.json")
     parser.add_argument("out", type=Path, help="directory to write the graphs to")
     parser.add_argument("--image-size", type=int, default=840, help="side of the squashed picture (multiple of 28)")
     parser.add_argument("--max-length", type=int, default=2048, help="capacity of the KV cache in tokens")
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     size = (options.image_size, options.image_size)
     names = export_reasoner(
         options.checkpoint, options.out, image_size=size, max_length=options.max_length, store=options.store
     )
     for name in names:
         print(f"{(options.out / name).stat().st_size:>14,} {options.out / name}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,0 +1,243 @@
+"""Checkpoints -> bundle: export a reasoner and a segmenter, compare them with their checkpoints, write the manifest.
+
+    python -m export.bundle --reasoner CHECKPOINT --segmenter CHECKPOINT --profile abstaining_v2 --image-size 168 \
+        --out bundles/tabletop --evaluation evaluation.json
+    python -m export.bundle --reasoner VisionReasoner-7B --segmenter sam2.1-hiera-large --profile vision_reasoner_v2 \
+        --out ~/.cache/segzero_ros/bundles/vision_reasoner --max-length 4096 --compare 0
+
+The bundle appears whole or not at all: it is made beside its place and renamed into it. A bundle that is there already
+is replaced only with --replace; files directly beside its manifest (a README, pictures) are carried over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from export.compare import compare_reasoner, compare_segmenter, drawn_questions, format_table, to_json
+from export.onnx_graph import Store
+from export.reasoner_onnx import FILES, export_reasoner
+from export.segmenter_onnx import export_segmenter
+from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, write_manifest
+from segzero_ros.profile import PROFILES, Profile, get_profile
+
+PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers", "numpy")
+
+
+class NotEqual(Exception):
+    """An exported graph differs from its checkpoint by more than the limits; the message is the table."""
+
+
+def export_bundle(
+    reasoner: Path,
+    segmenter: Path,
+    out: Path,
+    profile: Profile,
+    *,
+    max_length: int = 2048,
+    store: Store = "half",
+    compare: int = 4,
+    evaluation: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    replace_old: bool = False,
+) -> Bundle:
+    """Write the bundle `out` from two checkpoint directories and return it, opened as the robot opens it.
+
+    `compare`: pictures on which the graphs are compared with the checkpoints first (0 = not at all); the result goes
+    into the evaluation as "parity", and NotEqual is raised beyond the limits. FileExistsError when `out` is there and
+    `replace_old` is not set. Nothing is left behind by a failure.
+    """
+    out = out.expanduser().resolve()
+    if out.exists() and not replace_old:
+        raise FileExistsError(f"{out} exists; add --replace to replace it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        partial = Path(folder) / out.name
+        partial.mkdir()
+        parts = _export_parts(reasoner, segmenter, partial, profile, max_length, store)
+        parity = _parity(reasoner, segmenter, partial, profile, parts, compare) if compare else {}
+        _carry_over(out, partial)
+        write_manifest(
+            partial,
+            name=out.name,
+            profile=profile,
+            backends=("onnx",),
+            reasoner=parts["reasoner"],
+            segmenter=parts["segmenter"],
+            versions=versions(),
+            provenance={**_provenance(reasoner, segmenter, store), **(provenance or {})},
+            evaluation={**(evaluation or {}), **parity},
+        )
+        return _move_into_place(partial, out)
+
+
+def _export_parts(
+    reasoner: Path, segmenter: Path, partial: Path, profile: Profile, max_length: int, store: Store
+) -> dict[str, dict[str, Any]]:
+    """Export both checkpoints below `partial` and return the manifest's two parts."""
+    size = profile.image_size
+    export_reasoner(reasoner, partial / "reasoner", image_size=size, max_length=max_length, store=store)
+    graphs = export_segmenter(segmenter, partial / "segmenter", store=store)
+    side = json.loads((segmenter / "config.json").read_text())["prompt_encoder_config"]["image_size"]
+    return {
+        "reasoner": {
+            "architecture": "Qwen2.5-VL",
+            "files": {role: f"reasoner/{name}" for role, name in FILES.items()},
+            "max_length": max_length,
+        },
+        "segmenter": {
+            "architecture": "SAM 2",
+            "image_size": [side, side],
+            "files": {role: path.relative_to(partial).as_posix() for role, path in graphs.items()},
+        },
+    }
+
+
+def _parity(
+    reasoner: Path, segmenter: Path, partial: Path, profile: Profile, parts: Mapping[str, Any], count: int
+) -> dict[str, Any]:
+    questions = drawn_questions(count, seed=0)
+    files = {part: {role: partial / name for role, name in parts[part]["files"].items()} for part in parts}
+    size = parts["segmenter"]["image_size"]
+    checks = [
+        *compare_reasoner(reasoner, files["reasoner"], profile, questions),
+        *compare_segmenter(segmenter, files["segmenter"], (size[0], size[1]), questions),
+    ]
+    print(format_table(checks))
+    if not all(check.passed for check in checks):
+        raise NotEqual(format_table(checks))
+    return {"parity": to_json(checks)}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions a bundle is made with."""
+    installed = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **installed}
+
+
+def _provenance(reasoner: Path, segmenter: Path, store: Store) -> dict[str, Any]:
+    """How the bundle was made: the checkpoints' names and weights, their training's own note, this code's commit."""
+    return {
+        "reasoner": _checkpoint_note(reasoner),
+        "segmenter": _checkpoint_note(segmenter),
+        "store": store,
+        "commit": _commit(),
+    }
+
+
+def _checkpoint_note(checkpoint: Path) -> dict[str, Any]:
+    weights = sorted(checkpoint.glob("*.safetensors"))
+    note: dict[str, Any] = {
+        "checkpoint": checkpoint.resolve().name,
+        "sha256": {file.name: hash_file(file) for file in weights},
+    }
+    training = checkpoint / "training.json"
+    return {**note, "training": json.loads(training.read_text())} if training.is_file() else note
+
+
+def _commit() -> str:
+    """Return the commit of this code, marked when it was changed since; empty outside a clone."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _carry_over(old: Path, new: Path) -> None:
+    """Copy what lies directly beside an old bundle's manifest: it is not part of the bundle, but belongs to it."""
+    if old.is_dir():
+        for file in old.iterdir():
+            if file.is_file() and file.name != MANIFEST and not file.name.startswith("."):
+                shutil.copy2(file, new / file.name)
+
+
+def _move_into_place(partial: Path, out: Path) -> Bundle:
+    """Rename `partial` to `out`, an old bundle going aside first; reopen it there."""
+    aside = partial.with_name("old")
+    if out.exists():
+        out.rename(aside)
+    try:
+        partial.rename(out)
+    except OSError:
+        if aside.exists():
+            aside.rename(out)
+        raise
+    return open_bundle(out)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export a bundle from the command line."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.profile not in PROFILES:
+        parser.error(f"--profile: got {options.profile!r}, want one of {', '.join(PROFILES)}")
+    evaluation = json.loads(options.evaluation.read_text()) if options.evaluation else {}
+    try:
+        bundle = export_bundle(
+            options.reasoner,
+            options.segmenter,
+            options.out,
+            _profile(options),
+            max_length=options.max_length,
+            store=options.store,
+            compare=options.compare,
+            evaluation=evaluation,
+            replace_old=options.replace,
+        )
+    except (FileExistsError, FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    except NotEqual:
+        parser.exit(1, f"{parser.prog}: the graphs differ from their checkpoints beyond the limits; nothing written\n")
+    size = sum(file.stat().st_size for file in bundle.path.rglob("*") if file.is_file())
+    print(
+        f"{bundle.path}: {size / 1e6:.1f} MB, profile {bundle.profile.name}; try `segzero ground IMAGE 'the red mug'`"
+    )
+    return 0
+
+
+def _profile(options: argparse.Namespace) -> Profile:
+    profile = get_profile(options.profile)
+    side = options.image_size
+    return replace(
+        profile,
+        prompt=options.prompt or profile.prompt,
+        system=profile.system if options.system is None else options.system,
+        image_size=(side, side) if side else profile.image_size,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="segzero export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--reasoner", type=Path, required=True, help="Qwen2.5-VL checkpoint directory")
+    parser.add_argument("--segmenter", type=Path, required=True, help="SAM 2 checkpoint directory")
+    parser.add_argument("--profile", required=True, help=f"one of {', '.join(PROFILES)}")
+    parser.add_argument("--out", type=Path, required=True, help="bundle directory; its name is the bundle's name")
+    parser.add_argument("--image-size", type=int, help="side of the reasoner's picture (default: the profile's)")
+    parser.add_argument("--prompt", help="user message with {question} in it (default: the profile's)")
+    parser.add_argument("--system", help="system message (default: the profile's)")
+    parser.add_argument("--max-length", type=int, default=2048, help="tokens of picture, prompt and reply together")
+    parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
+    parser.add_argument(
+        "--compare", type=int, default=4, help="pictures to compare graphs and checkpoints on; 0 = none"
+    )
+    parser.add_argument(
+        "--evaluation", type=Path, help="JSON file to put into the manifest, from `segzero eval --json`"
+    )
+    parser.add_argument("--replace", action="store_true", help="replace a bundle that is there")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,166 @@
+"""The exported graphs are the checkpoint: small ones in every variant, and the real widths of the 3B and 7B."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # noqa: E402
+
+from export import reasoner_onnx  # noqa: E402
+from export.compare import compare_reasoner, drawn_questions, format_table  # noqa: E402
+from export.onnx_graph import stored  # noqa: E402
+from export.reasoner_onnx import FILES, export_reasoner  # noqa: E402
+from export.vision_tower import FixedGridVision  # noqa: E402
+from segzero_ros.backends.onnx_reasoner import Decoder, read_shape  # noqa: E402
+from segzero_ros.backends.onnx_session import open_session  # noqa: E402
+from segzero_ros.backends.prompt import Rotary, mrope_positions  # noqa: E402
+from tests.export.small_reasoner import (  # noqa: E402
+    PROFILE,
+    random_model,
+    save_checkpoint,
+    small_config,
+    small_tokenizer,
+)
+
+# Widths of Qwen/Qwen2.5-VL-{3B,7B}-Instruct/config.json. Two vision layers (one windowed, one full) and one of the
+# language model's; the vocabulary is cut, because its rows are all alike.
+ROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
+REAL = {
+    "3B": {
+        "hidden_size": 2048,
+        "intermediate_size": 11008,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
+    "7B": {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "tie_word_embeddings": False,
+    },
+}
+
+
+def paths(folder: Path) -> dict[str, Path]:
+    return {role: folder / name for role, name in FILES.items()}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("store", ["half", "float"])
+def test_graphs_and_greedy_text_are_the_checkpoints(tmp_path: Path, store: Any, tied: bool) -> None:
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", tied=tied, seed=3)
+    export_reasoner(checkpoint, tmp_path, image_size=(168, 168), max_length=512, store=store)
+    checks = compare_reasoner(checkpoint, paths(tmp_path), PROFILE, drawn_questions(1, seed=1), tokens=16)
+    assert all(check.passed for check in checks if check.reference == "stored"), format_table(checks)
+    kinds = {
+        weight.data_type for weight in onnx.load(tmp_path / "decoder.onnx").graph.initializer if len(weight.dims) == 2
+    }
+    assert kinds == {onnx.TensorProto.FLOAT16 if store == "half" else onnx.TensorProto.FLOAT}
+
+
+def test_large_weights_go_beside_the_graphs_and_a_tied_table_is_stored_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = save_checkpoint(tmp_path / "checkpoint")
+    monkeypatch.setattr(reasoner_onnx, "INLINE_BYTES", 1000)
+    names = export_reasoner(checkpoint, tmp_path / "out", image_size=(168, 168), max_length=512)
+    assert "weights.bin" in names
+    weights = sum(parameter.numel() for parameter in random_model(small_config(small_tokenizer())).parameters())
+    assert (tmp_path / "out" / "weights.bin").stat().st_size < 2.4 * weights
+    checks = compare_reasoner(checkpoint, paths(tmp_path / "out"), PROFILE, drawn_questions(1, seed=1), tokens=8)
+    assert all(check.passed for check in checks if check.reference == "stored"), format_table(checks)
+
+
+def test_what_the_graphs_cannot_express_is_refused_by_name(tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path / "checkpoint")
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["text_config"]["use_sliding_window"] = True
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="use_sliding_window"):
+        export_reasoner(checkpoint, tmp_path / "out", image_size=(168, 168))
+
+
+def test_a_checkpoint_without_tokenizer_or_of_another_kind_is_refused(tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path / "checkpoint")
+    bare = shutil.copytree(checkpoint, tmp_path / "bare")
+    (bare / "tokenizer.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"tokenizer\.json"):
+        export_reasoner(bare, tmp_path / "out", image_size=(168, 168))
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "architectures": ["LlamaForCausalLM"]}))
+    with pytest.raises(ValueError, match="LlamaForCausalLM"):
+        export_reasoner(checkpoint, tmp_path / "out", image_size=(168, 168))
+
+
+def test_a_weight_beyond_half_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match="65504"):
+        stored(torch.full((2, 2), 1e5), "half")
+    assert stored(torch.full((2,), 1e5), "half").dtype == torch.float32
+
+
+@pytest.fixture(params=["3B", "7B"])
+def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Qwen2_5_VLForConditionalGeneration]]:
+    widths = dict(REAL[request.param])
+    tokenizer = small_tokenizer()
+    special = tokenizer.token_to_id
+    config = Qwen2_5_VLConfig(
+        tie_word_embeddings=widths.pop("tie_word_embeddings"),
+        text_config={**widths, "num_hidden_layers": 1, "vocab_size": 512, "rope_parameters": ROPE, "rms_norm_eps": 1e-6,
+                     "bos_token_id": None, "eos_token_id": None},
+        vision_config={"depth": 2, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "window_size": 112,
+                       "out_hidden_size": widths["hidden_size"], "fullatt_block_indexes": [1]},
+        image_token_id=special("<|image_pad|>"),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16).eval()
+    model.save_pretrained(tmp_path / "checkpoint")
+    tokenizer.save(str(tmp_path / "checkpoint" / "tokenizer.json"))
+    yield tmp_path, model.float()
+    shutil.rmtree(tmp_path)
+
+
+def test_the_real_widths_export_unchanged_and_agree(real: tuple[Path, Qwen2_5_VLForConditionalGeneration]) -> None:
+    folder, model = real
+    export_reasoner(folder / "checkpoint", folder / "out", image_size=(840, 840), max_length=1200)
+    files = paths(folder / "out")
+    for parameter in model.parameters():
+        parameter.data = stored(parameter, "half").float()
+
+    pixels = np.random.default_rng(0).normal(size=(1, 3, 840, 840)).astype(np.float32)
+    tokens = open_session(files["vision"]).run(None, {"pixels": pixels})[0]
+    with torch.inference_mode():
+        expected = FixedGridVision(model.model.visual, (840, 840))(torch.from_numpy(pixels))[0]
+    assert tokens.shape == (900, model.config.text_config.hidden_size)
+    assert _relative(tokens, expected.numpy()) < 2e-3  # the patch filter is stored unrounded
+
+    embeds = torch.randn(1, 930, model.config.text_config.hidden_size) * 0.02
+    embeds[0, 10:910] = torch.from_numpy(tokens)
+    positions = mrope_positions(10, (30, 30), 20)
+    with torch.inference_mode():
+        hidden = model.model.language_model(inputs_embeds=embeds, position_ids=torch.from_numpy(positions)[:, None])[0]
+        logits = model.lm_head(hidden[0, -2:]).numpy()
+    shape = read_shape(files["config"])
+    decoder = Decoder(open_session(files["decoder"]), shape)
+    cos, sin = Rotary(shape.head_dim, shape.rope_theta, shape.mrope_section).rows(positions)
+    rows = embeds[0].numpy()
+    prefilled = decoder.append(rows[:929], cos[:929], sin[:929], 0).copy()
+    decoded = decoder.append(rows[929:], cos[929:], sin[929:], 929)
+    assert _relative(prefilled, logits[0]) < 1e-3
+    assert _relative(decoded, logits[1]) < 1e-3
+
+
+def _relative(ours: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(ours - expected).max() / np.abs(expected).max())
