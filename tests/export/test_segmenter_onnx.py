@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from torch import nn
 from transformers import Sam2Model
 
@@ -100,6 +101,27 @@ def test_the_runtime_gives_the_masks_of_torch(model, segmenter):
     assert (ours.masks != masks).mean() < 1e-4
     assert 0.02 < ours.masks.mean() < 0.98
     assert np.allclose(ours.scores, scores, atol=1e-4)
+
+
+def test_the_encoder_sees_the_picture_as_sam2_wants_it(graphs, monkeypatch):
+    """As Sam2ImageProcessor: antialiased bilinear to the square, / 255, ImageNet's mean and deviation."""
+    segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), threads=1)
+    seen = {}
+
+    class Watching:
+        def run(self, names, inputs):
+            seen.update(inputs)
+            return [np.zeros(1, np.float32)] * len(names)
+
+    monkeypatch.setattr(segmenter, "_encoder", Watching())
+    frame = picture(4, size=(640, 360))
+    segmenter.set_image(frame)
+    small = np.asarray(Image.fromarray(frame.rgb).resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float64)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = ((small / 255 - mean) / deviation).transpose(2, 0, 1)[None]
+    level = 1 / 255 / deviation.min()
+    assert seen["pixels"].shape == (1, 3, SIDE, SIDE)
+    assert np.abs(seen["pixels"] - expected).max() < 1.01 * level
 
 
 def test_a_batch_gives_what_its_targets_give_one_by_one(segmenter):
