@@ -65,7 +65,7 @@ class Client:
         self._node.create_subscription(Segmentation, "segmentation", self.answers.append, many)
         self._node.create_subscription(String, "reasoning_stream", self._hear, many)
         if frames:
-            self._node.create_subscription(Image, "image", self._see, topic_qos("image"))
+            self._node.create_subscription(Image, "image", self._see, topic_qos("image", "reliable"))
 
     def _hear(self, message: String) -> None:
         self._stream = message.data
@@ -110,7 +110,7 @@ class Client:
 
         ``on_text`` gets the thinking so far each time it has grown. Once ``stop()`` is True the goal is cancelled.
         """
-        goal = Segment.Goal(command=text, timeout_sec=timeout_s)
+        goal = Segment.Goal(command=text, timeout_sec=float(timeout_s))  # an int would abort in C
         sending = self._action.send_goal_async(goal, lambda said: on_text(said.feedback.partial_reasoning))
         handle = self._result(sending, GRACE_S, "did not take the goal")
         if not handle.accepted:
@@ -184,9 +184,11 @@ def _instance(found: Any, mask_index: int) -> pipeline.Instance:
 
 
 def _labels(mask: Image) -> pipeline.Labels:
-    dtype = np.uint16 if mask.encoding == "mono16" else np.uint8
-    rows = np.frombuffer(mask.data, dtype).reshape(mask.height, -1)
-    return rows[:, : mask.width].copy()
+    """Return the label image (H, W); 0 x 0 where the command ended before there was a picture."""
+    if not mask.height:
+        return np.zeros((0, 0), np.uint8)
+    rows = np.frombuffer(mask.data, np.uint16 if mask.encoding == "mono16" else np.uint8)
+    return rows.reshape(mask.height, -1)[:, : mask.width].copy()
 
 
 def _timing(message: Segmentation) -> pipeline.Timing:
