@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.optimize import linear_sum_assignment
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,6 +37,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from segzero_ros.answer import parse_answer
 from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import PROFILES, Profile
+from segzero_ros.scores import box_iou
 from segzero_ros.tabletop.things import COLOURS as COLOUR_VALUES
 from segzero_ros.tabletop.things import KINDS
 from training.dialogue import Thing, Turn, prefix_text, write_turn
@@ -295,15 +297,6 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 # Greedy evaluation on held-out scenes: boxes only, the segmenter is judged elsewhere.
 
 
-def box_iou(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two half-open boxes."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    inter = max(width, 0) * max(height, 0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter
-    return inter / union if union > 0 else 0.0
-
-
 def judge(text: str, turn: Turn, things: Mapping[int, Thing], profile: Profile) -> dict[str, Any]:
     """One answer against the truth.
 
@@ -317,8 +310,6 @@ def judge(text: str, turn: Turn, things: Mapping[int, Thing], profile: Profile) 
     if not truth or not found:
         good = not truth and not found
         return {"type": turn.type, "valid": "OK", "iou": float(good), "hit": good}
-    from scipy.optimize import linear_sum_assignment
-
     ious = np.array([[box_iou(a, b) for b in truth] for a in found])
     rows, columns = linear_sum_assignment(-ious)
     matched = ious[rows, columns]
