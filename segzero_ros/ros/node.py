@@ -40,6 +40,7 @@ from segzero_ros.worker import Worker
 
 OpenEngines = Callable[[NodeConfig], tuple[str, Pipeline]]
 
+WARN_PERIOD_S = 10.0  # a camera at the edge of stale_sec must not fill the log
 ENDING_S = 1.0  # for an engine to come back when the process ends: a token takes a tenth of that
 _UNCONFIGURED = "the node is unconfigured; configure it with the service `enable`"
 _INACTIVE = "the node is inactive; activate it with the service `enable`"
@@ -274,5 +275,5 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         """Log that the camera is silent or cannot be heard, once per spell."""
         wrong = [line for line in lines if line.name == "camera" and line.level in (Level.ERROR, Level.STALE)]
         if self.state == "active" and wrong and not self._warned:
-            self.get_logger().warning(f"camera: {wrong[0].message}")
+            self.get_logger().warning(f"camera: {wrong[0].message}", throttle_duration_sec=WARN_PERIOD_S)
         self._warned = wrong[0].message if wrong and self.state == "active" else ""
