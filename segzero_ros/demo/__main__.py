@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from segzero_ros.commands.parser import Parser, at_least, missing, one_of, refus
 from segzero_ros.demo.children import Children, DeadChildError, free_domain
 from segzero_ros.demo.terminal import say, styled
 from segzero_ros.errors import RejectedInput
+from segzero_ros.processes import Process, Value
 
 NEEDS = ("rclpy", "segzero_ros.msg", "mujoco", "PIL")
 SEED = 17  # a colourful table, on which all kinds of commands make sense for as long as the demo takes
+RATE_HZ = 5.0  # a picture costs 45 ms of one core to draw, and the models need the cores
+IMAGE_QOS = "reliable"  # where all cores are busy, a best-effort picture (0.9 MB in 15 pieces) seldom comes whole
 START_S = 120.0  # for the node to open its engines, on a busy machine
 FAILED, INTERRUPTED = 1, 130
 
@@ -97,11 +101,11 @@ def show(options: argparse.Namespace, bundle: str) -> int:
     domain = os.environ["ROS_DOMAIN_ID"]
     say(f"{styled('segzero_ros demo', 'bold')}: bundle {options.bundle}, domain {domain}, logs in {options.out}/logs")
     with Children(options.out / "logs") as children:
-        node = processes.node(bundle=bundle, backend=options.backend, use_depth=True)
-        children.start("node", node.command_line(), os.environ)
+        node = processes.node(bundle=bundle, backend=options.backend)
+        children.start("node", replaced(node, image_qos=IMAGE_QOS).command_line(), os.environ)
         world = demo_script(options.seed)
         camera = processes.tabletop_camera(scenario=world.scenario, seed=world.seed, truth_dir=str(truth.resolve()))
-        children.start("camera", camera.command_line(), os.environ)
+        children.start("camera", replaced(camera, rate=RATE_HZ).command_line(), os.environ)
         client = Client(frames=True, alive=children.check)
         try:
             wait_for_both(client, children)
@@ -121,6 +125,11 @@ def show(options: argparse.Namespace, bundle: str) -> int:
     return 0 if good else FAILED
 
 
+def replaced(process: Process, **parameters: Value) -> Process:
+    """Return the process with these parameters beside its own."""
+    return replace(process, parameters={**process.parameters, **parameters})
+
+
 def wait_for_both(client: Any, children: Children) -> None:
     """Wait for the node's interface and the camera's first picture."""
     client.wait_for_node(START_S)
@@ -133,7 +142,7 @@ def about(options: argparse.Namespace, world_seed: int) -> dict[str, Any]:
     """Return what the demo ran with."""
     machine = f"{platform.machine()} CPU, {os.cpu_count()} cores"
     return {
-        "bundle": options.bundle,
+        "bundle": "none (fake engines)" if options.backend == "fake" else options.bundle,
         "backend": options.backend,
         "seed": options.seed,
         "world_seed": world_seed,
