@@ -6,9 +6,9 @@
 First the prompt encoder and the mask decoder learn alone, without any picture, what a box says about a mask: a minute,
 where joint training takes many times that to find it out. Then everything learns together. A step encodes a few
 pictures once each and decodes several prompts per picture in one batch: a box, true or jittered, with none, one or two
-points. Of the three masks the best one learns (cross-entropy and Dice on the upsampled logits) and all three learn to
-predict their own IoU, as in SAM 2. Throw-away heads ask the picture's feature maps where any object is. One step in
-eight trains the single-mask output instead. The rate warms up, holds and falls to zero with the budget.
+points. Of the three masks the best one learns (cross-entropy and Dice on the upsampled logits), the others a little,
+and all three learn to predict their own IoU. Throw-away heads ask the picture's feature maps where any object is. One
+step in eight trains the single-mask output instead. The rate warms up, holds and falls to zero with the budget.
 Not trained: the object score and the memory, which single pictures cannot teach.
 
 `OUT/checkpoint` is a `Sam2Model` directory, `OUT/state.pt` everything a resumed run needs, `OUT/log.jsonl` the curve.
@@ -60,6 +60,7 @@ class Recipe:
     muon_rate: float = 0.02
     adam_rate: float = 2e-3
     blind: float = 0.03  # share of the budget for the decoder alone
+    every_weight: float = 0.2  # of the masks that were not the best: a box leaves no doubt, so all three should be good
     foreground_weight: float = 0.3
     warm_up: float = 0.005  # share of the budget
     decay_from: float = 0.4  # share of the budget
@@ -126,7 +127,9 @@ class Training:
         said = ask(self.model, batch, multimask)
         losses = segmentation_loss(said.logits, said.scores, batch.masks)
         losses["foreground"] = self.heads(said.features, batch.foreground)
-        (losses["mask"] + losses["score"] + recipe.foreground_weight * losses["foreground"]).backward()  # type: ignore[no-untyped-call]
+        total = losses["mask"] + losses["score"]
+        total = total + recipe.every_weight * losses["every"] + recipe.foreground_weight * losses["foreground"]
+        total.backward()  # type: ignore[no-untyped-call]
         self._update(rate_factor(self.progress, recipe))
         self.steps_done += 1
         self.seconds += time.process_time() - started

@@ -170,20 +170,24 @@ def true_iou(logits: Tensor, masks: Tensor) -> Tensor:
 def segmentation_loss(logits: Tensor, scores: Tensor, masks: Tensor) -> dict[str, Tensor]:
     """Losses of one batch: logits (B, P, M, h, w), scores (B, P, M), masks (B, P, S, S).
 
-    `mask` trains the best of M only, `score` all of them. Compared at twice the logits' resolution: the bilinear
-    upsampling of the runtime is then part of what is learned, at a quarter of the full cost.
+    `mask` trains the best of M only, `every` all of them, `score` their predicted IoUs. The best is compared at twice
+    the logits' resolution: the bilinear upsampling of the runtime is then part of what is learned, at a quarter of the
+    full cost.
     """
     size = (2 * logits.shape[-2], 2 * logits.shape[-1])
     cover = F.avg_pool2d(masks, masks.shape[-1] // size[1])
+    coarse = F.avg_pool2d(cover, 2)[:, :, None].expand_as(logits)
+    every = mask_loss(logits, coarse, coarse.sum((-2, -1)).clamp(min=1))
+    best = every.detach().argmin(2)
     with torch.no_grad():
-        coarse = F.avg_pool2d(cover, 2)[:, :, None].expand_as(logits)
-        best = mask_loss(logits, coarse, coarse.sum((-2, -1)).clamp(min=1)).argmin(2)
         fine = F.interpolate(logits.flatten(0, 1), size, mode="bilinear").unflatten(0, logits.shape[:2])
         ious = true_iou(fine, (cover >= 0.5).float()[:, :, None])
     chosen = logits.gather(2, best[:, :, None, None, None].expand(-1, -1, 1, *logits.shape[-2:]))[:, :, 0]
     losses = mask_loss(F.interpolate(chosen, size, mode="bilinear"), cover, cover.sum((-2, -1)).clamp(min=1))
     return {
         "mask": losses.mean(),
+        "every": every.mean(),
         "score": (scores - ious).abs().mean(),
         "iou": ious.gather(2, best[:, :, None]).mean(),
+        "picked_iou": ious.gather(2, scores.detach().argmax(2, keepdim=True)).mean(),
     }
