@@ -77,10 +77,14 @@ def node(
     use_depth: bool = False,
     config: str = "",
     log_level: str = "info",
+    **more: Value,
 ) -> Process:
-    """The grounding node; an empty string leaves a parameter or a topic as ``config`` or the defaults have it."""
+    """The grounding node; an empty string leaves a parameter or a topic as ``config`` or the defaults have it.
+
+    ``more``: further parameters by name.
+    """
     chosen: dict[str, Value] = {"bundle": bundle, "backend": backend, "image_transport": image_transport}
-    parameters = {name: value for name, value in chosen.items() if value}
+    parameters = {name: value for name, value in chosen.items() if value} | more
     if use_depth:
         parameters["use_depth"] = True
     topics = {"image": image, "depth": depth, "camera_info": camera_info}
@@ -134,6 +138,7 @@ def demo(
             use_depth=use_depth,
             config=config,
             log_level=log_level,
+            first_frame_sec=NODE_WAIT_S / 2,  # the camera starts together with the node
         )
     ]
     if camera == "tabletop":
