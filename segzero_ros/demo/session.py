@@ -68,13 +68,12 @@ class Session:
 
     def _picture(self, stamp: int, view: View | None) -> Picture:
         """Return the frame with this stamp; drawn anew, to the last pixel, if it was lost on its way to us."""
-        if view is None:
-            return self._client.frames[-1].rgb
-        frame = self._client.frame_at(stamp)
-        if frame is not None:
-            return frame.rgb
-        with Renderer(*view.size) as renderer:
-            return renderer.render(view.scene).rgb
+        frame: Frame | None = self._client.frame_at(stamp)
+        if frame is None and view is not None:
+            with Renderer(*view.size) as renderer:
+                return renderer.render(view.scene).rgb
+        newest: Frame = frame or self._client.frames[-1]
+        return newest.rgb
 
 
 def judge(line: Line, result: Segmentation, view: View | None) -> tuple[float | None, int | None]:
