@@ -33,25 +33,14 @@ from tests.export.small_reasoner import (  # noqa: E402
     small_tokenizer,
 )
 
-# Widths of Qwen/Qwen2.5-VL-{3B,7B}-Instruct/config.json. Two vision layers (one windowed, one full) and one of the
-# language model's; the vocabulary is cut, because its rows are all alike.
+# Widths of Qwen/Qwen2.5-VL-{3B,7B}-Instruct/config.json. One layer of the language model; of the vision tower one layer
+# of each kind in the 3B, a windowed one in the 7B. The vocabulary is cut, because its rows are all alike.
 ROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
-REAL = {
-    "3B": {
-        "hidden_size": 2048,
-        "intermediate_size": 11008,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 2,
-        "tie_word_embeddings": True,
-    },
-    "7B": {
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "tie_word_embeddings": False,
-    },
+LANGUAGE = {
+    "3B": {"hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16, "num_key_value_heads": 2},
+    "7B": {"hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_key_value_heads": 4},
 }
+VISION_LAYERS = {"3B": {"depth": 2, "fullatt_block_indexes": [1]}, "7B": {"depth": 1, "fullatt_block_indexes": []}}
 
 
 def paths(folder: Path) -> dict[str, Path]:
@@ -113,17 +102,16 @@ def test_a_weight_beyond_half_precision_is_refused() -> None:
 
 @pytest.fixture(params=["3B", "7B"])
 def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Qwen2_5_VLForConditionalGeneration]]:
-    widths = dict(REAL[request.param])
-    tokenizer = small_tokenizer()
-    special = tokenizer.token_to_id
+    """Yield a checkpoint of real widths in bfloat16, as the released ones are, and the model in float32."""
+    language, tokenizer = LANGUAGE[request.param], small_tokenizer()
+    rest = {"num_hidden_layers": 1, "vocab_size": 512, "rms_norm_eps": 1e-6, "bos_token_id": None, "eos_token_id": None}
+    vision = {"hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "window_size": 112}
     config = Qwen2_5_VLConfig(
-        tie_word_embeddings=widths.pop("tie_word_embeddings"),
-        text_config={**widths, "num_hidden_layers": 1, "vocab_size": 512, "rope_parameters": ROPE, "rms_norm_eps": 1e-6,
-                     "bos_token_id": None, "eos_token_id": None},
-        vision_config={"depth": 2, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "window_size": 112,
-                       "out_hidden_size": widths["hidden_size"], "fullatt_block_indexes": [1]},
-        image_token_id=special("<|image_pad|>"),
-    )  # fmt: skip
+        tie_word_embeddings=request.param == "3B",
+        text_config={**language, **rest, "rope_parameters": ROPE},
+        vision_config={**vision, **VISION_LAYERS[request.param], "out_hidden_size": language["hidden_size"]},
+        image_token_id=tokenizer.token_to_id("<|image_pad|>"),
+    )
     torch.manual_seed(0)
     model = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16).eval()
     model.save_pretrained(tmp_path / "checkpoint")
@@ -136,19 +124,18 @@ def test_the_real_widths_export_unchanged_and_agree(real: tuple[Path, Qwen2_5_VL
     folder, model = real
     export_reasoner(folder / "checkpoint", folder / "out", image_size=(840, 840), max_length=1200)
     files = paths(folder / "out")
-    for parameter in model.parameters():
-        parameter.data = stored(parameter, "half").float()
 
     pixels = np.random.default_rng(0).normal(size=(1, 3, 840, 840)).astype(np.float32)
     tokens = open_session(files["vision"]).run(None, {"pixels": pixels})[0]
     with torch.inference_mode():
         expected = FixedGridVision(model.model.visual, (840, 840))(torch.from_numpy(pixels))[0]
     assert tokens.shape == (900, model.config.text_config.hidden_size)
-    assert _relative(tokens, expected.numpy()) < 2e-3  # the patch filter is stored unrounded
+    assert _relative(tokens, expected.numpy()) < 2e-3
 
-    embeds = torch.randn(1, 930, model.config.text_config.hidden_size) * 0.02
-    embeds[0, 10:910] = torch.from_numpy(tokens)
-    positions = mrope_positions(10, (30, 30), 20)
+    image, before, after = (8, 8), 10, 26  # a part of the picture: S is dynamic, 900 rows would only take longer
+    embeds = torch.randn(1, 100, tokens.shape[1]) * 0.02
+    embeds[0, before : before + 64] = torch.from_numpy(tokens[:64])
+    positions = mrope_positions(before, image, after)
     with torch.inference_mode():
         hidden = model.model.language_model(inputs_embeds=embeds, position_ids=torch.from_numpy(positions)[:, None])[0]
         logits = model.lm_head(hidden[0, -2:]).numpy()
@@ -156,10 +143,10 @@ def test_the_real_widths_export_unchanged_and_agree(real: tuple[Path, Qwen2_5_VL
     decoder = Decoder(open_session(files["decoder"]), shape)
     cos, sin = Rotary(shape.head_dim, shape.rope_theta, shape.mrope_section).rows(positions)
     rows = embeds[0].numpy()
-    prefilled = decoder.append(rows[:929], cos[:929], sin[:929], 0).copy()
-    decoded = decoder.append(rows[929:], cos[929:], sin[929:], 929)
-    assert _relative(prefilled, logits[0]) < 1e-3
-    assert _relative(decoded, logits[1]) < 1e-3
+    prefilled = decoder.append(rows[:99], cos[:99], sin[:99], 0).copy()
+    decoded = decoder.append(rows[99:], cos[99:], sin[99:], 99)
+    assert _relative(prefilled, logits[0]) < 2e-3
+    assert _relative(decoded, logits[1]) < 2e-3
 
 
 def _relative(ours: np.ndarray, expected: np.ndarray) -> float:
