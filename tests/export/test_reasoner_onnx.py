@@ -33,14 +33,14 @@ from tests.export.small_reasoner import (  # noqa: E402
     small_tokenizer,
 )
 
-# Widths of Qwen/Qwen2.5-VL-{3B,7B}-Instruct/config.json. One layer of the language model; of the vision tower one layer
-# of each kind in the 3B, a windowed one in the 7B. The vocabulary is cut, because its rows are all alike.
+# Widths of Qwen/Qwen2.5-VL-{3B,7B}-Instruct/config.json. One layer of the language model and one of the vision tower:
+# with full attention in the 3B, by windows in the 7B. The vocabulary is cut, because its rows are all alike.
 ROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
 LANGUAGE = {
     "3B": {"hidden_size": 2048, "intermediate_size": 11008, "num_attention_heads": 16, "num_key_value_heads": 2},
     "7B": {"hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28, "num_key_value_heads": 4},
 }
-VISION_LAYERS = {"3B": {"depth": 2, "fullatt_block_indexes": [1]}, "7B": {"depth": 1, "fullatt_block_indexes": []}}
+VISION_LAYERS = {"3B": {"depth": 1, "fullatt_block_indexes": [0]}, "7B": {"depth": 1, "fullatt_block_indexes": []}}
 
 
 def paths(folder: Path) -> dict[str, Path]:
