@@ -44,7 +44,7 @@ GROUPS = {
 }
 
 #: The interfaces are built anew when the text of one of these changes.
-BUILT_FROM = ("CMakeLists.txt", "package.xml", "msg/*.msg", "action/*.action", "requirements/*.txt")
+BUILT_FROM = ("CMakeLists.txt", "package.xml", "msg/*.msg", "action/*.action", "requirements/ros.txt")
 
 #: Directories of this source tree that are installed, and where to: nothing is built from them.
 INSTALLED = {
@@ -163,7 +163,8 @@ def build_interfaces() -> None:
     colcon = [str(VENV / "bin" / "colcon"), "--log-base", str(base / "log"), "--log-level", "error", "build"]
     bases = ["--paths", str(base / "source"), "--build-base", str(base / "build"), "--install-base", str(install)]
     cmake = ["--cmake-args", "-GNinja", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={PYTHON}", "-Wno-unused-cli"]
-    run([*colcon, *bases, "--merge-install", *cmake], "the interfaces (colcon build)", environ)
+    options = ["--merge-install", "--symlink-install"]
+    run([*colcon, *bases, *options, *cmake], "the interfaces (colcon build)", environ)
     link_installed(install)
     mark_done("interfaces", interfaces_text())
 
@@ -180,11 +181,14 @@ def link_sources(source: Path) -> None:
 
 
 def link_installed(install: Path) -> None:
-    """Replace the copies that colcon has made in `install` by links to this source tree, so that they never age."""
+    """Replace the links that colcon has made in `install`, one a file, by ones that never age: one a directory.
+
+    The Python package needs none: `.venv` finds this source tree itself.
+    """
     package = next(install.glob("lib/python3.*/site-packages/segzero_ros"))
-    for copy in package.rglob("*.py"):
-        if (ROOT / "segzero_ros" / copy.relative_to(package)).exists():
-            copy.unlink()
+    for link in package.rglob("*"):
+        if link.is_symlink() and str(link.readlink()).startswith(str(install.parent / "source")):
+            link.unlink()
     for name, place in INSTALLED.items():
         shutil.rmtree(install / place, ignore_errors=True)
         (install / place).symlink_to(ROOT / name)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ET.parse(ROOT / "package.xml").getroot()  # noqa: S314
-DEPENDENCIES = {element.text for element in PACKAGE if element.tag.endswith("depend")}
+DEPENDENCIES = {element.text for element in PACKAGE if str(element.tag).endswith("depend")}
 VERSION = PACKAGE.findtext("version")
 
 #: Modules of ROS 2 that the code may import, and the package that brings each.
