@@ -142,7 +142,7 @@ def about(options: argparse.Namespace, world_seed: int) -> dict[str, Any]:
     """Return what the demo ran with."""
     machine = f"{platform.machine()} CPU, {os.cpu_count()} cores"
     return {
-        "bundle": "none (fake engines)" if options.backend == "fake" else options.bundle,
+        "bundle": "none (fake engines)" if options.backend == "fake" else Path(options.bundle).name,
         "backend": options.backend,
         "seed": options.seed,
         "world_seed": world_seed,

@@ -113,6 +113,7 @@ class Moment:
 
 
 SCENE_WIDTH, SCENE_HEIGHT, CAPTION = 360, 270, 66
+COLOURS = 200  # of the animation
 
 
 def draw_moment(moment: Moment) -> Image.Image:
@@ -140,10 +141,11 @@ def write_animation(moments: Sequence[Moment], path: Path) -> None:
     drawn[0].save(path, save_all=True, append_images=drawn[1:], duration=durations, loop=0, optimize=False, disposal=1)
 
 
-def _palette(frames: Sequence[Image.Image], colours: int = 128) -> Image.Image:
-    """Return a picture with a palette that fits them all."""
-    few = frames[:: max(1, len(frames) // 12)]
+def _palette(frames: Sequence[Image.Image]) -> Image.Image:
+    """Return a picture with a palette that fits them all; small coloured things, as masks are, keep their colours."""
+    few = frames[:: max(1, len(frames) // 16)]
     mixed = Image.new("RGB", (SCENE_WIDTH, (SCENE_HEIGHT + CAPTION) * len(few)))
     for at, frame in enumerate(few):
         mixed.paste(frame, (0, at * (SCENE_HEIGHT + CAPTION)))
-    return mixed.quantize(colours, method=Image.Quantize.MEDIANCUT)
+    mixed = mixed.resize((mixed.width // 2, mixed.height // 2), Image.Resampling.NEAREST)
+    return mixed.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)

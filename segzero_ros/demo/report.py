@@ -94,6 +94,8 @@ def write_all(said: Sequence[Said], about: dict[str, Any], out: Path) -> list[Pa
     """Write all files of the demo; return those a person should look at."""
     overlays = out / "overlays"
     overlays.mkdir(parents=True, exist_ok=True)
+    for old in overlays.glob("[0-9][0-9]-*.png"):
+        old.unlink()
     for one in said:
         Image.fromarray(draw_overlay(one.result, one.picture)).save(
             overlays / f"{one.line.number:02}-{one.result.code.name.lower()}.png"
@@ -114,8 +116,8 @@ def subtitle(about: dict[str, Any]) -> str:
 
 def _card(one: Said) -> Card:
     facts = f"{one.result.timing.total_ms:.0f} ms"
-    if one.iou is not None and one.result.code is Code.OK:
-        facts = f"IoU {one.iou:.2f} · {facts}"
+    if one.iou is not None:
+        facts = f"{judgement(one.iou, one.result.code)} · {facts}"
     return Card(
         one.line.number,
         one.line.instruction.text,
@@ -124,6 +126,13 @@ def _card(one: Said) -> Card:
         one.result.code.name,
         facts,
     )
+
+
+def judgement(iou: float, code: Code) -> str:
+    """Return how good an answer is, in a word or a number: "nothing there" is either right or wrong."""
+    if code is Code.NO_TARGET:
+        return "right" if iou == 1.0 else "wrong"
+    return f"IoU {iou:.2f}"
 
 
 def marked(one: Said) -> Picture:

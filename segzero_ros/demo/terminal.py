@@ -47,7 +47,10 @@ class Thinking:
             self._shown = text
 
     def end(self, text: str = "") -> None:
-        """Print what is still missing of the whole ``text`` and end the line."""
+        """Print what is still missing of the whole ``text`` and end the line; all of it if it began otherwise."""
+        if not text.startswith(self._shown):
+            say()
+            self._shown = ""
         self(text)
         if self._shown:
             say()

@@ -29,6 +29,7 @@ from segzero_ros.ros.qos import topic_qos
 
 KEPT_FRAMES = 150  # 15 s at 10 pictures per second, 140 MB at 640 x 480: an answer comes well before
 TICK_S = 0.02
+SILENCE_S = 0.1  # the node tells every 30 ms
 GRACE_S = 10.0  # what an answer may take beyond the time the node was given
 
 OnText = Callable[[str], None]
@@ -137,6 +138,7 @@ class Client:
 
     def by_topic(self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore) -> Segmentation:
         """Publish ``text`` on `command` and return the first answer to it; ``on_text`` as with ``by_action``."""
+        self._await_silence()
         known = {answer.command_id for answer in self.answers}
         self._stream = ""
         self._command.publish(String(data=text))
@@ -152,6 +154,12 @@ class Client:
         if not self.wait(done, timeout_s + GRACE_S):
             raise NoAnswerError(f"no answer on 'segmentation' in {timeout_s + GRACE_S:.0f} s")
         return found()[0]
+
+    def _await_silence(self) -> None:
+        """Let what is still on its way of an earlier command's thinking arrive: the stream does not say whose it is."""
+        while self._stream:
+            self._stream = ""
+            self.wait(lambda: False, SILENCE_S)
 
     def frame_at(self, stamp: int) -> Frame | None:
         """Return the kept frame with this stamp (ns), or None."""
