@@ -1,6 +1,6 @@
 """Pretrain the demo reasoner: a small Qwen2.5-VL that sees the tabletop world, thinks briefly and answers with boxes.
 
-    python -m training.pretrain_reasoner --data DIR --val DIR --out DIR --vision-steps 900 --steps 4000
+    python -m training.pretrain_reasoner --data DIR --val DIR --out DIR --steps 4000
 
 Two stages in one run. First the vision tower alone learns from dense heads and word alignment. Then everything learns
 together: cross-entropy on thinking and answer, plus dense heads, guided attention and word alignment (`WEIGHTS`), the
@@ -66,15 +66,15 @@ def demo_profile() -> Profile:
 class Recipe:
     """Everything that decides the run. `decay_from`: share of the second stage after which the learning rate falls."""
 
-    vision_steps: int = 900
+    vision_steps: int = 1000
     steps: int = 4000
     vision_images: int = 24
-    images: int = 12
-    turns: int = 8
+    images: int = 20
+    turns: int = 4
     muon: float = 0.02
     adam: float = 2e-3
     vision_rate: float = 0.5
-    decay_from: float = 0.5
+    decay_from: float = 0.3
     seed: int = 0
 
 
