@@ -55,6 +55,10 @@ INSTALLED = {
 }
 
 
+#: What a shell says of a process that Ctrl-C ended.
+INTERRUPTED = 130
+
+
 class StepFailed(Exception):
     """The command of a step failed; the text says which step."""
 
@@ -74,6 +78,9 @@ def main(arguments: list[str]) -> int:
     except StepFailed as failure:
         print(f"set-up: {failure}. What was finished is kept: run make again to go on.", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nset-up: interrupted. What was finished is kept: run make again to go on.", file=sys.stderr)
+        return INTERRUPTED
     finally:
         os.close(lock)
     return 0

@@ -118,6 +118,15 @@ def test_a_failed_step_is_named_and_status_1(
     assert "could not make a cup of tea. What was finished is kept: run make again" in capsys.readouterr().err
 
 
+def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(groups: tuple[str, ...]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(set_up, "set_up", interrupt)
+    assert set_up.main(["demo"]) == 130
+    assert "interrupted. What was finished is kept: run make again" in capsys.readouterr().err
+
+
 # -- The wheels' CMake files ------------------------------------------------------------------------------------------
 
 EXPORT = """set_target_properties(std_msgs::std_msgs__rosidl_generator_py PROPERTIES
