@@ -13,6 +13,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -151,16 +152,25 @@ def progress(count: int, samples: Path | None) -> Callable[[Record], None]:
 
 
 def about(options: Namespace, seconds: float) -> dict[str, Any]:
-    """Return what was evaluated, and on which machine."""
+    """Return what was evaluated, when, and on which machine."""
     return {
         "data": options.data,
         "split": options.split,
         "seed": options.seed,
-        "bundle": options.bundle,
+        "bundle": Path(options.bundle).name,
         "backend": options.backend,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": f"{processor()}, {os.cpu_count()} cores",
         "seconds": round(seconds, 1),
     }
+
+
+def processor() -> str:
+    """Return the CPU's name as Linux tells it, else its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":
