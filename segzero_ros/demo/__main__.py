@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.commands.ground import BACKENDS, DEFAULT_BUNDLE, from_here
@@ -22,6 +22,10 @@ from segzero_ros.demo.children import Children, DeadChildError, free_domain
 from segzero_ros.demo.terminal import say, styled
 from segzero_ros.errors import RejectedInput
 from segzero_ros.processes import Process, Value
+
+if TYPE_CHECKING:
+    from segzero_ros.demo.script import Said
+    from segzero_ros.tabletop import DemoScript
 
 NEEDS = ("rclpy", "segzero_ros.msg", "mujoco", "PIL")
 SEED = 17  # a colourful table, on which all kinds of commands make sense for as long as the demo takes
@@ -89,40 +93,63 @@ def checked_bundle(options: argparse.Namespace) -> str:
 
 def show(options: argparse.Namespace, bundle: str) -> int:
     """Start everything, say everything, end everything; then table and pictures."""
-    from segzero_ros import processes
     from segzero_ros.demo.report import describe, verdict, write_all
-    from segzero_ros.demo.script import script
-    from segzero_ros.demo.session import Session
-    from segzero_ros.ros.client import Client, NoAnswerError
-    from segzero_ros.tabletop import demo_script
 
     began = time.monotonic()
-    truth = options.out / "truth"
     domain = os.environ["ROS_DOMAIN_ID"]
     say(f"{styled('segzero_ros demo', 'bold')}: bundle {options.bundle}, domain {domain}, logs in {options.out}/logs")
     with Children(options.out / "logs") as children:
-        node = processes.node(bundle=bundle, backend=options.backend)
-        children.start("node", replaced(node, image_qos=IMAGE_QOS).command_line(), os.environ)
-        world = demo_script(options.seed)
-        camera = processes.tabletop_camera(scenario=world.scenario, seed=world.seed, truth_dir=str(truth.resolve()))
-        children.start("camera", replaced(camera, rate=RATE_HZ).command_line(), os.environ)
-        client = Client(frames=True, alive=children.check)
-        try:
-            wait_for_both(client, children)
-            say(f"camera and node are up after {time.monotonic() - began:.0f} s; the scene moves\n")
-            session = Session(client, truth)
-            said = session.run(script(world.commands[: options.commands]))
-            strays = session.strays(said)
-        except NoAnswerError as error:
-            raise DeadChildError(f"{error}; see {options.out}/logs/node.log") from error
-        finally:
-            client.close()
-    files = write_all(said, about(options, world.seed), options.out)
+        world = start_all(options, bundle, children)
+        said, strays = converse(options, world, children)
     good, sentence = verdict(said, strays)
     say("\n" + describe(said) + "\n")
-    say(styled(sentence, "bold", "green" if good else "red") + f"; {time.monotonic() - began:.0f} s in all")
-    say("look at " + ", ".join(str(path) for path in files))
+    say(styled(sentence, "bold", "green" if good else "red"))
+    files = write_all(said, about(options, world.seed), options.out)
+    say(f"{time.monotonic() - began:.0f} s in all; look at " + ", ".join(str(path) for path in files))
     return 0 if good else FAILED
+
+
+def start_all(options: argparse.Namespace, bundle: str, children: Children) -> "DemoScript":
+    """Start node and camera; return the script for the world that the camera looks at."""
+    from segzero_ros import processes
+    from segzero_ros.tabletop import demo_script
+
+    node = processes.node(bundle=bundle, backend=options.backend)
+    children.start("node", replaced(node, image_qos=IMAGE_QOS).command_line(), os.environ)
+    try:
+        world = demo_script(options.seed)
+    except RuntimeError as error:  # nothing to render with, or no world of this seed will do: the text says which
+        raise DeadChildError(str(error)) from error
+    truth = str(truth_of(options).resolve())
+    camera = processes.tabletop_camera(scenario=world.scenario, seed=world.seed, truth_dir=truth)
+    children.start("camera", replaced(camera, rate=RATE_HZ).command_line(), os.environ)
+    return world
+
+
+def converse(options: argparse.Namespace, world: "DemoScript", children: Children) -> "tuple[list[Said], int]":
+    """Say the script's commands; return what came of each, and how many answers came to nothing that was said."""
+    from segzero_ros.demo.script import script
+    from segzero_ros.demo.session import Session
+    from segzero_ros.ros.client import Client, NoAnswerError
+
+    began = time.monotonic()
+    client = Client(frames=True, alive=children.check)
+    try:
+        wait_for_both(client, children)
+        say(f"camera and node are up after {time.monotonic() - began:.0f} s; the scene moves\n")
+        session = Session(client, truth_of(options))
+        said = session.run(script(world.commands[: options.commands]))
+        return said, session.strays(said)
+    except NoAnswerError as error:
+        raise DeadChildError(f"{error}; see {options.out}/logs/node.log") from error
+    finally:
+        client.close()
+
+
+def truth_of(options: argparse.Namespace) -> Path:
+    """Return the directory in which the camera leaves the truth of its frames."""
+    out: Path = options.out
+    return out / "truth"
 
 
 def replaced(process: Process, **parameters: Value) -> Process:
