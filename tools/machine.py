@@ -87,6 +87,8 @@ def missing_packages(python: str, *, build: bool) -> list[str]:
         needs["g++"] = shutil.which("c++") and shutil.which("cc")
         needs["make"] = shutil.which("make")
         needs["libegl1"] = can_load("libEGL.so.1")
+        # PyOpenGL, which MuJoCo renders through, wants one of these two even where EGL does all the work.
+        needs["libopengl0"] = can_load("libOpenGL.so.0") or can_load("libGL.so.1")
         needs["libgl1-mesa-dri"] = can_load("libEGL_nvidia.so.0") or has_mesa_driver()
     return [package for package, there in needs.items() if not there]
 

@@ -10,7 +10,7 @@ import importlib
 import os
 from typing import Protocol
 
-APT_PACKAGES = "libegl1 libgl1-mesa-dri"
+APT_PACKAGES = "libegl1 libgl1-mesa-dri libopengl0"
 
 
 class Context(Protocol):
