@@ -175,13 +175,14 @@ def qos_events(node: "Node", topic: str, ours: QoSProfile, health: Health) -> Su
 
 
 def incompatible_publishers(node: "Node", topic: str, ours: QoSProfile) -> str:
-    """Say which publishers of ``topic`` cannot reach us, and why; empty when all can."""
+    """Say which publisher of ``topic`` cannot reach us, and why; empty when all can."""
+    or_else = "" if topic == "command" else ", or set image_qos to best_effort"
     for publisher in node.get_publishers_info_by_topic(node.resolve_topic_name(topic)):
         compatibility, reason = qos_check_compatible(publisher.qos_profile, ours)
         if compatibility == QoSCompatibility.ERROR:
             return (
-                f"the publisher {publisher.node_name} has an incompatible QoS ({reason.strip()}); nothing of it is "
-                "received, make it reliable or set image_qos to best_effort"
+                f"the publisher {publisher.node_name} has an incompatible QoS ({reason.strip()}), nothing of it is "
+                f"received; make it reliable{or_else}"
             )
     return ""
 

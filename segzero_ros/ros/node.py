@@ -27,7 +27,7 @@ from segzero_ros.health import Diagnostic, Health, Level
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.processes import NODE
 from segzero_ros.ros import guard
-from segzero_ros.ros.camera import Camera, qos_events
+from segzero_ros.ros.camera import Camera, incompatible_publishers, qos_events
 from segzero_ros.ros.desk import Desk
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
 from segzero_ros.ros.loading import Stopped, run_while
@@ -87,6 +87,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
     def _create_interfaces(self) -> None:
         """Make what is there in every state: command, action, services, diagnostics."""
         hear, qos = guard.callback(self, self._hear_command), topic_qos("command")
+        self._command_qos = qos
         events = qos_events(self, "command", qos, self._health)
         self.create_subscription(String, "command", hear, qos, event_callbacks=events)
         self._action = SegmentAction(self, self._desk, self._outputs, self._settings)
@@ -259,6 +260,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         """Once a second: end what is overdue, look at the camera's state, publish diagnostics."""
         if self._worker is not None:
             self._worker.expire()
+        self._health.note_qos("command", incompatible_publishers(self, "command", self._command_qos))
         if self._camera is not None:
             self._camera.check_publishers()
         lines = self._diagnostics()

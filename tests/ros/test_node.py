@@ -156,6 +156,13 @@ def test_cameras_of_both_reliabilities_are_heard_where_dds_allows(make_robot, re
     assert robot.answer().code == Code.OK
 
 
+def test_a_commander_that_cannot_be_heard_is_named_while_it_is_there(robot):
+    commander = robot.client.create_publisher(String, "command", topic_qos("command", "best_effort"))
+    robot.until(lambda: "client" in robot.diagnostics()["camera"].message, "the warning")
+    robot.client.destroy_publisher(commander)
+    robot.until(lambda: "client" not in robot.diagnostics()["camera"].message, "the end of the warning")
+
+
 def test_compressed_images_are_read(make_robot):
     import cv2
 
@@ -289,3 +296,18 @@ def malformed_image(rng: np.random.Generator) -> Image:
     else:
         del image.data[int(rng.integers(0, 100)) :]
     return image
+
+
+def test_detections_are_published_where_vision_msgs_is_installed(make_robot):
+    vision_msgs = pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed here, and optional")
+    robot = make_robot().is_("active")
+    found = robot.listen("detections", vision_msgs.Detection2DArray)
+    robot.show(picture(80, 40))
+    robot.say("the mug")
+    answer = robot.answer()
+    array = robot.until(lambda: found, "the detections")[0]
+    assert array.header == answer.header
+    detection = array.detections[0]
+    assert (detection.bbox.center.position.x, detection.bbox.center.position.y) == (40.0, 20.0)
+    assert (detection.bbox.size_x, detection.bbox.size_y, detection.id) == (40.0, 20.0, "1")
+    assert detection.results[0].hypothesis.class_id == "the mug"
