@@ -34,8 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def tables() -> dict[str, str]:
     """Return each table the README shows, by the name in its marks."""
     made = {"interface": interface_table(), "parameters": parameter_table()}
-    if BUNDLE.exists():
-        made["evaluation"] = evaluation_table(json.loads(BUNDLE.read_text(encoding="utf-8"))["evaluation"])
+    evaluation = json.loads(BUNDLE.read_text(encoding="utf-8"))["evaluation"] if BUNDLE.exists() else {}
+    if "types" in evaluation:  # a bundle may be exported before it is evaluated
+        made["evaluation"] = evaluation_table(evaluation)
     return made
 
 
