@@ -54,6 +54,10 @@ class DataFile:
         array.tofile(self._file)
         return offset, array.nbytes
 
+    def flush(self) -> None:
+        """Hand what was written to the system, so that a graph that refers to it can be checked."""
+        self._file.flush()
+
     def __enter__(self) -> DataFile:
         return self
 
@@ -66,8 +70,8 @@ class DataFile:
 class Graph:
     """Nodes and weights of one graph; every method returns the name of the value it made."""
 
-    def __init__(self, name: str, *, store: Store, data: DataFile | None = None) -> None:
-        self.name, self.store, self.data = name, store, data
+    def __init__(self, name: str, *, store: Store, data: DataFile | None = None, half_attention: bool = False) -> None:
+        self.name, self.store, self.data, self.half_attention = name, store, data, half_attention
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.nodes: list[onnx.NodeProto] = []
@@ -143,6 +147,14 @@ class Graph:
         scale = self.weight(f"{name}.weight", weight)
         return self.node("RMSNormalization", value, scale, name=name, axis=-1, epsilon=epsilon)
 
+    def attention(self, query: str, key: str, value: str, mask: str | None = None, **heads: int) -> str:
+        """Scaled dot-product attention, in FP16 where the graph says so: TensorRT has no FP32 kernel for it."""
+        states = [query, key, value]
+        if self.half_attention:
+            states = [self.node("Cast", state, to=TensorProto.FLOAT16) for state in states]
+        mixed = self.node("Attention", *states, *([mask] if mask else []), **heads)
+        return self.node("Cast", mixed, to=TensorProto.FLOAT) if self.half_attention else mixed
+
     def reshape(self, value: str, shape: Sequence[int]) -> str:
         """Reshape; -1 is inferred, 0 is kept."""
         return self.node("Reshape", value, self.constant(list(shape)))
@@ -153,6 +165,8 @@ class Graph:
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="segzero_ros")
         path.write_bytes(model.SerializeToString())
+        if self.data is not None:
+            self.data.flush()
         onnx.checker.check_model(str(path))
 
 

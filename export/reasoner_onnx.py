@@ -20,8 +20,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,19 @@ FILES = {
 
 
 def export_reasoner(
-    checkpoint: Path, out_dir: Path, *, image_size: tuple[int, int], max_length: int = 2048, store: Store = "half"
+    checkpoint: Path,
+    out_dir: Path,
+    *,
+    image_size: tuple[int, int],
+    max_length: int = 2048,
+    store: Store = "half",
+    half_attention: bool = False,
 ) -> list[str]:
     """Write the files of `FILES` (and `weights.bin` beside them when the weights are large); return their names.
 
-    `max_length` is the capacity of the KV cache in tokens: prompt, image, thinking and answer. Raises ValueError for a
-    checkpoint that is no Qwen2.5-VL of the kind `check_supported` describes, FileNotFoundError without tokenizer.json.
+    `max_length` is the capacity of the KV cache in tokens: prompt, image, thinking and answer. `half_attention` is for
+    TensorRT, which has no FP32 kernel for the Attention operator. Raises ValueError for a checkpoint that is no
+    Qwen2.5-VL of the kind `check_supported` describes, FileNotFoundError without tokenizer.json.
     """
     tokenizer = checkpoint / "tokenizer.json"
     if not tokenizer.is_file():
@@ -62,13 +70,11 @@ def export_reasoner(
 
     out_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        data = (
-            stack.enter_context(DataFile(out_dir / "weights.bin"))
-            if _stored_bytes(model, store) > INLINE_BYTES
-            else None
-        )
-        write_vision(tower, out_dir / FILES["vision"], store, data)
-        write_language(model, out_dir, max_length, store, data)
+        large = _stored_bytes(model, store) > INLINE_BYTES
+        data = stack.enter_context(DataFile(out_dir / "weights.bin")) if large else None
+        new_graph = partial(Graph, store=store, data=data, half_attention=half_attention)
+        write_vision(tower, out_dir / FILES["vision"], new_graph)
+        write_language(model, out_dir, max_length, new_graph)
     shutil.copyfile(tokenizer, out_dir / FILES["tokenizer"])
     config = runtime_config(model.config, tower, image_size, max_length)
     (out_dir / FILES["config"]).write_text(json.dumps(config, indent=1) + "\n")
@@ -122,10 +128,10 @@ def runtime_config(config: Any, tower: FixedGridVision, image_size: tuple[int, i
     }
 
 
-def write_vision(tower: FixedGridVision, path: Path, store: Store, data: DataFile | None = None) -> None:
+def write_vision(tower: FixedGridVision, path: Path, new_graph: Callable[[str], Graph]) -> None:
     """Write the vision graph: window order, rotary tables and masks are constants of the fixed grid."""
     visual, layout = tower.visual, tower.layout
-    graph = Graph("vision", store=store, data=data)
+    graph = new_graph("vision")
     hidden = _patch_embedding(graph, tower)
     rotary = _VisionRotary(graph, tower)
     for index, block in enumerate(visual.blocks):
@@ -146,21 +152,17 @@ def write_vision(tower: FixedGridVision, path: Path, store: Store, data: DataFil
 
 
 def write_language(
-    model: Qwen2_5_VLForConditionalGeneration,
-    out_dir: Path,
-    max_length: int,
-    store: Store,
-    data: DataFile | None = None,
+    model: Qwen2_5_VLForConditionalGeneration, out_dir: Path, max_length: int, new_graph: Callable[[str], Graph]
 ) -> None:
     """Write the embedding table and the decoder; with external data a tied table is stored once for both."""
-    embeddings = Graph("embeddings", store=store, data=data)
+    embeddings = new_graph("embeddings")
     table = model.model.language_model.embed_tokens.weight
     _embeddings(embeddings, table)
     embeddings.save(out_dir / FILES["embeddings"])
 
-    decoder = Graph("decoder", store=store, data=data)
-    head = model.lm_head.weight
-    shared = embeddings.weights[0] if data is not None and head.data_ptr() == table.data_ptr() else None
+    decoder = new_graph("decoder")
+    tied = model.lm_head.weight.data_ptr() == table.data_ptr()
+    shared = embeddings.weights[0] if tied and decoder.data is not None else None
     _decoder(decoder, model, max_length, shared)
     decoder.save(out_dir / FILES["decoder"])
 
@@ -226,8 +228,7 @@ def _vision_attention(
 
 def _attend(graph: Graph, states: tuple[str, str, str], heads: int, mask: str | None) -> str:
     """Attention of (B, T, hidden) queries, keys and values."""
-    inputs = states if mask is None else (*states, mask)
-    return graph.node("Attention", *inputs, q_num_heads=heads, kv_num_heads=heads)
+    return graph.attention(*states, mask, q_num_heads=heads, kv_num_heads=heads)
 
 
 def _attend_by_window(graph: Graph, tower: FixedGridVision, states: tuple[str, str, str]) -> str:
@@ -330,7 +331,7 @@ def _attention(graph: Graph, attention: nn.Module, value: str, rows: _Rows, inde
         present = f"present_{kind}_{index}"
         graph.node("TensorScatter", past, states, rows.write_index, result=present, axis=-2)
         caches.append(graph.output(present, shape))
-    mixed = graph.node("Attention", rows.rotate(query), *caches, rows.visible)
+    mixed = graph.attention(rows.rotate(query), caches[0], caches[1], rows.visible)
     joined = graph.reshape(graph.node("Transpose", mixed, perm=[0, 2, 1, 3]), [-1, heads * head_dim])
     return graph.linear(joined, f"layers.{index}.self_attn.o_proj", attention.o_proj.weight)
 
@@ -358,10 +359,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=840, help="side of the squashed picture (multiple of 28)")
     parser.add_argument("--max-length", type=int, default=2048, help="capacity of the KV cache in tokens")
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
+    parser.add_argument("--half-attention", action="store_true", help="attention in FP16, as TensorRT wants it")
     options = parser.parse_args(arguments)
     size = (options.image_size, options.image_size)
     names = export_reasoner(
-        options.checkpoint, options.out, image_size=size, max_length=options.max_length, store=options.store
+        options.checkpoint,
+        options.out,
+        image_size=size,
+        max_length=options.max_length,
+        store=options.store,
+        half_attention=options.half_attention,
     )
     for name in names:
         print(f"{(options.out / name).stat().st_size:>14,} {options.out / name}")

@@ -60,6 +60,18 @@ def test_graphs_and_greedy_text_are_the_checkpoints(tmp_path: Path, store: Any, 
     assert kinds == {onnx.TensorProto.FLOAT16 if store == "half" else onnx.TensorProto.FLOAT}
 
 
+def test_half_attention_stays_close_and_is_in_every_layer(tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path / "checkpoint")
+    export_reasoner(checkpoint, tmp_path, image_size=(168, 168), max_length=512, half_attention=True)
+    checks = compare_reasoner(checkpoint, paths(tmp_path), PROFILE, drawn_questions(1, seed=1), tokens=2)
+    assert all(check.value < 2e-2 for check in checks if "difference" in check.what), format_table(checks)
+    nodes = onnx.load(tmp_path / "decoder.onnx").graph.node
+    made = {name: node.op_type for node in nodes for name in node.output}
+    attentions = [node for node in nodes if node.op_type == "Attention"]
+    assert len(attentions) == 4
+    assert {made[name] for node in attentions for name in node.input[:3]} == {"Cast"}
+
+
 def test_large_weights_go_beside_the_graphs_and_a_tied_table_is_stored_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
