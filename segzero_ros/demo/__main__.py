@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from segzero_ros.tabletop import DemoScript
 
 NEEDS = ("rclpy", "segzero_ros.msg", "mujoco", "PIL")
-SEED = 17  # a colourful table, on which all kinds of commands make sense for as long as the demo takes
+SEED = 64  # of sixteen tables tried the one the demo models do best on; docs/demo-models.md has the others
 RATE_HZ = 5.0  # a picture costs 45 ms of one core to draw, and the models need the cores
 IMAGE_QOS = "reliable"  # where all cores are busy, a best-effort picture (0.9 MB in 15 pieces) seldom comes whole
 START_S = 120.0  # for the node to open its engines, on a busy machine

@@ -25,12 +25,13 @@ from segzero_ros.tabletop.instructions import Instruction, Type, instructions
 from segzero_ros.tabletop.physics import FRICTION, GRAVITY, STEP_S, USUAL_FRICTION, Physics
 from segzero_ros.tabletop.query import meaning
 from segzero_ros.tabletop.render import Renderer
-from segzero_ros.tabletop.scene import Camera, Scene, Thing, corners, footprint, look_at, sample_scene
+from segzero_ros.tabletop.scene import Camera, Scene, Split, Thing, corners, footprint, look_at, sample_scene
 from segzero_ros.tabletop.view import View
 
 ScenarioName = Literal["still", "pushed", "moving_camera", "leaving", "demo"]
 SCENARIOS: tuple[ScenarioName, ...] = get_args(ScenarioName)
 
+SPLIT: Split = "val"  # a live world shows the way; unseen compositions and wordings are the evaluation's business
 LEAVING_PERIOD_S = 12.0
 AWAY_S = (2.5, 4.5, 8.0, 10.0)  # begins to leave, is out, begins to come back, is back
 ROOMY_TABLE = (1.6, 1.6)
@@ -135,8 +136,8 @@ def _good_start(seed: int, scenario: ScenarioName, renderer: Renderer) -> Scene:
 
 
 def _start_scene(seed: int, count: int, scenario: ScenarioName) -> Scene:
-    """A scene of the test split, its table roomy and its camera far enough for things to move about."""
-    scene, motion = sample_scene(seed, "test", count=count), _MOTIONS[scenario]
+    """A scene of the validation split, its table roomy and its camera far enough for things to move about."""
+    scene, motion = sample_scene(seed, SPLIT, count=count), _MOTIONS[scenario]
     room = replace(scene.room, table_size=ROOMY_TABLE) if motion.leaves or motion.pushes else scene.room
     return replace(
         scene, room=room, camera=swing(scene.camera, 0.0, 0.0, 1.1 if motion.pushes or motion.swing_rad else 1.0)
@@ -319,7 +320,7 @@ def _many_instructions(view: View, seed: int) -> list[Instruction]:
         i
         for round_ in range(2)
         for kind in kinds
-        for i in instructions(view, seed * 2 + round_, "test", count=6, types=[kind])
+        for i in instructions(view, seed * 2 + round_, SPLIT, count=6, types=[kind])
     ]
 
 
