@@ -16,8 +16,8 @@ HEAD = """\
 # Written by tools/write_constraints.py.
 """
 
-#: pip comes with the virtual environment; a CUDA build of torch pins what it needs itself.
-NOT_PINNED = re.compile(r"pip|nvidia-.*|cuda-.*|triton")
+#: pip comes with the virtual environment, this repository is itself; a CUDA build of torch pins what it needs itself.
+NOT_PINNED = re.compile(r"pip|segzero-ros|nvidia-.*|cuda-.*|triton")
 
 
 def installed() -> "dict[str, str]":

@@ -55,13 +55,9 @@ def test_what_is_installed_is_what_is_pinned() -> None:
         # The wheels of ROS 2 bring records of their contents along, which are no distributions of their own.
         if (distribution.read_text("INSTALLER") or "").strip() == "pip"
     }
-    # A user's index may have brought a CUDA build of torch, whose own pins cover what it needs.
-    cuda = re.compile(r"nvidia-.*|cuda-.*|triton")
-    strays = {
-        name: version
-        for name, version in installed.items()
-        if CONSTRAINTS.get(name) != version and name != "pip" and not cuda.fullmatch(name)
-    }
+    # Not ours to pin: pip itself, this repository, and what a CUDA build of torch from the user's index brings along.
+    free = re.compile(r"pip|segzero-ros|nvidia-.*|cuda-.*|triton")
+    strays = {n: version for n, version in installed.items() if CONSTRAINTS.get(n) != version and not free.fullmatch(n)}
     assert strays == {}
 
 
