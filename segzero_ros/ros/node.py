@@ -10,6 +10,7 @@ a pause. One thread, the executor's, talks to ROS; one, the worker's, to the eng
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -82,6 +83,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._worker: Worker | None = None
         self._fault: RejectedInput | None = None
         self._warned = ""
+        self._active_since_s = 0.0
         self._create_interfaces()
 
     def _create_interfaces(self) -> None:
@@ -157,6 +159,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if self._worker is None or self._camera is None:
             return False
         self._camera.active = True
+        self._active_since_s = time.monotonic()
         self._desk.open(self._worker)
         self.get_logger().info("active: say what to find on the topic `command`, or send it to the action `segment`")
         return True
@@ -275,7 +278,10 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def _warn_about(self, lines: list[Diagnostic]) -> None:
         """Log that the camera is silent or cannot be heard, once per spell."""
-        wrong = [line for line in lines if line.name == "camera" and line.level in (Level.ERROR, Level.STALE)]
-        if self.state == "active" and wrong and not self._warned:
-            self.get_logger().warning(f"camera: {wrong[0].message}", throttle_duration_sec=WARN_PERIOD_S)
-        self._warned = wrong[0].message if wrong and self.state == "active" else ""
+        patience_s = self._settings.settings().first_frame_sec  # a camera may start together with the node
+        if self.state != "active" or time.monotonic() < self._active_since_s + patience_s:
+            return
+        wrong = [line.message for line in lines if line.name == "camera" and line.level in (Level.ERROR, Level.STALE)]
+        if wrong and not self._warned:
+            self.get_logger().warning(f"camera: {wrong[0]}", throttle_duration_sec=WARN_PERIOD_S)
+        self._warned = "; ".join(wrong)

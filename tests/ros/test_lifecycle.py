@@ -131,6 +131,13 @@ def test_a_hanging_engine_does_not_hold_up_cleanup(make_robot):
     reasoner.release.set()
 
 
+def test_a_silent_camera_is_complained_of_once_the_first_frame_is_overdue(make_robot, capfd):
+    robot = make_robot(first_frame_sec=0.0).is_("active")
+    for _ in range(3):
+        assert "no frame yet" in robot.diagnostics()["camera"].message
+    assert capfd.readouterr().err.count("no frame yet") == 1
+
+
 def test_twenty_cycles_leave_no_thread_and_no_topic_behind(make_robot):
     import threading
 
