@@ -37,14 +37,21 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 OnAnswer = Callable[[Segmentation], None]
 Publish = Callable[[Result, CameraFrame | None], Segmentation]
+Report = Callable[[str, BaseException], str]
 
 
 class Desk:
     """Takes commands in while it is open; closed, it answers them with the reason why."""
 
-    def __init__(self, mailbox: Mailbox, health: Health, publish: Publish, on_progress: OnProgress) -> None:
-        """``publish`` sends an answer to everybody and returns it; ``on_progress`` hears of every command."""
+    def __init__(
+        self, mailbox: Mailbox, health: Health, publish: Publish, on_progress: OnProgress, report: Report
+    ) -> None:
+        """``publish`` sends an answer to everybody and returns it; ``on_progress`` hears of every command.
+
+        ``report`` logs a defect, (where, what), and returns a line about it.
+        """
         self._mailbox = mailbox
+        self._report = report
         self._health = health
         self._publish = publish
         self._on_progress = on_progress
@@ -80,15 +87,14 @@ class Desk:
             if fault is not None:
                 raise fault
             command = read_command(text, job.id)
-            worker = self._open_worker()
+            self._open_worker().submit(
+                command, frame=source, deadline_s=timeout_s, on_text=job.hear, on_stage=job.enter, on_done=job.end
+            )
         except RejectedInput as error:
             self._health.saw_rejection(error.code, error.detail)
-            echo = Command(job.id, clean_text(text[:MAX_COMMAND_CHARS]))
-            self.finish(job, unanswered(echo, error.code, error.detail))
-            return job.id
-        worker.submit(
-            command, frame=source, deadline_s=timeout_s, on_text=job.hear, on_stage=job.enter, on_done=job.end
-        )
+            self.finish(job, unanswered(_echo(job.id, text), error.code, error.detail))
+        except Exception as error:  # noqa: BLE001 - a defect, but the command gets its answer
+            self.finish(job, unanswered(_echo(job.id, text), Code.INTERNAL, self._report("take", error)))
         return job.id
 
     def cancel(self, command_id: str) -> bool:
@@ -107,10 +113,17 @@ class Desk:
             job.on_progress(progress)
 
     def finish(self, job: "_Job", result: Result) -> None:
-        """Publish a command's answer."""
+        """Publish a command's answer, the first time this is called for it."""
+        if job.is_answered:
+            return
+        job.is_answered = True
         self.tell(job, Stage.DONE)
         self._health.saw_end(result)
-        job.on_answer(self._publish(result, job.source))
+        try:
+            answer = self._publish(result, job.source)
+        except Exception as error:  # noqa: BLE001 - a defect, but the command gets its answer
+            answer = self._publish(unanswered(result.command, Code.INTERNAL, self._report("publish", error)), None)
+        job.on_answer(answer)
 
     def _open_worker(self) -> Worker:
         if self._worker is None:
@@ -128,6 +141,7 @@ class _Job:
     on_progress: OnProgress
     on_answer: OnAnswer
     started_ns: int = field(default_factory=time.monotonic_ns)
+    is_answered: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _pieces: list[str] = field(default_factory=list)
     _stage: Stage = Stage.QUEUED
@@ -169,6 +183,11 @@ class _Job:
             return None
         self._told = now
         return Progress(*now, elapsed_s=(time.monotonic_ns() - self.started_ns) / 1e9)
+
+
+def _echo(command_id: str, text: str) -> Command:
+    """Return a command that was refused, for its answer: short and safe to show."""
+    return Command(command_id, clean_text(text[:MAX_COMMAND_CHARS]))
 
 
 def _without_cut_tag(text: str) -> str:

@@ -9,6 +9,7 @@ Whatever the state, commands are answered and diagnostics published: a robot tha
 a pause. One thread, the executor's, talks to ROS; one, the worker's, to the engines. No exception leaves a callback.
 """
 
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -77,7 +78,8 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._health = Health(self._settings.settings().stale_sec)
         self._mailbox = Mailbox(self)
         self._outputs = Outputs(self, self._settings, self._health)
-        self._desk = Desk(self._mailbox, self._health, self._outputs.answer, self._outputs.progress)
+        report = functools.partial(guard.report, self)
+        self._desk = Desk(self._mailbox, self._health, self._outputs.answer, self._outputs.progress, report)
         self._desk.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None

@@ -15,7 +15,7 @@ from segzero_ros.health import Health
 from segzero_ros.msg import Instance, Segmentation
 from segzero_ros.overlay import draw_overlay
 from segzero_ros.pipeline import Segmentation as Result
-from segzero_ros.ros import convert
+from segzero_ros.ros import convert, guard
 from segzero_ros.ros.camera import Camera, CameraFrame
 from segzero_ros.ros.desk import Progress
 from segzero_ros.ros.parameters import Parameters
@@ -62,7 +62,7 @@ class Outputs:
             self._publishers["mask"].publish(message.mask)
         if message.reasoning:
             self._publishers["reasoning"].publish(String(data=message.reasoning))
-        self._extras(result, message)
+        guard.callback(self._node, self._extras)(result, message)
         return message
 
     def diagnostics(self, message: Any) -> None:
@@ -70,6 +70,7 @@ class Outputs:
         self._publishers["/diagnostics"].publish(message)
 
     def _extras(self, result: Result, message: Segmentation) -> None:
+        """Publish what only some want; a failure here has nothing to do with the answer, which is out already."""
         best = _best_placed(message)
         if best is not None:
             pose = PoseStamped(header=message.header)

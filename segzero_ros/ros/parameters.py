@@ -84,7 +84,9 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
         whole = IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=1)
         descriptor.integer_range = [whole]
     else:
-        descriptor.floating_point_range = [FloatingPointRange(from_value=parameter.low, to_value=parameter.high)]
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(parameter.low), to_value=float(parameter.high))
+        ]
     return descriptor
 
 

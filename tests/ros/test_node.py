@@ -264,6 +264,34 @@ def test_text_that_would_break_the_serialiser_arrives_clean(make_robot):
     assert "\x1b" not in answer.reasoning
 
 
+def test_a_defect_while_publishing_is_logged_and_the_command_has_its_answer(robot, monkeypatch):
+    made = convert.timing_message
+    monkeypatch.setattr(convert, "timing_message", lambda timing: made(timing) if timing.total_ms == 0 else 1 / 0)
+    robot.show()
+    robot.say("the mug")
+    answer = robot.answer()
+    assert (answer.code, answer.command) == (Code.INTERNAL, "the mug")
+    assert "ZeroDivisionError" in answer.detail
+    monkeypatch.undo()
+    robot.show()
+    robot.say("the mug")
+    assert robot.answer(2).code == Code.OK
+
+
+def test_a_defect_in_an_extra_leaves_the_answer_as_it_is(robot, monkeypatch):
+    monkeypatch.setattr(robot.node._outputs, "_extras", lambda *_: 1 / 0)
+    for number in (1, 2):
+        robot.show()
+        robot.say("the mug")
+        assert robot.answer(number).code == Code.OK
+
+
+def test_a_defect_in_the_worker_is_the_answer_of_its_command(robot, monkeypatch):
+    monkeypatch.setattr(robot.node._worker, "submit", lambda *_, **__: 1 / 0)
+    robot.say("the mug")
+    assert robot.answer().code == Code.INTERNAL
+
+
 def test_thousands_of_malformed_messages_leave_the_node_alive(make_robot):
     robot = make_robot(image_qos="reliable").is_("active")
     rng = np.random.default_rng(3)
