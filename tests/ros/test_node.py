@@ -141,6 +141,16 @@ def test_the_answer_is_about_the_newest_frame(robot):
     assert robot.answer().header.stamp.sec == 5
 
 
+def test_only_the_frame_that_a_command_looks_at_is_decoded(robot, monkeypatch):
+    decoded = []
+    monkeypatch.setattr("segzero_ros.ros.camera.decode", lambda image: decoded.append(image) or convert.decode(image))
+    for _ in range(5):
+        robot.show()
+    robot.say("the mug")
+    assert robot.answer().code == Code.OK
+    assert len(decoded) == 1
+
+
 @pytest.mark.parametrize("reliability", ["best_effort", "reliable"])
 @pytest.mark.parametrize("asked", ["best_effort", "reliable"])
 def test_cameras_of_both_reliabilities_are_heard_where_dds_allows(make_robot, reliability, asked):
