@@ -1,5 +1,7 @@
 """Draw the curve of a reasoner's pretraining from its log: losses, what the visual tokens know, held-out answers.
 
+Needs matplotlib (3.11 was used), which nothing else does and the set-up leaves out.
+
 python -m training.plot_pretraining OUT/log.jsonl docs/images/pretraining.png
 """
 

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="offline stack not installed")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from tests.training.drawn_shards import draw_shard  # noqa: E402
+from tests.training.drawn_rectangles import draw_shard  # noqa: E402
 from training.dialogue import Thing, Turn, write_turn  # noqa: E402
 from training.pretrain_reasoner import Recipe, demo_profile, judge, learning_rate, main  # noqa: E402
 from training.shards import ShardFolder, shifted, things_of  # noqa: E402
@@ -25,7 +25,7 @@ def data(tmp_path_factory):
 
 def run(data, out, *more):
     folders = ["--data", str(data / "train"), "--val", str(data / "val"), "--out", str(out)]
-    main([*folders, "--vision-steps", "2", "--images", "2", "--turns", "2", "--evaluate-count", "4", *more])
+    main([*folders, "--vision-steps", "2", "--vision-images", "4", "--images", "2", "--turns", "2", *more])
     return load_file(out / "checkpoint" / "model.safetensors"), json.loads(
         (out / "checkpoint" / "training.json").read_text()
     )
@@ -40,7 +40,7 @@ def test_a_stopped_run_resumes_exactly(data, tmp_path):
 
 
 def test_the_loss_falls(data, tmp_path):
-    run(data, tmp_path, "--steps", "150", "--vision-steps", "50", "--evaluate-every", "1000")
+    run(data, tmp_path, "--steps", "100", "--vision-steps", "100")
     first, *_, last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert last["kind"] < first["kind"]
     assert last["place"] < first["place"]
