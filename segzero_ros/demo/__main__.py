@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     absent = missing(NEEDS)
     if absent:
         return refuse("demo", f"needs {', '.join(absent)}; run `make demo`, which brings all of it along")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: nothing is left behind
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job starts with Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)  # nothing is left behind
     os.environ.update(surroundings())
     try:
         return show(options, checked_bundle(options))
