@@ -14,7 +14,7 @@ help:  ## show this list
 setup:  ## make .venv with all that the other targets need (ROS 2, MuJoCo, ONNX Runtime, PyTorch)
 	@$(PYTHON) tools/set_up.py test
 
-demo:  ## a camera, the node and twelve commands over ROS 2: pictures in demo_out/
+demo:  ## a camera, the node and fifteen commands over ROS 2: pictures in demo_out/
 	@$(PYTHON) tools/set_up.py demo
 	@.venv/bin/python -m segzero_ros.demo $(ARGS)
 
