@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from training.dialogue import Thing
 
+UNNAMED = -100  # what torch's cross-entropy leaves out
 BIN = 4  # pixels per coordinate bin: two bins per patch row
 
 
@@ -103,12 +104,23 @@ class DenseHeads(nn.Module):
         return {
             "own": functional.cross_entropy(own.flatten(0, 2), own_target.flatten()),
             "kind": functional.cross_entropy(kind_logits.flatten(0, 1), kind.flatten()),
-            "colour": functional.cross_entropy(colour_logits, colour[some]),
+            "colour": _mean_named(colour_logits, colour[some]),
             "place": nll.mean(),
             "kind_right": (kind_logits[some].argmax(-1) == kind[some]).float().mean(),
-            "colour_right": (colour_logits.argmax(-1) == colour[some]).float().mean(),
+            "colour_right": _share_right(colour_logits, colour[some]),
             "place_error_px": error,
         }
+
+
+def _share_right(logits: Tensor, target: Tensor) -> Tensor:
+    right = (logits.argmax(-1) == target) & (target != UNNAMED)
+    return right.sum() / (target != UNNAMED).sum().clamp(min=1)
+
+
+def _mean_named(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy over the targets that have a name; 0 where none has."""
+    named = (target != UNNAMED).sum().clamp(min=1)
+    return functional.cross_entropy(logits, target, ignore_index=UNNAMED, reduction="sum") / named
 
 
 def _soft_peak(log: Tensor) -> Tensor:
@@ -131,7 +143,7 @@ class WordAlignment(nn.Module):
         """Cross-entropy of (T, D) visual tokens lying on things named by word `target` (T,)."""
         words = torch.stack([embeddings[ids].mean(0) for ids in self.words])
         scores = functional.normalize(visual, dim=-1) @ functional.normalize(words, dim=-1).T
-        return functional.cross_entropy(scores * self.scale, target)
+        return _mean_named(scores * self.scale, target)
 
 
 def dense_targets(
@@ -139,7 +151,7 @@ def dense_targets(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Kind (B, V), colour (B, V) and place (B, V, 6) for `DenseHeads`.
 
-    Things less than a third visible count as nothing.
+    Things less than a third visible count as nothing. A thing without a colour's name teaches no colour.
     """
     kind = torch.full((len(scenes), grid * grid), len(kinds))
     colour = torch.zeros_like(kind)
@@ -150,6 +162,6 @@ def dense_targets(
         for n, thing in enumerate(things):
             mine = owner == n
             kind[b, mine] = kinds.index(thing.kind)
-            colour[b, mine] = colours.index(thing.colour)
+            colour[b, mine] = colours.index(thing.colour) if thing.colour else UNNAMED
             place[b, mine] = torch.tensor(place_targets(thing), dtype=torch.float)
     return kind, colour, place

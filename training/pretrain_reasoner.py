@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from scipy.optimize import linear_sum_assignment
 from tokenizers import Tokenizer
@@ -44,7 +45,7 @@ from training.dialogue import Thing, Turn, prefix_text, write_turn
 from training.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
 from training.muon import Muon
 from training.packed import PackedReasoner, Watch, flatten_turns
-from training.shards import ShardFolder, choose, jittered, shifted, things_of
+from training.shards import ShardFolder, choose, flipped, jittered, nameless, recoloured, shifted, things_of
 from training.tokenizer import train_tokenizer
 
 COLOURS = tuple(COLOUR_VALUES)
@@ -64,11 +65,18 @@ def demo_profile() -> Profile:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides the run. `decay_from`: share of the second stage after which the learning rate falls."""
+    """Everything that decides the run.
+
+    `recoloured`: share of the vision stage's pictures with exchanged colours (and half of all are mirrored there), so
+    that shape and colour are learned apart. `extra`: such pictures beside each batch of the second stage, without
+    questions. `decay_from`: share of the second stage after which the learning rate falls.
+    """
 
     vision_steps: int = 1000
     steps: int = 4000
     vision_images: int = 24
+    recoloured: float = 0.5
+    extra: int = 6
     images: int = 20
     turns: int = 4
     muon: float = 0.02
@@ -155,18 +163,30 @@ class Batches:
         rng = np.random.default_rng((self.recipe.seed, step))
         speaking = step >= self.recipe.vision_steps
         pictures, scenes, turns, images = [], [], [], []
-        for n in range(self.recipe.images if speaking else self.recipe.vision_images):
+        for n in range(self.recipe.images + self.recipe.extra if speaking else self.recipe.vision_images):
             image, scene = self.folder.pick(rng)
             shift = (
                 tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
             )
-            pictures.append(jittered(shifted(image, shift), rng))
-            scenes.append(things_of(scene, SIZE, shift))
-            for instruction in choose(scene["instructions"], self.recipe.turns if speaking else 0, rng):
-                turns.append(write_turn(self.tokenizer, self.profile, instruction, scenes[-1]))
+            image, things = jittered(shifted(image, shift), rng), things_of(scene, SIZE, shift)
+            asked = speaking and n < self.recipe.images
+            if not asked:
+                image, things = self._disguise(image, things, 1.0 if speaking else self.recipe.recoloured, rng)
+            pictures.append(image)
+            scenes.append(things)
+            for instruction in choose(scene["instructions"], self.recipe.turns if asked else 0, rng):
+                turns.append(write_turn(self.tokenizer, self.profile, instruction, things))
                 images.append(n)
         dense = dense_targets(scenes, KINDS, COLOURS, SIZE // CELL, CELL)
         return Batch(torch.from_numpy(np.stack(pictures)), scenes, turns, images, dense)
+
+    @staticmethod
+    def _disguise(
+        image: NDArray[np.uint8], things: dict[int, Thing], share: float, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], dict[int, Thing]]:
+        if rng.random() < share:
+            image, things = recoloured(image, rng), nameless(things)
+        return flipped(image, things) if rng.random() < 0.5 else (image, things)
 
     def run(self, first: int, last: int) -> Iterator[Batch]:
         """Batches of steps first..last-1, made ahead."""

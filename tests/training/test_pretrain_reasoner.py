@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="offline stack not installed")
@@ -10,8 +11,9 @@ from safetensors.torch import load_file  # noqa: E402
 
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
 from training.dialogue import Thing, Turn, write_turn  # noqa: E402
+from training.grounding_losses import UNNAMED, dense_targets  # noqa: E402
 from training.pretrain_reasoner import Recipe, demo_profile, judge, learning_rate, main  # noqa: E402
-from training.shards import ShardFolder, shifted, things_of  # noqa: E402
+from training.shards import ShardFolder, flipped, nameless, recoloured, shifted, things_of  # noqa: E402
 from training.tokenizer import train_tokenizer  # noqa: E402
 
 
@@ -40,7 +42,7 @@ def test_a_stopped_run_resumes_exactly(data, tmp_path):
 
 
 def test_the_loss_falls(data, tmp_path):
-    run(data, tmp_path, "--steps", "100", "--vision-steps", "100")
+    run(data, tmp_path, "--steps", "100", "--vision-steps", "100", "--recoloured", "0.3")
     first, *_, last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert last["kind"] < first["kind"]
     assert last["place"] < first["place"]
@@ -68,6 +70,30 @@ def test_a_moved_picture_moves_its_truth(data):
     assert after.point == (before.point[0] + 7, before.point[1] - 4)
     x, y = (int(v) for v in before.point)
     assert (shifted(image, (7, -4))[y - 4, x + 7] == image[y, x]).all()
+
+
+def test_a_mirrored_picture_mirrors_its_truth(data):
+    image, scene = next(iter(ShardFolder(data / "train", 196)))
+    things = things_of(scene, 196)
+    mirror, mirrored = flipped(image, things)
+    for n, thing in things.items():
+        x, y = (int(v) for v in mirrored[n].point)
+        assert (mirror[y, x] == image[y, 195 - x]).all()
+        assert mirrored[n].box[2] - mirrored[n].box[0] == pytest.approx(thing.box[2] - thing.box[0])
+        assert mirrored[n].box[0] <= mirrored[n].point[0] < mirrored[n].box[2]
+
+
+def test_exchanged_colours_keep_the_shapes_and_teach_no_colour(data):
+    image, _ = next(iter(ShardFolder(data / "train", 196)))
+    other = recoloured(image, np.random.default_rng(0))
+    assert (np.sort(other, axis=-1) == np.sort(image, axis=-1)).all()
+    assert (other != image).any()
+    kinds, colours = ["mug"], ["red"]
+    mug = {1: Thing(1, "mug", "red", (20.0, 30.0, 90.0, 90.0), (50.0, 60.0), 1.0)}
+    kind, colour, _ = dense_targets([mug, nameless(mug)], kinds, colours, 7, 28)
+    assert (kind[0] == kind[1]).all()
+    assert (colour[1][kind[1] == 0] == UNNAMED).all()
+    assert (colour[0][kind[0] == 0] == 0).all()
 
 
 @pytest.mark.parametrize(
