@@ -1,69 +1,57 @@
-"""Scores a bundle on scenes whose truth is known, through the robot's own pipeline: no torch, no second path.
+"""Scores a bundle on pictures whose truth is known, through the robot's own pipeline: no torch, no second path.
 
-    segzero eval --data tabletop --split test --seed 7 --count 300
+    segzero eval --data tabletop --split test --seed 7 --count 2000 --samples run.jsonl --page run
+    segzero eval --data tabletop --wording spoken
+    segzero eval --data ReasonSeg --split val --bundle visionreasoner-7b --samples reasonseg.jsonl
+    segzero eval --compare before.jsonl after.jsonl
 
-Every sample counts; an answer that cannot be read, or an engine that fails, is a wrong answer with its code.
+Every sample counts; a row that cannot be read, an answer that cannot be, an engine that fails and a time that is up are
+wrong answers with their code. A killed run goes on with --resume. docs/evaluation.md defines every figure.
 """
 
+import hashlib
 import json
 import os
 import platform
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from segzero_ros.command import read_command
-from segzero_ros.commands.ground import add_bundle_options, open_engines
+from segzero_ros.bundle import MANIFEST, resolve_bundle
+from segzero_ros.commands.ground import add_bundle_options, from_here, open_engines
 from segzero_ros.commands.parser import OK, Parser, at_least, one_of
-from segzero_ros.frame import Frame
-from segzero_ros.pipeline import Pipeline, Segmentation
-from segzero_ros.scores import all_matched, overlap
-from training.summary import STAGES, Record, summarise, table
+from segzero_ros.errors import Code, RejectedInput
+from training.data import FORMATS, Examples, open_examples
+from training.evaluation_record import Record, read_samples, whole_lines
+from training.evaluation_run import ask_all
+from training.evaluation_spoken import SpokenExamples
+from training.summary import summarise, table
 
-Box = tuple[float, float, float, float]
-
-DATA = ("tabletop",)
-SPLITS = ("train", "val", "test")
+WORDINGS = ("template", "spoken")
+TABLETOP_COUNT = 300  # scenes, unless told otherwise
 EXAMPLES = (
     "segzero eval --data tabletop --split test --seed 7 --count 300",
-    "segzero eval --count 50 --seed 1 --samples worst.jsonl --json summary.json",
+    "segzero eval --data tabletop --wording spoken",
+    "segzero eval --count 2000 --samples run.jsonl --page run --json summary.json",
+    "segzero eval --count 2000 --samples run.jsonl --resume",
 )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sample:
-    """A question with its truth.
-
-    ``rgb``: uint8 (H, W, 3). ``mask``: bool (H, W), all pixels meant. ``boxes``: of the visible part of each object
-    meant, source pixels, half-open; none for an absent one. ``unseen_*``: kept out of training.
-    """
-
-    number: int
-    type: str
-    text: str
-    rgb: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    boxes: tuple[Box, ...]
-    unseen_pair: bool = False
-    unseen_wording: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     options = read_arguments(sys.argv[1:] if arguments is None else arguments)
+    examples = open_data(options)
+    about = describe(options, len(examples))
+    done = earlier(options, about)
     pipeline = open_engines(options.bundle, options.backend)
-    samples = tabletop_samples(options.split, options.seed, options.count)
     began = time.monotonic()
-    records = list(run(pipeline, samples, progress(options.count, options.samples)))
-    summary = about(options, time.monotonic() - began) | summarise(records)
+    with Progress(options.samples, about, done, len(examples)) as progress:
+        records = [*done, *ask_all(pipeline, examples, progress.seen, start=len(done), timeout_sec=options.timeout)]
+    summary = about | {"seconds": round(time.monotonic() - began, 1)} | summarise(records)
     print(table(summary))
     if options.json:
         options.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -73,96 +61,123 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def read_arguments(arguments: Sequence[str]) -> Namespace:
     """Return the options of `segzero eval`."""
     parser = Parser(
-        "segzero eval", "Score a bundle on scenes whose truth is known, through the robot's pipeline.", EXAMPLES
+        "segzero eval", "Score a bundle on pictures whose truth is known, through the robot's pipeline.", EXAMPLES
     )
-    parser.add_argument(
-        "--data", type=one_of(DATA), default="tabletop", metavar="NAME", help=f"{', '.join(DATA)} (default)"
-    )
-    split = "test holds compositions and wordings that training never saw (default)"
-    parser.add_argument(
-        "--split", type=one_of(SPLITS), default="test", metavar="NAME", help=f"{', '.join(SPLITS)}: {split}"
-    )
+    parser.add_argument("--data", default="tabletop", metavar="SOURCE", help=f"{'; '.join(FORMATS)} (default tabletop)")
+    split = "as the data has them; tabletop's test (its default) has compositions and wordings never trained on"
+    parser.add_argument("--split", default=None, metavar="NAME", help=split)
     parser.add_argument("--seed", type=at_least(0), default=7, help="another seed gives other scenes (default 7)")
-    parser.add_argument("--count", type=at_least(1), default=300, help="scenes, one question each (default 300)")
+    count = f"samples; tabletop: scenes, one question each (default {TABLETOP_COUNT}), else all there are"
+    parser.add_argument("--count", type=at_least(1), default=None, help=count)
+    wording = "template (default), or spoken: 100 commands about tabletop scenes by hand"
+    parser.add_argument("--wording", type=one_of(WORDINGS), default=WORDINGS[0], metavar="NAME", help=wording)
     add_bundle_options(parser)
+    parser.add_argument("--timeout", type=at_least(0), default=0, metavar="SEC", help="seconds a question has (0: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
-    parser.add_argument("--samples", type=Path, metavar="FILE", help="write one JSON line per sample")
-    return parser.read(arguments)
+    parser.add_argument("--samples", type=Path, metavar="FILE", help="write one JSON line per sample, each at once")
+    parser.add_argument("--resume", action="store_true", help="go on with the --samples file of a killed run")
+    options = parser.read(arguments)
+    if options.split is None:
+        options.split = "test" if options.data == "tabletop" else ""
+    return options
 
 
-def tabletop_samples(split: str, seed: int, count: int) -> Iterator[Sample]:
-    """Yield questions about rendered scenes of the demo world, the same for the same arguments."""
-    from segzero_ros.tabletop.samples import samples
-
-    for sample in samples(split, seed, count):  # type: ignore[arg-type]
-        view, asked = sample.view, sample.instruction
-        boxes = tuple(view.thing(target).box for target in asked.targets)
-        mask = np.isin(view.labels, asked.targets)
-        unseen = asked.unseen_pair, asked.unseen_wording
-        yield Sample(sample.index, asked.type, asked.text, view.rgb, mask, boxes, *unseen)
-
-
-def run(pipeline: Pipeline, samples: Iterable[Sample], seen: Callable[[Record], None]) -> Iterator[Record]:
-    """Ask every question and score its answer; ``seen`` gets each record at once."""
-    for sample in samples:
-        command = read_command(sample.text, f"sample-{sample.number}")
-        record = score(sample, pipeline.ground(Frame(sample.rgb, 0), command))
-        seen(record)
-        yield record
+def open_data(options: Namespace) -> Examples:
+    """Return the questions that the options ask for."""
+    if options.wording == "template":
+        count = options.count or (TABLETOP_COUNT if options.data == "tabletop" else None)
+        return open_examples(options.data, split=options.split, seed=options.seed, count=count)
+    if options.data != "tabletop" or options.split != "test":
+        got = f"--data {options.data} --split {options.split}"
+        raise RejectedInput(Code.CONFIG_VALUE, f"got --wording spoken with {got}; it is about tabletop's test split")
+    return SpokenExamples(options.count)
 
 
-def score(sample: Sample, result: Segmentation) -> Record:
-    """Compare an answer with the truth."""
-    boxes = tuple(instance.box for instance in result.instances)
-    both, either = overlap(result.labels > 0, sample.mask)
-    return Record(
-        number=sample.number,
-        type=sample.type,
-        text=sample.text,
-        unseen_pair=sample.unseen_pair,
-        unseen_wording=sample.unseen_wording,
-        code=result.code.name,
-        detail=result.detail,
-        answer=result.text,
-        boxes=boxes,
-        true_boxes=sample.boxes,
-        matched=all_matched(boxes, sample.boxes),
-        intersection=both,
-        union=either,
-        tokens=result.timing.tokens,
-        milliseconds={stage: round(getattr(result.timing, stage), 2) for stage in STAGES},
-    )
+def earlier(options: Namespace, about: dict[str, Any]) -> list[Record]:
+    """Return the records of a killed run that --resume goes on with; refuses a file of another run, or a full one."""
+    file = options.samples
+    if options.resume and not file:
+        raise RejectedInput(Code.CONFIG_VALUE, "got --resume without --samples FILE; name the file to go on with")
+    if not file or not file.exists():
+        return []
+    if not options.resume:
+        raise RejectedInput(
+            Code.CONFIG_VALUE, f"got --samples {str(file)!r}, which is there; add --resume to go on with it, or move it"
+        )
+    text = whole_lines(file)
+    if not text:
+        return []
+    os.truncate(file, len(text.encode("utf-8")))  # a line cut short by the kill goes
+    run, records = read_samples(file)
+    other = [key for key in SAME_RUN if run.get(key) != about[key]]
+    if other:
+        was, now = run.get(other[0]), about[other[0]]
+        raise RejectedInput(
+            Code.CONFIG_VALUE,
+            f"got {str(file)!r} of a run with {other[0]} {was!r}, now {now!r}; repeat its options or name another file",
+        )
+    return records
 
 
-def progress(count: int, samples: Path | None) -> Callable[[Record], None]:
-    """Return what is done with each record: a line in the file, and on a terminal a count of those right so far."""
-    lines: TextIO | None = samples.open("w", encoding="utf-8") if samples else None
-    right = done = 0
+# What makes two runs the same one, so that the second may go on where the first was killed.
+SAME_RUN = ("data", "split", "seed", "count", "wording", "bundle", "bundle_sha256", "backend", "timeout_sec")
 
-    def seen(record: Record) -> None:
-        nonlocal right, done
-        right, done = right + record.right, done + 1
-        if lines:
-            print(record.line(), file=lines, flush=True)
+
+class Progress:
+    """Writes each record into the file of samples at once, and on a terminal how far it is and how many are right."""
+
+    def __init__(self, file: Path | None, about: dict[str, Any], done: Sequence[Record], count: int) -> None:
+        self._lines: TextIO | None = None
+        self._done, self._right, self._count = len(done), sum(record.right for record in done), count
+        self._began, self._before = time.monotonic(), len(done)
+        if file:
+            self._lines = file.open("a" if done else "w", encoding="utf-8")
+            if not done:
+                print(json.dumps({"run": about}), file=self._lines, flush=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lines:
+            self._lines.close()
+
+    def seen(self, record: Record) -> None:
+        """Take the next record."""
+        self._done, self._right = self._done + 1, self._right + record.right
+        if self._lines:
+            print(record.line(), file=self._lines, flush=True)
         if sys.stderr.isatty():
-            end = "\n" if done == count else ""
-            print(f"\r{done}/{count}, {right} right", end=end, file=sys.stderr, flush=True)
+            rate = (time.monotonic() - self._began) / (self._done - self._before)
+            left = f"{rate * (self._count - self._done) / 60:.1f} min left"
+            end = "\n" if self._done == self._count else ""
+            print(f"\r{self._done}/{self._count}, {self._right} right, {left} ", end=end, file=sys.stderr, flush=True)
 
-    return seen
 
-
-def about(options: Namespace, seconds: float) -> dict[str, Any]:
-    """Return what was evaluated, when, and on which machine."""
+def describe(options: Namespace, count: int) -> dict[str, Any]:
+    """Return what is evaluated, when, and on which machine."""
     return {
         "data": options.data,
         "split": options.split,
         "seed": options.seed,
+        "count": count,
+        "wording": options.wording,
         "bundle": Path(options.bundle).name,
+        "bundle_sha256": fingerprint(options),
         "backend": options.backend,
+        "timeout_sec": options.timeout,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{processor()}, {os.cpu_count()} cores",
-        "seconds": round(seconds, 1),
     }
+
+
+def fingerprint(options: Namespace) -> str:
+    """Return a hash of what a bundle answers with (its files, prompt and profile), "" for the fakes without one."""
+    if options.backend == "fake":
+        return ""
+    manifest = json.loads((resolve_bundle(from_here(options.bundle)) / MANIFEST).read_text(encoding="utf-8"))
+    parts = {key: manifest.get(key) for key in ("files", "profile", "prompt", "system", "image_size")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def processor() -> str:

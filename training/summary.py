@@ -1,74 +1,25 @@
 """From one record per sample to the figures of an evaluation: every sample counts in every figure of its group.
 
-gIoU: mean of the samples' mask IoU. cIoU: sum of intersections / sum of unions. "right": all boxes matched one to
-one with IoU > 0.5, or `[]` where there is nothing; on the absent ones that is the N-Acc of GRES. Nothing found where
-nothing was to be found has IoU 1 (LISA, GRES). An answer that could not be read is wrong everywhere.
+right: all boxes matched one to one with IoU > 0.5, or `[]` where there is nothing. gIoU: mean of the samples' mask IoU.
+cIoU: sum of intersections / sum of unions. Both twice: ignore pixels left out of found and true masks (LISA, arXiv
+2308.00692), and counted as object ("filled", Seg-Zero's Hugging Face data). N-Acc: share of samples without a target
+whose answer is empty; T-Acc: share of those with one whose answer is not (GRES, arXiv 2306.00968). Nothing found where
+nothing was to be found has IoU 1 (LISA, GRES); ``*_empty_0`` gives it Seg-Zero's 0. An answer that could not be read is
+wrong everywhere: IoU 0, neither empty nor a target.
 """
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from segzero_ros.scores import ratio
-
-Values = NDArray[np.float64]
+from training.evaluation_intervals import Values, interval, percentiles
+from training.evaluation_record import STAGES, Record, Records
 
 SINGLE = ("attribute", "spatial", "comparison", "function")  # one object is meant
-READABLE = ("OK", "NO_TARGET")
-RESAMPLES = 1000
-STAGES = ("first_token_ms", "reasoning_ms", "segmentation_ms", "total_ms")
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What became of one sample.
-
-    ``boxes``, ``true_boxes``: source pixels. ``intersection``, ``union``: pixels of the union of all masks found and of
-    all true ones. ``matched``: all boxes paired one to one with IoU > 0.5. ``milliseconds``: by stage.
-    """
-
-    number: int
-    type: str
-    text: str
-    unseen_pair: bool
-    unseen_wording: bool
-    code: str
-    detail: str
-    answer: str
-    boxes: tuple[tuple[float, ...], ...]
-    true_boxes: tuple[tuple[float, ...], ...]
-    matched: bool
-    intersection: int
-    union: int
-    tokens: int
-    milliseconds: Mapping[str, float]
-
-    @property
-    def readable(self) -> bool:
-        """Whether the answer followed the grammar and led to masks, or to a "no such object"."""
-        return self.code in READABLE
-
-    @property
-    def right(self) -> bool:
-        """Whether it found just what was meant."""
-        return self.readable and self.matched
-
-    @property
-    def iou(self) -> float:
-        """Mask IoU 0..1; 0 for an answer that could not be read."""
-        return ratio(self.intersection, self.union) if self.readable else 0.0
-
-    def line(self) -> str:
-        """Return the record as one line of JSON, with what is derived from it."""
-        return json.dumps(asdict(self) | {"right": self.right, "iou": round(self.iou, 4)})
-
-
-Records = Sequence[Record]
+KNOWN = (*SINGLE, "several", "absent")
+NO_VALUE = "-"
 
 
 def summarise(records: Records) -> dict[str, Any]:
@@ -78,79 +29,137 @@ def summarise(records: Records) -> dict[str, Any]:
         "types": {name: scores(group) for name, group in by_type(records).items()},
         "seen": {name: scores(group) for name, group in by_novelty(records).items()},
         "codes": dict(sorted(Counter(record.code for record in records).items())),
-        "latency_ms": {stage.removesuffix("_ms"): percentiles(records, stage) for stage in STAGES},
+        "latency_ms": {stage.removesuffix("_ms"): _latency(records, stage) for stage in STAGES},
+        "ignored_pixels": sum(record.has_ignored for record in records),
     }
 
 
 def by_type(records: Records) -> dict[str, Records]:
     """Return the groups of the table: each type there is, the four that mean one object, and all."""
-    types = dict.fromkeys(record.type for record in records)
-    order = [name for name in (*SINGLE, "several", "absent") if name in types] + sorted(set(types) - KNOWN)
-    groups: dict[str, Records] = {name: [r for r in records if r.type == name] for name in order}
-    groups["single object"] = [r for r in records if r.type in SINGLE]
+    types = {record.kind for record in records} - {""}
+    order = [name for name in KNOWN if name in types] + sorted(types - set(KNOWN))
+    groups: dict[str, Records] = {name: [r for r in records if r.kind == name] for name in order}
+    groups["single object"] = [r for r in records if r.kind in SINGLE]
     return {name: group for name, group in groups.items() if group} | {"all": records}
 
 
-KNOWN = {*SINGLE, "several", "absent"}
-
-
 def by_novelty(records: Records) -> dict[str, Records]:
-    """Return the samples split by what was held out of training: compositions of colour and kind, and wordings."""
+    """Return the samples split by what was held out of training: compositions of colour and kind, and wordings.
+
+    Nothing for data that holds nothing out.
+    """
     groups: dict[str, Records] = {
         "seen pair and wording": [r for r in records if not r.unseen_pair and not r.unseen_wording],
         "unseen pair": [r for r in records if r.unseen_pair],
         "unseen wording": [r for r in records if r.unseen_wording],
     }
+    if len(groups["seen pair and wording"]) == len(records):
+        return {}
     return {name: group for name, group in groups.items() if group}
 
 
 def scores(records: Records) -> dict[str, Any]:
-    """Return the figures of one group, shares and IoUs 0..1, three of them with 95 % intervals."""
-    once = np.ones(len(records))
-    intersections = np.array([r.intersection for r in records], float)
-    unions = np.array([r.union for r in records], float)
+    """Return the figures of one group, shares and IoUs 0..1, with 95 % intervals; what cannot be said is left out."""
     return {
         "count": len(records),
-        "right": interval(np.array([r.right for r in records], float), once),
-        "giou": interval(np.array([r.iou for r in records]), once),
-        "ciou": interval(intersections, unions),
-        "mask_iou_over_half": round(float(np.mean([r.iou > 0.5 for r in records])), 4),
+        "right": interval(_values(records, lambda r: r.right)),
+        **_mask_scores([r for r in records if r.judged_by_mask]),
+        **_target_scores(records),
         "format_valid": round(float(np.mean([r.readable for r in records])), 4),
-        "tokens": round(float(np.mean([r.tokens for r in records])), 1),
+        "tokens": _amount(_values(records, lambda r: r.tokens)),
+        "thinking_tokens": _amount(_values(records, lambda r: r.thinking_tokens)),
     }
 
 
-def interval(numerators: Values, denominators: Values) -> dict[str, float]:
-    """Return sum / sum with its 95 % interval: percentiles over resampled sets of samples, the same ones every time."""
-    picks = np.random.default_rng(0).integers(len(numerators), size=(RESAMPLES, len(numerators)))
-    again = quotient(numerators[picks].sum(axis=1), denominators[picks].sum(axis=1))
-    low, high = np.percentile(again, [2.5, 97.5])
-    value = float(quotient(numerators.sum(keepdims=True), denominators.sum(keepdims=True))[0])
-    return {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)}
+def _mask_scores(judged: Records) -> dict[str, Any]:
+    """Return IoU figures in both protocols, over the samples whose truth has a mask."""
+    if all(r.union is None for r in judged):
+        return {}
+    ious, filled = _values(judged, lambda r: r.iou), _values(judged, lambda r: r.filled_iou)
+    figures = {
+        "masks": len(judged),
+        "giou": interval(ious),
+        "ciou": interval(_values(judged, lambda r: r.intersection or 0), _values(judged, lambda r: r.union or 0)),
+        "giou_filled": interval(filled),
+        "ciou_filled": interval(
+            _values(judged, lambda r: r.filled_intersection or 0), _values(judged, lambda r: r.filled_union or 0)
+        ),
+        "mask_iou_over_half": interval(_values(judged, lambda r: r.iou > 0.5)),
+    }
+    if any(r.absent for r in judged):
+        figures["giou_empty_0"] = interval(_values(judged, lambda r: r.iou * bool(r.union)))
+        figures["giou_filled_empty_0"] = interval(_values(judged, lambda r: r.filled_iou * bool(r.filled_union)))
+    return figures
 
 
-def quotient(numerators: Values, denominators: Values) -> Values:
-    """Return their quotients, 1 where there is nothing over nothing."""
-    return np.divide(numerators, denominators, out=np.ones_like(numerators), where=denominators > 0)
+def _target_scores(records: Records) -> dict[str, Any]:
+    """Return N-Acc over the samples without a target and T-Acc over those with one, each where there are any."""
+    absent = [r for r in records if r.absent]
+    there = [r for r in records if r.absent is False]
+    figures = {}
+    if absent:
+        figures["n_acc"] = interval(_values(absent, lambda r: r.says_nothing))
+    if there:
+        figures["t_acc"] = interval(_values(there, lambda r: r.says_something))
+    return figures
 
 
-def percentiles(records: Records, stage: str) -> dict[str, float]:
-    """Return the median and the 95th percentile of a stage's milliseconds."""
-    p50, p95 = np.percentile([record.milliseconds[stage] for record in records], [50, 95])
-    return {"p50": round(float(p50), 1), "p95": round(float(p95), 1)}
+def _values(records: Records, read: Callable[[Record], float]) -> Values:
+    return np.array([read(record) for record in records], np.float64)
+
+
+def _amount(values: Values) -> dict[str, float]:
+    """Return the mean with its interval, the median and the 95th percentile."""
+    return interval(values, digits=1) | percentiles(values)
+
+
+def _latency(records: Records, stage: str) -> dict[str, float]:
+    return percentiles(_values(records, lambda record: record.milliseconds[stage]))
+
+
+# ---- the table ----
+
+Figure = Mapping[str, float]
+_COLUMNS = (("right", "right"), ("giou", "gIoU"), ("ciou", "cIoU"), ("mask_iou_over_half", "IoU > 0.5"))
+_FILLED = (("giou_filled", "gIoU, ignore = object"), ("ciou_filled", "cIoU, ignore = object"))
 
 
 def table(summary: Mapping[str, Any]) -> str:
     """Return the figures as a table for people; percentages, and in brackets the 95 % interval."""
-    lines = [f"{'':24}{'count':>6}  {'right':>16}  {'gIoU':>16}  {'cIoU':>16}  {'valid':>6}  {'tokens':>6}"]
-    for name, group in [*summary["types"].items(), *summary["seen"].items()]:
-        cells = "  ".join(f"{_percent(group[figure]):>16}" for figure in ("right", "giou", "ciou"))
-        valid = f"{100 * group['format_valid']:.1f}"
-        lines.append(f"{name:24}{group['count']:>6}  {cells}  {valid:>6}  {group['tokens']:>6.1f}")
+    columns = [*_COLUMNS, *(_FILLED if summary["ignored_pixels"] else ())]
+    groups = [*summary["types"].items(), *summary["seen"].items()]
+    lines = [_row("", ["count", *(title for _, title in columns), "readable", "tokens", "thinking"])]
+    for name, group in groups:
+        shares = [percent(group.get(key)) for key, _ in columns]
+        amounts = [f"{group[key]['value']:.1f}" for key in ("tokens", "thinking_tokens")]
+        lines.append(_row(name, [str(group["count"]), *shares, f"{100 * group['format_valid']:.1f}", *amounts]))
+    return "\n".join([*lines, *_notes(summary)])
+
+
+def _row(name: str, cells: list[str]) -> str:
+    widths = [6, *(max(16, len(cell)) if at < len(cells) - 4 else 8 for at, cell in enumerate(cells[1:]))]
+    return f"{name:24}" + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _notes(summary: Mapping[str, Any]) -> list[str]:
+    """Return the lines below the table: no target, tokens, time, failures."""
+    whole = summary["types"]["all"]
+    said = []
+    if "n_acc" in whole:
+        said.append(f"N-Acc {percent(whole['n_acc'])}, T-Acc {percent(whole.get('t_acc'))}")
+    if "giou_empty_0" in whole:
+        said.append(f"gIoU {percent(whole['giou_empty_0'])} if empty/empty counted 0")
+    if whole.get("masks", 0) < whole["count"]:
+        said.append(f"mask figures over the {whole.get('masks', 0)} samples whose truth has a mask")
+    thinking = whole["thinking_tokens"]
+    said.append(f"thinking tokens: median {thinking['p50']:.0f}, 95th percentile {thinking['p95']:.0f}")
     stages = ", ".join(f"{name} {ms['p50']:.0f} ({ms['p95']:.0f})" for name, ms in summary["latency_ms"].items())
     codes = ", ".join(f"{count} {code}" for code, count in summary["codes"].items())
-    return "\n".join([*lines, f"ms, median (95th percentile): {stages}", f"codes: {codes}"])
+    return [*said, f"ms, median (95th percentile): {stages}", f"codes: {codes}"]
 
 
-def _percent(figure: Mapping[str, float]) -> str:
+def percent(figure: Figure | None) -> str:
+    """Return a share as a percentage with its interval, "-" where there is none."""
+    if figure is None:
+        return NO_VALUE
     return f"{100 * figure['value']:.1f} ({100 * figure['low']:.0f}-{100 * figure['high']:.0f})"

@@ -11,7 +11,10 @@ import pytest
 from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
-from training.evaluate import Sample, main, progress, run
+from training.data import Example
+from training.evaluate import Progress, main
+from training.evaluation_record import read_samples
+from training.evaluation_run import ask_all
 
 ROOT = Path(__file__).parents[2]
 SIZE = 84  # a tenth of the profile's picture, so that its coordinates are ten times these
@@ -22,7 +25,8 @@ def sample(number, *boxes, kind="attribute"):
     mask = np.zeros((SIZE, SIZE), bool)
     for x0, y0, x1, y1 in boxes:
         mask[int(y0) : int(y1), int(x0) : int(x1)] = True
-    return Sample(number, kind, "the mug", np.zeros((SIZE, SIZE, 3), np.uint8), mask, boxes)
+    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
+    return Example(f"sample-{number}", "the mug", picture, boxes, ((),) * len(boxes), mask, kind=kind)
 
 
 def said(*boxes):
@@ -32,7 +36,7 @@ def said(*boxes):
 
 def evaluate(samples, *answers):
     pipeline = Pipeline(get_profile("abstaining_v2"), FakeReasoner(*answers), FakeSegmenter())
-    return list(run(pipeline, samples, lambda record: None))
+    return list(ask_all(pipeline, samples, lambda record: None))
 
 
 def test_the_right_box_has_the_right_mask():
@@ -59,10 +63,10 @@ def test_what_cannot_be_read_is_a_wrong_answer_and_not_a_missing_one():
 
 def test_each_sample_leaves_a_line_at_once(tmp_path):
     file = tmp_path / "samples.jsonl"
-    seen = progress(1, file)
     (record,) = evaluate([sample(0, MUG)], said(MUG))
-    seen(record)
-    assert json.loads(file.read_text())["true_boxes"] == [list(MUG)]
+    with Progress(file, {"data": "made"}, [], 1) as progress:
+        progress.seen(record)
+        assert read_samples(file) == ({"data": "made"}, [record])
 
 
 def test_the_command_scores_rendered_scenes_and_writes_both_files(tmp_path, capsys):
@@ -72,7 +76,7 @@ def test_the_command_scores_rendered_scenes_and_writes_both_files(tmp_path, caps
     assert main(arguments) == 0
     summary = json.loads(figures.read_text())
     assert (summary["count"], summary["seed"], summary["types"]["all"]["count"]) == (3, 1, 3)
-    assert len(lines.read_text().splitlines()) == 3
+    assert len(read_samples(lines)[1]) == 3
     assert "single object" in capsys.readouterr().out
 
 

@@ -4,12 +4,38 @@ import json
 
 import pytest
 
-from training.summary import Record, summarise, table
+from training.evaluation_record import Record
+from training.summary import summarise, table
 
 
 def record(number, kind="attribute", *, code="OK", matched=True, both=1, either=1, pair=False, wording=False):
     times = {"first_token_ms": 1.0, "reasoning_ms": 2.0 + number, "segmentation_ms": 3.0, "total_ms": 6.0}
-    return Record(number, kind, "the mug", pair, wording, code, "", "", (), (), matched, both, either, 40, times)
+    return Record(
+        number=number,
+        id=f"s{number}",
+        kind=kind,
+        text="the mug",
+        unseen_pair=pair,
+        unseen_wording=wording,
+        code=code,
+        detail="",
+        answer="",
+        boxes=(),
+        points=(),
+        scores=(),
+        true_boxes=(),
+        matched=matched,
+        absent=kind == "absent",
+        found_pixels=either if code == "OK" else 0,
+        intersection=both,
+        union=either,
+        filled_intersection=both,
+        filled_union=either,
+        tokens=40,
+        thinking_tokens=20,
+        milliseconds=times,
+        labels="",
+    )
 
 
 def figures(records, group="all"):
