@@ -154,31 +154,21 @@ def _open_path(source: str, split: str) -> Examples:
     path = Path(place).expanduser()
     if not path.exists():
         hint = nearest(source, ["tabletop"]) if "/" not in source and "." not in source else ""
-        raise unusable(f"got the data {source!r}, and there is no such file or folder{hint}")
-    if level and not _is_coco(path):
-        raise unusable(f"got {source!r}; only RefCOCO-style data has levels ('::instances', '::expressions')")
-    return _open_format(path, split)
+        raise unusable(f"got the data {source[:200]!r}, and there is no such file or folder{hint}")
+    from training import data_coco, data_huggingface, data_plain, data_reasonseg, data_tabletop
 
-
-def _open_format(path: Path, split: str) -> Examples:
-    if path.suffix == ".jsonl" or _plain_file(path, split).is_file():
-        from training.data_plain import open_plain
-
-        return open_plain(path if path.is_file() else _plain_file(path, split))
-    if any(path.glob("shard-*/scenes.jsonl")) or (path / "scenes.jsonl").is_file():
-        from training.data_tabletop import open_shards
-
-        return open_shards(path)
+    rows = data_plain.rows_file(path, split)
+    if rows is not None:
+        return data_plain.open_plain(rows)
+    if data_tabletop.is_shards(path):
+        return data_tabletop.open_shards(path)
+    if data_huggingface.is_huggingface(path):
+        return data_huggingface.open_huggingface(path, split)
+    if path.is_dir() and data_reasonseg.is_reasonseg(path):
+        return data_reasonseg.open_reasonseg(path, split)
+    if data_coco.annotation_file(path, split) is not None:
+        return data_coco.open_coco(path, split, level)
     raise unusable(f"got {str(path)!r}, which is none of: {'; '.join(FORMATS)}")
-
-
-def _plain_file(folder: Path, split: str) -> Path:
-    """Return the rows of a plain folder: data.jsonl, or SPLIT.jsonl where a split is asked for."""
-    return folder / (f"{split}.jsonl" if split else "data.jsonl")
-
-
-def _is_coco(path: Path) -> bool:
-    return path.suffix == ".json" or any(path.glob("*.json"))
 
 
 def unusable(detail: str) -> RejectedInput:

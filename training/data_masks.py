@@ -7,6 +7,7 @@ points lie in the middle of a pixel.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,6 +69,17 @@ def pieces_of_mask(mask: Mask) -> tuple[Mask, ...]:
     large = [n for n in range(1, count) if stats[n, cv2.CC_STAT_AREA] >= least]
     large.sort(key=lambda n: (int(stats[n, cv2.CC_STAT_LEFT]), int(stats[n, cv2.CC_STAT_TOP])))
     return tuple(np.asarray(labels == n) for n in large)
+
+
+def example_parts(mask: Mask) -> dict[str, Any]:
+    """Return boxes, points, mask and object masks of an example whose objects are the pieces of a mask."""
+    pieces = pieces_of_mask(mask)
+    return {
+        "boxes": tuple(box_of_mask(piece) for piece in pieces),
+        "points": tuple(inscribed_points(piece) for piece in pieces),
+        "mask": mask,
+        "object_masks": pieces,
+    }
 
 
 def union(masks: Sequence[Mask], size: tuple[int, int]) -> Mask:

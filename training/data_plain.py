@@ -30,6 +30,19 @@ KEYS = ("image", "question", "boxes", "points", "mask", "id")
 LEAST_AGREEMENT = 0.5  # IoU of a box with the box around its mask: hand-drawn ones are loose, wrong ones are worse
 
 
+def rows_file(path: Path, split: str) -> Path | None:
+    """Return the rows of a plain folder: data.jsonl or SPLIT.jsonl, or ``path`` itself; None where it has no rows."""
+    if path.is_file():
+        return path if path.suffix == ".jsonl" else None
+    file = path / (f"{split}.jsonl" if split else "data.jsonl")
+    if file.is_file():
+        return file
+    others = sorted(other.name for other in path.glob("*.jsonl") if other.name != "scenes.jsonl")
+    if others:
+        raise unusable(f"got the folder {str(path)!r} without {file.name}, want one of {', '.join(others)} as the data")
+    return None
+
+
 def open_plain(file: Path) -> Examples:
     """Return the examples of a ``.jsonl`` file; its pictures lie beside it or below."""
     return _Plain(file)

@@ -106,6 +106,11 @@ def _example(id: str, rgb: NDArray[np.uint8], labels: NDArray[np.uint8], asked: 
     )
 
 
+def is_shards(path: Path) -> bool:
+    """Tell whether this is a folder of rendered shards, or one of them."""
+    return (path / "scenes.jsonl").is_file() or any(path.glob("shard-*/scenes.jsonl"))
+
+
 def open_shards(path: Path) -> Examples:
     """Return every instruction of every picture of the shards in a folder (or of one shard), in their order."""
     shards = [path] if (path / "scenes.jsonl").is_file() else sorted(path.glob("shard-*"))
