@@ -15,6 +15,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "ground": "find what a sentence means in a picture (no ROS needed)",
         "say": "say a sentence to the running node and watch it reason",
+        "data": "check a data set of your own: every bad row and why, pictures with boxes",
         "eval": "score a bundle on scenes whose truth is known",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
         "export": "turn Qwen2.5-VL and SAM 2 checkpoints into a bundle",

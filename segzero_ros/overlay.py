@@ -128,7 +128,8 @@ def _draw_plate(picture: Image, instance: Instance, text: str, factor: int, scal
 def _caption(result: Segmentation, width: int, scale: float) -> Image:
     """Return the strip below the picture: the command, and what came of it."""
     found = result.code in (Code.OK, Code.NO_TARGET)
-    status = f"{result.code.name.replace('_', ' ').lower()}  {result.timing.total_ms:.0f} ms"
+    took = f"  {result.timing.total_ms:.0f} ms" if result.timing.total_ms else ""  # drawn truth takes no time
+    status = result.code.name.replace("_", " ").lower() + took
     lines = [(line, _WHITE) for line in _wrapped(f"> {_ascii(result.command.text)}", scale, width, 2)]
     lines.append((status, _GREY if found else _RED))
     if not found:

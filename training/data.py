@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,7 @@ from segzero_ros.command import read_command
 from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.profile import Profile
 from segzero_ros.scores import Box
-
-if TYPE_CHECKING:
-    from training.rewards import Truth
+from training.reward_truth import Truth
 
 Mask = NDArray[np.bool_]
 
@@ -86,6 +84,10 @@ class Examples(Protocol):
         """What data this is and how it was read, in a few words."""
         ...
 
+    def where(self, n: int) -> str:
+        """File and row of example ``n``, as errors name it."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, n: int) -> Example:
@@ -123,6 +125,10 @@ class Selection:
     def name(self) -> str:
         """The name of the whole, and how many of it."""
         return f"{self.examples.name}, {len(self.indices)} of {len(self.examples)}"
+
+    def where(self, n: int) -> str:
+        """File and row of example ``n`` of the selection."""
+        return self.examples.where(self.indices[n])
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -265,8 +271,6 @@ def fit_profile(example: Example, profile: Profile) -> Truth:
     Raises ``RejectedInput`` CONFIG_VALUE for what the profile cannot say or no model of it could see: no object where
     it was not trained to abstain, several where it names one, a picture or a box too small.
     """
-    from training.rewards import Truth
-
     faults = profile_faults(example, profile)
     if faults:
         raise unusable("; ".join(faults))

@@ -186,12 +186,16 @@ class _Categories:
         self._rows = list(rows.items())
         self.name = f"{annotations.file.name}, one question per picture and category"
 
+    def where(self, n: int) -> str:
+        """File and row."""
+        return f"{self._annotations.file} image {self._rows[n][0][0]} category {self._rows[n][0][1]}"
+
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, n: int) -> Example:
         (image, category), instances = self._rows[n]
-        with at_row(f"{self._annotations.file} image {image} category {category}"):
+        with at_row(self.where(n)):
             named = self._annotations.categories.get(category)
             if named is None:
                 raise unusable(f"got the category_id {category!r}, which categories does not have; export it again")
@@ -228,12 +232,16 @@ class _Expressions:
         unit = "one question per expression" if each else "one question per referred object"
         self.name = f"{file.parent.name}/{file.name}, {split or 'all splits'}, {unit} ({level} level)"
 
+    def where(self, n: int) -> str:
+        """File and row."""
+        return f"{self._file} reference {self._rows[n][0]} sentence {self._rows[n][2]}"
+
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, n: int) -> Example:
         number, ref, sentence = self._rows[n]
-        with at_row(f"{self._file} reference {number} sentence {sentence}"):
+        with at_row(self.where(n)):
             question = read_question(_sentence(ref, sentence))
             rgb = self._annotations.picture(ref.get("image_id"))
             meant = read_objects(self._instances(ref), (rgb.shape[1], rgb.shape[0]))

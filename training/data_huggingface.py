@@ -39,17 +39,14 @@ from training.data import (
     shown,
     unusable,
 )
-from training.data_files import parse_json
 from training.data_masks import example_parts
+from training.reward_truth import read_solution_v1, read_solution_v2
 
 FRAME = 840  # pixels: both sides of the published sets' pictures
 TRAINING = ("problem", "solution", "image")
 MASKS = ("text", "mask", "image")
 INSTALL = "it reads this format: .venv/bin/python -m pip install -r requirements/offline.txt"
 MAX_SOLUTION_CHARS = 65_536  # 64 objects take about 6,000
-
-_BOX = re.compile(r"<box>\((\d{1,6}),(\d{1,6})\),\((\d{1,6}),(\d{1,6})\)</box>")
-_POINTS = re.compile(r"<points>\((\d{1,6}),(\d{1,6})\),\((\d{1,6}),(\d{1,6})\)</points>")
 
 
 def is_huggingface(path: Path) -> bool:
@@ -92,7 +89,11 @@ def _table(path: Path, split: str) -> Any:
         table = datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError, datasets.exceptions.DatasetsError) as error:
         raise unusable(f"could not read {str(path)!r} ({_first_line(error)}); save or copy it again") from None
-    return _split_of(table, split, path) if isinstance(table, datasets.DatasetDict) else table
+    if isinstance(table, datasets.DatasetDict):
+        return _split_of(table, split, path)
+    if split and table.split is not None and str(table.split) != split:
+        raise unusable(f"got the split {split!r} of {str(path)!r}, which is {str(table.split)!r}")
+    return table
 
 
 def _first_line(error: Exception) -> str:
@@ -120,13 +121,17 @@ class _Rows:
         self.name = name
         self._rows, self._read, self._path = rows, read, path
 
+    def where(self, n: int) -> str:
+        """File and row."""
+        return f"{self._path} row {n} (the first is 0)"
+
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, n: int) -> Example:
         if not 0 <= n < len(self._rows):
             raise IndexError(n)
-        with at_row(f"{self._path} row {n} (the first is 0)"):
+        with at_row(self.where(n)):
             return self._read(self._rows[n], n)
 
 
@@ -147,26 +152,9 @@ def read_solution(text: object) -> tuple[tuple[Box, ...], tuple[tuple[Point, ...
     """Return boxes and points of a v1 or v2 ``solution``, in the 840 frame; ``RejectedInput`` for anything else."""
     if not isinstance(text, str) or len(text) > MAX_SOLUTION_CHARS:
         raise unusable(f"got the solution {shown(text)}, want text of at most {MAX_SOLUTION_CHARS} characters")
-    boxes, points = _v1(text) if "<box>" in text else _v2(text)
-    read = read_boxes(boxes, (FRAME, FRAME))
-    return read, read_points(points, read)
-
-
-def _v1(text: str) -> tuple[list[Any], list[Any]]:
-    box, points = _BOX.search(text), _POINTS.search(text)
-    if box is None or points is None:
-        raise unusable(f"got the solution {shown(text)}, want <box>(x1,y1),(x2,y2)</box><points>(x,y),(x,y)</points>")
-    xy = [int(number) for number in points.groups()]
-    return [[int(number) for number in box.groups()]], [[xy[:2], xy[2:]]]
-
-
-def _v2(text: str) -> tuple[list[Any], list[Any]]:
-    items = parse_json(text)
-    if not isinstance(items, list) or not all(
-        isinstance(item, dict) and {"bbox_2d", "point_2d"} <= item.keys() for item in items
-    ):
-        raise unusable(f'got the solution {shown(text)}, want [{{"bbox_2d": [x1,y1,x2,y2], "point_2d": [x,y]}}, ...]')
-    return [item["bbox_2d"] for item in items], [item["point_2d"] for item in items]
+    truth = (read_solution_v1 if "<box>" in text else read_solution_v2)(text, (FRAME, FRAME))
+    boxes = read_boxes([list(box) for box in truth.boxes], (FRAME, FRAME))
+    return boxes, read_points([[list(point) for point in given] for given in truth.points], boxes)
 
 
 def _mask_row(row: dict[str, Any], n: int) -> Example:

@@ -60,12 +60,16 @@ class _Plain:
         if not self._lines:
             raise unusable(f"got {str(file)!r} without a line, want one JSON object per line; see docs/own-objects.md")
 
+    def where(self, n: int) -> str:
+        """File and row."""
+        return f"{self._file} line {self._lines[n][0]}"
+
     def __len__(self) -> int:
         return len(self._lines)
 
     def __getitem__(self, n: int) -> Example:
         number, line = self._lines[n]
-        with at_row(f"{self._file} line {number}"):
+        with at_row(self.where(n)):
             return read_row(self._folder, _fields(line), str(number))
 
 

@@ -59,12 +59,16 @@ class _Files:
         what = "every text" if folder.name == "train" else "the first text of each picture"
         self.name = f"{folder.parent.name}/{folder.name}, {what}"
 
+    def where(self, n: int) -> str:
+        """File and row."""
+        return f"{self._rows[n][0]} text {self._rows[n][1]}"
+
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, n: int) -> Example:
         file, text = self._rows[n]
-        with at_row(f"{file} text {text}"):
+        with at_row(self.where(n)):
             return _read(file, text)
 
 

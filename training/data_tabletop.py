@@ -44,6 +44,10 @@ class _Rendered:
         self._latest: Example | None = None
         self._renderer: Renderer | None = None
 
+    def where(self, n: int) -> str:
+        """File and row."""
+        return f"tabletop scene {n}"
+
     def __len__(self) -> int:
         return self._count
 
@@ -132,12 +136,16 @@ class _Shards:
         ]
         self.name = f"{path.name}, {len(shards)} rendered shards"
 
+    def where(self, n: int) -> str:
+        """File and row."""
+        return f"{self._rows[n][0] / 'scenes.jsonl'} line {self._rows[n][1] + 1}"
+
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, n: int) -> Example:
         shard, row, asked = self._rows[n]
-        with at_row(f"{shard / 'scenes.jsonl'} line {row + 1}"):
+        with at_row(self.where(n)):
             if row >= min(len(self._images[shard]), len(self._labels[shard])):
                 raise unusable("got a line without its picture in images.npy and labels.npy; render the shard again")
             instruction = json.loads(self._lines[shard][row])["instructions"][asked]
