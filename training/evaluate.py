@@ -16,7 +16,7 @@ import platform
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,6 +26,8 @@ from segzero_ros.commands.ground import add_bundle_options, from_here, open_engi
 from segzero_ros.commands.parser import OK, Parser, at_least, one_of
 from segzero_ros.errors import Code, RejectedInput
 from training.data import FORMATS, Examples, open_examples
+from training.evaluation_compare import compare, comparison_table
+from training.evaluation_page import write_page
 from training.evaluation_record import Record, read_samples, whole_lines
 from training.evaluation_run import ask_all
 from training.evaluation_spoken import SpokenExamples
@@ -38,24 +40,49 @@ EXAMPLES = (
     "segzero eval --data tabletop --wording spoken",
     "segzero eval --count 2000 --samples run.jsonl --page run --json summary.json",
     "segzero eval --count 2000 --samples run.jsonl --resume",
+    "segzero eval --compare before.jsonl after.jsonl",
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     options = read_arguments(sys.argv[1:] if arguments is None else arguments)
+    if options.compare:
+        compared = compare(*options.compare)
+        print(comparison_table(compared))
+        write_json(options.json, compared)
+        return OK
+    return evaluate(options)
+
+
+def evaluate(options: Namespace) -> int:
+    """Ask all questions and tell the figures."""
     examples = open_data(options)
     about = describe(options, len(examples))
     done = earlier(options, about)
-    pipeline = open_engines(options.bundle, options.backend)
-    began = time.monotonic()
-    with Progress(options.samples, about, done, len(examples)) as progress:
-        records = [*done, *ask_all(pipeline, examples, progress.seen, start=len(done), timeout_sec=options.timeout)]
-    summary = about | {"seconds": round(time.monotonic() - began, 1)} | summarise(records)
+    records = [*done, *go_on(options, examples, about, done)]
+    seconds = sum(record.milliseconds["total_ms"] for record in records) / 1000  # of all parts of a resumed run
+    summary = about | {"seconds": round(seconds, 1)} | summarise(records)
     print(table(summary))
-    if options.json:
-        options.json.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(options.json, summary)
+    if options.page:
+        print(f"page: {write_page(options.page, summary, records, examples)}")
     return OK
+
+
+def go_on(options: Namespace, examples: Examples, about: dict[str, Any], done: Sequence[Record]) -> Iterator[Record]:
+    """Ask what has not been asked yet; a full file of samples needs no engine."""
+    if len(done) == len(examples):
+        return
+    pipeline = open_engines(options.bundle, options.backend)
+    with Progress(options.samples, about, done, len(examples)) as progress:
+        yield from ask_all(pipeline, examples, progress.seen, start=len(done), timeout_sec=options.timeout)
+
+
+def write_json(file: Path | None, values: dict[str, Any]) -> None:
+    """Write figures as JSON where a file is named."""
+    if file:
+        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def read_arguments(arguments: Sequence[str]) -> Namespace:
@@ -75,7 +102,12 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--timeout", type=at_least(0), default=0, metavar="SEC", help="seconds a question has (0: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--samples", type=Path, metavar="FILE", help="write one JSON line per sample, each at once")
+    parser.add_argument(
+        "--page", type=Path, metavar="DIR", help="write DIR/index.html: figures, best, worst and failed"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the --samples file of a killed run")
+    compared = "compare two --samples files over the same samples; evaluates nothing"
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help=compared)
     options = parser.read(arguments)
     if options.split is None:
         options.split = "test" if options.data == "tabletop" else ""
