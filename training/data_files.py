@@ -26,14 +26,17 @@ def inside(folder: Path, name: object) -> Path:
         path = (folder / name).resolve()
         there = path.is_file()
     except (OSError, RuntimeError) as error:
-        raise unusable(f"got the file name {shown(name)}, which the system refuses ({error})") from None
+        raise unusable(f"got the file name {shown(name)}, which the system refuses ({_reason(error)})") from None
     if not path.is_relative_to(folder.resolve()):
         raise unusable(f"got the file {shown(name)} outside {str(folder)!r}; put a copy of it into the folder")
     if not there:
-        raise unusable(
-            f"got the file {shown(name)}, and there is none in {str(folder)!r}; correct the name (case counts)"
-        )
+        raise unusable(f"got the file {shown(name)}, which is not in {str(folder)!r}; correct the name (case counts)")
     return path
+
+
+def _reason(error: Exception) -> str:
+    """Return what the system says, without the name, which may be long."""
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:

@@ -88,7 +88,9 @@ def _fields(line: str) -> dict[str, Any]:
 
 def read_row(folder: Path, fields: dict[str, Any], number: str) -> Example:
     """Return the example of one line, or raise ``RejectedInput`` with all that is wrong about its first wrong part."""
-    id, question = str(fields.get("id", number)), read_question(fields["question"])
+    id, question = fields.get("id", number), read_question(fields["question"])
+    if not isinstance(id, str | int):
+        raise unusable(f"got the id {shown(id)}, want a name or a number, or no id")
     rgb = read_rgb(inside(folder, fields["image"]))
     size = rgb.shape[1], rgb.shape[0]
     objects = read_mask_objects(inside(folder, fields["mask"]), size) if "mask" in fields else None
@@ -98,7 +100,7 @@ def read_row(folder: Path, fields: dict[str, Any], number: str) -> Example:
     given = read_points(fields["points"], boxes) if "points" in fields else None
     points = given or _points(boxes, each)
     _check_agreement(boxes, points if given else None, mask, each)
-    return Example(id, question, rgb, boxes, points, mask, object_masks=each)
+    return Example(str(id), question, rgb, boxes, points, mask, object_masks=each)
 
 
 def _boxes(fields: dict[str, Any], objects: Sequence[Mask] | None, size: tuple[int, int]) -> tuple[Box, ...]:
