@@ -28,6 +28,7 @@ from training.reward_truth import Reward, Truth
 
 TIERS = (0.5, 0.75, 0.9)  # mask IoUs, each a step of the "tiered" grading
 MAX_FORM_SHARE = 0.25  # of the accuracy's weight; more, and form pays better than looking
+_ROUNDING = 1e-3  # of a softmax in half precision
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
@@ -40,7 +41,7 @@ class Grounded:
     steps at TIERS). ``point``: the points lie in their own and in the true box. ``count``: fewer over more of the
     two numbers of objects. ``abstain``: the share of box + mask + point + count that a correct ``[]`` earns.
     ``non_repeat``: v2's rule. ``length_slope``: what each token of thinking over the budget costs of the whole; the
-    budget is ``easy_budget`` or ``hard_budget`` tokens and ``uncertainty_budget`` times the uncertainty.
+    budget is ``easy_budget``, or ``hard_budget`` plus ``uncertainty_budget`` times the uncertainty, in tokens.
     """
 
     format: float = 0.1
@@ -80,7 +81,7 @@ class Grounded:
 
     def length_factor(self, tokens: int, uncertainty: float, *, hard: bool) -> float:
         """Return 0..1, what is left of a reward after that much thinking (PixelThink's soft length penalty)."""
-        budget = (self.hard_budget if hard else self.easy_budget) + self.uncertainty_budget * uncertainty
+        budget = self.hard_budget + self.uncertainty_budget * uncertainty if hard else self.easy_budget
         return min(1.0, max(0.0, 1.0 - self.length_slope * (tokens - budget)))
 
 
@@ -132,9 +133,9 @@ def mean_uncertainty(first: Sequence[float], second: Sequence[float]) -> float:
     0 = sure of every token, 1 = two equals every time; 0 without tokens (PixelThink).
     """
     gaps = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    if gaps.size and not (gaps.min() >= 0 and gaps.max() <= 1):
+    if not ((gaps >= -_ROUNDING) & (gaps <= 1 + _ROUNDING)).all():
         raise ValueError(f"got probability gaps from {gaps.min()} to {gaps.max()}, want p1 >= p2, both 0 to 1")
-    return float(1.0 - gaps.mean()) if gaps.size else 0.0
+    return float(1.0 - gaps.clip(0.0, 1.0).mean()) if gaps.size else 0.0
 
 
 def _read(text: str, truth: Truth, profile: Profile) -> tuple[Target, ...] | None:

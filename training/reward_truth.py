@@ -7,6 +7,7 @@ VisionReasoner's (v2) writes ``[{"bbox_2d": [x1,y1,x2,y2], "point_2d": [x,y]}, .
 
 import functools
 import json
+import math
 import operator
 import re
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ class Truth:
 
     ``boxes``: x0 y0 x1 y1 per object. ``points``: per object one or two (x, y) inside it. ``size``: (width, height) of
     the frame both are in, which is the profile's ``coordinate_size()``. Raises ``ValueError`` when the lists do not
-    pair off; whether coordinates lie inside the frame is for ``training.data.fit_profile`` to say.
+    pair off or a number is none; whether coordinates lie inside the frame is for ``training.data.fit_profile`` to say.
     """
 
     boxes: tuple[Box, ...]
@@ -40,6 +41,8 @@ class Truth:
             raise ValueError(f"got {len(self.boxes)} boxes and points for {len(self.points)} objects, want as many")
         if any(len(box) != 4 for box in self.boxes) or not all(1 <= len(points) <= 2 for points in self.points):
             raise ValueError("want four numbers per box and one or two points per object")
+        if not all(math.isfinite(number) for numbers in (*self.boxes, *sum(self.points, ())) for number in numbers):
+            raise ValueError("got NaN or infinity among the coordinates, want numbers")
         if min(self.size) < 1:
             raise ValueError(f"got the frame size {self.size}, want (width, height) in pixels")
 
