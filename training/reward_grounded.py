@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from segzero_ros.answer import Point, Target, parse_answer
+from segzero_ros.answer import Parsed, Point, Target, parse_answer
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
 from segzero_ros.scores import Box, box_iou
@@ -36,12 +36,14 @@ _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 class Grounded:
     """Weights and switches of ``grounded_v3``; 0 switches a part off. Raises CONFIG_VALUE for what makes no sense.
 
-    ``format``: one answer in one pair of tags after one thinking, nothing else in them. ``box``: graded box IoU.
-    ``mask``: graded mask IoU, as it is ("linear"), "squared" (the last pixels pay most), or "tiered" (half of it in
-    steps at TIERS). ``point``: the points lie in their own and in the true box. ``count``: fewer over more of the
-    two numbers of objects. ``abstain``: the share of box + mask + point + count that a correct ``[]`` earns.
-    ``non_repeat``: v2's rule. ``length_slope``: what each token of thinking over the budget costs of the whole; the
-    budget is ``easy_budget``, or ``hard_budget`` plus ``uncertainty_budget`` times the uncertainty, in tokens.
+    ``format``: one thinking, then one answer, each in its tags, and the answer nothing but its JSON.
+    ``box``: graded box IoU. ``mask``: graded mask IoU, as it is ("linear"), "squared" (the last pixels pay most), or
+    "tiered" (half of it in steps at TIERS). ``point``: the points lie in their own and in the true box.
+    ``count``: fewer over more of the two numbers of objects.
+    ``abstain``: the share of box + mask + point + count that a correct ``[]`` earns.
+    ``non_repeat``: v2's rule on the thinking alone; in the answer, decimals would pass for sentences.
+    ``length_slope``: what each token of thinking over the budget costs of the whole. The budget, in tokens, is
+    ``easy_budget``, or for hard questions ``hard_budget`` + ``uncertainty_budget`` times the uncertainty.
     """
 
     format: float = 0.1
@@ -118,11 +120,12 @@ def grounded_v3(
     if thinking_tokens < 0 or not 0 <= uncertainty <= 1:
         raise ValueError(f"got {thinking_tokens} tokens, uncertainty {uncertainty}; want 0 or more, and 0 to 1")
     parts = dict.fromkeys(("format", "box", "mask", "point", "count", "abstain", "non_repeat"), 0.0)
-    targets = _read(text, truth, profile)
-    if targets is not None and bool(targets) == bool(truth.boxes):
+    answer = _read(text, truth, profile)
+    if answer is not None and bool(answer.targets) == bool(truth.boxes):
+        targets = answer.targets
         parts |= _accuracy(targets, truth, settings, mask_ious) if targets else _abstention(settings)
         parts["format"] = settings.format * _well_formed(text, profile)
-        parts["non_repeat"] = settings.non_repeat * (not repeats_itself(text))
+        parts["non_repeat"] = settings.non_repeat * (not repeats_itself(answer.thinking))
     earned = Reward(parts).total
     return Reward(parts | {"length": earned * (settings.length_factor(thinking_tokens, uncertainty, hard=hard) - 1.0)})
 
@@ -138,10 +141,10 @@ def mean_uncertainty(first: Sequence[float], second: Sequence[float]) -> float:
     return float(1.0 - gaps.clip(0.0, 1.0).mean()) if gaps.size else 0.0
 
 
-def _read(text: str, truth: Truth, profile: Profile) -> tuple[Target, ...] | None:
+def _read(text: str, truth: Truth, profile: Profile) -> Parsed | None:
     """Return what the robot would act on, in the truth's frame; None when it would refuse."""
     try:
-        return parse_answer(text, profile, truth.size).targets
+        return parse_answer(text, profile, truth.size)
     except RejectedInput:
         return None
 
