@@ -13,18 +13,21 @@ TARGETS = {
         "render scenes of the demo world with instructions and their truth",
     ),
     "reasoner": ("training.pretrain_reasoner", ("torch", "transformers"), "a small Qwen2.5-VL on that data"),
+    "grpo": ("training.grpo", ("torch", "transformers", "trl"), "reinforcement: a reasoner by its rewards, any size"),
     "segmenter": ("training.pretrain_segmenter", ("torch", "transformers"), "a small SAM 2 on that data"),
 }
 
 HELP = """usage: segzero train {names} ...
 
-Make the demo world's training data, or train one of the demo models on it; `--resume` goes on after a stop.
+Make the demo world's training data, train a demo model on it, or reinforce a reasoner of any size;
+`--resume` goes on after a stop.
 
 {targets}
 
 examples:
   segzero train data --out runs/data/train --split train --shards 60
   segzero train reasoner --data runs/data/train --val runs/data/val --out runs/reasoner
+  segzero train grpo --out runs/grpo
 
 `segzero train TARGET --help` tells more about each.
 {status}"""

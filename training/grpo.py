@@ -1,0 +1,498 @@
+"""GRPO as in Seg-Zero, from the demo model on a CPU to Qwen2.5-VL-7B on several nodes: one script, TRL's GRPOTrainer.
+
+    segzero train grpo --out runs/grpo                     # the demo, on a CPU, from checkpoints/tabletop
+    accelerate launch --config_file training/recipes/zero3.yaml -m training.grpo \
+        --profile vision_reasoner_v2 --model Qwen/Qwen2.5-VL-7B-Instruct --data DATASET --out runs/7b
+
+training/recipes/ has the whole commands. A run saves on Ctrl-C and SIGTERM, `--resume` goes on from the newest whole
+checkpoint and ends with the very weights of a run that was never stopped (same seed, same machine). OUT/best holds the
+weights of the best validation (the paper's runs peak, then fall), OUT/log.jsonl and OUT/tensorboard the curves.
+
+With `--profile seg_zero_v1` or `vision_reasoner_v2` the defaults are the paper's (arXiv 2503.06520, 2505.12081):
+8 samples of 16 questions a step, temperature 1, AdamW at a constant 1e-6, weight decay 0.01, KL 5e-3 in the loss
+(low-variance estimator), entropy 1e-3, clip 0.2, prompt 1300 and response 2000 tokens, one epoch, vision tower trained
+too. What still differs from it, and why:
+
+- TRL in place of verl/EasyR1. The loss is averaged over the tokens of a forward pass (`--loss bnpo`), as verl's masked
+  mean is; gradients are clipped at norm 1.
+- Pictures are squashed by the runtime's filter (PIL's bilinear); upstream's training data came from cv2's INTER_AREA.
+- The prompt is the runtime's, picture then text; upstream's training put a line feed between them.
+- The prompt's length is not cut: one picture and one question of at most 500 characters stay below 1300 tokens.
+- A question outside its profile's frame is refused before the first step; upstream trains on it.
+- Validation answers greedily on held-out questions and keeps the best; upstream evaluates saved checkpoints by hand.
+- vLLM's rollouts are corrected by truncated importance sampling (TRL's default), upstream's are not.
+- `grounded_v3` is this project's own reward, with the segmenter in the loop: the published recipes leave SAM 2 out.
+- The demo's profile has defaults of its own (`DEMO`): a model of 2 million parameters bears a rate 50 times higher.
+- On a CPU, rollouts and log-probabilities are `training/grpo_packed.py`'s: the same arithmetic, each picture read once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segzero_ros.errors import Code, RejectedInput, nearest
+from segzero_ros.profile import PROFILES, Profile, get_profile
+
+if TYPE_CHECKING:
+    from training.grpo_data import Questions
+    from training.grpo_scoring import Scorer
+    from training.grpo_trainer import Validation
+    from training.rewards import Grounded
+
+RULES = ("seg_zero_v1", "seg_zero_v1_soft", "vision_reasoner_v2", "grounded_v3")
+NO_THINKING = "<think></think><answer>"
+DEMO_PROFILE = "demo"
+
+PAPER: Mapping[str, Any] = MappingProxyType(
+    {
+        "model": "Qwen/Qwen2.5-VL-7B-Instruct",
+        "data": "",
+        "val": "",
+        "segmenter": "",
+        "reward": "vision_reasoner_v2",
+        "samples": 8,
+        "prompts_per_step": 16,
+        "per_picture": 1,
+        "steps": 0,
+        "lr": 1e-6,
+        "schedule": "constant",
+        "warmup": 0,
+        "beta2": 0.999,
+        "kl": 5e-3,
+        "entropy": 1e-3,
+        "response": 2000,
+        "evaluate_every": 20,
+        "evaluate_count": 200,
+        "save_every": 20,
+        "micro_batch": 4,
+    }
+)
+DEMO: Mapping[str, Any] = MappingProxyType(
+    {
+        "model": "checkpoints/tabletop",
+        "data": "tabletop",
+        "val": "",
+        "segmenter": "bundles/tabletop",
+        "reward": "grounded_v3",
+        "samples": 8,
+        "prompts_per_step": 16,
+        "per_picture": 2,
+        "steps": 300,
+        "lr": 5e-5,
+        "schedule": "constant",
+        "warmup": 5,
+        "beta2": 0.99,
+        "kl": 0.0,
+        "entropy": 0.0,
+        "response": 220,
+        "evaluate_every": 25,
+        "evaluate_count": 360,
+        "save_every": 25,
+        "micro_batch": 0,
+    }
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; refuses what cannot be trained on with one line."""
+    args = parse(argv)
+    try:
+        train(args)
+    except RejectedInput as error:
+        from segzero_ros.commands.parser import refuse
+
+        return refuse("segzero train grpo", str(error))
+    return 0
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Options; what is not given is the paper's, or the demo's with its profile."""
+    parser = build_parser()
+    known, _ = parser.parse_known_args(argv)
+    parser.set_defaults(**(DEMO if known.profile == DEMO_PROFILE else PAPER))
+    args = parser.parse_args(argv)
+    if not args.data:
+        parser.error("--data: this profile has no data of its own; give a data set or a folder")
+    if args.prefix and not args.thinking:
+        parser.error("--prefix begins a thinking, --no-thinking forbids one; give one of them")
+    return args
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; defaults that depend on the profile are filled in by `parse`."""
+    parser = argparse.ArgumentParser(
+        prog="segzero train grpo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    _add_data(parser.add_argument_group("what is trained, on what"))
+    _add_reward(parser.add_argument_group("reward and answers"))
+    _add_method(parser.add_argument_group("GRPO"))
+    _add_machine(parser.add_argument_group("machine"))
+    _add_run(parser.add_argument_group("run"))
+    return parser
+
+
+def _add_data(group: Any) -> None:
+    add = group.add_argument
+    add("--profile", default=DEMO_PROFILE, choices=(DEMO_PROFILE, *PROFILES), help="prompt, frame and grammar")
+    add("--model", help="checkpoint, a folder or a name on the hub")
+    add("--data", help="'tabletop' (rendered into OUT), a folder of shards, or what `segzero data check` takes")
+    add("--split", default="train", help="of the data (default train)")
+    add("--val", help="held-out data; empty: 'tabletop' renders its own, other data is not validated")
+    add("--val-split", default="val", help="of the held-out data (default val)")
+    add("--segmenter", help="a bundle or a SAM 2 checkpoint for masks in the reward and the validation; '' = none")
+
+
+def _add_reward(group: Any) -> None:
+    add = group.add_argument
+    add("--reward", choices=RULES, help="rule (docs/rewards.md)")
+    add("--v3", default="", metavar="KEY=VALUE,...", help="settings of grounded_v3, e.g. mask_grading=squared,point=0")
+    add(
+        "--length-budget",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="grounded_v3's budget for the thinking",
+    )
+    add("--thinking", action=argparse.BooleanOptionalAction, default=True, help="--no-thinking: answer at once")
+    add("--prefix", default="", metavar="TEXT", help="what every thinking is forced to begin with")
+    add("--mix", default="", metavar="KIND=WEIGHT,...", help="how often each kind of question is asked (default 1)")
+
+
+def _add_method(group: Any) -> None:
+    add = group.add_argument
+    add("--samples", type=int, help="answers per question, the group")
+    add("--prompts-per-step", type=int, help="questions per step")
+    add("--per-picture", type=int, help="questions asked about one picture in a row")
+    add("--steps", type=int, help="0 = one pass over the data")
+    add("--lr", type=float, help="AdamW's rate")
+    add("--schedule", choices=("constant", "linear", "cosine"), help="of the rate")
+    add("--warmup", type=int, help="steps until the full rate")
+    add("--weight-decay", type=float, default=0.01)
+    add("--beta2", type=float, help="AdamW's second moment")
+    add("--kl", type=float, help="weight of the divergence from the start; 0 = off, and quicker")
+    add("--entropy", type=float, help="weight of the entropy bonus")
+    add("--clip", type=float, default=0.2, help="of the probability ratio")
+    add("--temperature", type=float, default=1.0, help="of the rollouts")
+    add("--loss", default="bnpo", choices=("grpo", "bnpo", "dr_grpo", "dapo"), help="TRL's loss_type")
+    add("--scale-rewards", default="group", choices=("group", "batch", "none"), help="what advantages are divided by")
+    add("--iterations", type=int, default=1, help="updates per rollout")
+    add("--response", type=int, help="most tokens of an answer")
+    add("--freeze-vision", action="store_true", help="leave the vision tower as it is")
+
+
+def _add_machine(group: Any) -> None:
+    add = group.add_argument
+    add("--rollouts", default="auto", choices=("auto", "packed", "transformers", "vllm"), help="auto: packed on a CPU")
+    add("--vllm-mode", default="colocate", choices=("colocate", "server"))
+    add("--vllm-memory", type=float, default=0.3, help="share of each GPU that a colocated vLLM takes")
+    add("--vllm-tensor-parallel", type=int, default=1)
+    add("--vllm-host", default="127.0.0.1", help="of the server")
+    add("--vllm-port", type=int, default=8000)
+    add("--micro-batch", type=int, help="answers per device and forward pass; 0 = all of a step")
+    add("--lora", type=int, default=0, metavar="RANK", help="train adapters of this rank on the language model only")
+    add("--attention", default="sdpa", help="transformers' attn_implementation")
+    add("--threads", type=int, default=1, help="of the CPU")
+
+
+def _add_run(group: Any) -> None:
+    add = group.add_argument
+    add("--out", type=Path, required=True, help="where checkpoints, best/ and logs go")
+    add("--seed", type=int, default=0)
+    add("--evaluate-every", type=int, help="steps between validations")
+    add("--evaluate-count", type=int, help="held-out questions, as even over the kinds as the data allows; 0 = none")
+    add(
+        "--best-by",
+        default="",
+        choices=("", "hit", "iou", "mask"),
+        help="default: mask where masks are known, else iou",
+    )
+    add("--save-every", type=int, help="steps between checkpoints")
+    add("--resume", action="store_true", help="go on from OUT's newest checkpoint")
+
+
+def train(args: argparse.Namespace) -> None:
+    """The whole run. Raises ``RejectedInput`` for options and data that do not go together."""
+    _set_environment(args.out)
+    import torch
+
+    from training.grpo_trainer import checkpoints, stop_on_signals
+
+    stop = stop_on_signals()
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    last = checkpoints(args.out)[-1:]
+    if last and not args.resume:
+        raise _unfit(f"--out {args.out}, which holds {last[0].name}", "--resume to go on, or another folder")
+    trainer = build_trainer(args, stop)
+    trainer.train(resume_from_checkpoint=str(last[0]) if last else None)
+    if stop.is_set():
+        print(f"stopped at step {trainer.state.global_step}; the same command with --resume goes on")
+
+
+def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
+    """The trainer with its data, rewards and rollouts, nothing started."""
+    from datasets import Dataset
+
+    from training.grpo_packed import PackedPolicy
+    from training.grpo_trainer import GroundingTrainer
+    from training.grpo_vision import share_vision
+
+    profile = _profile(args.profile)
+    config = _config(args)  # before the model: DeepSpeed's ZeRO-3 decides how that is loaded
+    packed = _packs(args, config)
+    processor = _processor(args, profile, raw=packed)
+    questions, held_out_questions = _data(args, profile)
+    settings = grounded_settings(args.v3, budget=args.length_budget)
+    segmenter = _segmenter(args, config)
+    scorer = _scorer(args.reward, profile, questions, settings, segmenter)
+    order = _order(args, questions)
+    config.max_steps = len(order) // args.prompts_per_step
+    model = _model(args)
+    if packed or not isinstance(model, str):
+        model.model.visual.requires_grad_(not args.freeze_vision)
+    trainer = GroundingTrainer(
+        scorer=scorer,
+        validation=_validation(args, profile, held_out_questions, settings, segmenter),
+        processor=processor,
+        policy=PackedPolicy(model, profile.image_size, processor.chat.prefix) if packed else None,
+        stop=stop,
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_dict({"number": order}).with_transform(_rows(questions, pil=_vllm(args))),
+        peft_config=_lora(args),
+    )
+    if not packed:
+        visual = trainer.accelerator.unwrap_model(trainer.model).get_submodule("model.visual")
+        share_vision(visual)
+    return trainer
+
+
+def grounded_settings(text: str, *, budget: bool = True) -> Grounded:
+    """Read "mask=1,mask_grading=squared" as settings of grounded_v3; CONFIG_VALUE for what it does not have."""
+    from training.rewards import Grounded
+
+    known = {field.name for field in fields(Grounded)}
+    given: dict[str, Any] = {} if budget else {"length_slope": 0.0}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        if name.strip() not in known:
+            raise RejectedInput(Code.CONFIG_VALUE, f"got the setting {name!r} of --v3{nearest(name, known)}")
+        given[name.strip()] = value.strip() if name.strip() == "mask_grading" else _number(value, f"--v3 {name}")
+    return replace(Grounded(), **given)
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise _unfit(f"{what} {text!r}", "a number") from None
+
+
+def _unfit(got: str, want: str) -> RejectedInput:
+    return RejectedInput(Code.CONFIG_VALUE, f"got {got}, want {want}")
+
+
+def _set_environment(out: Path) -> None:
+    """Logs in OUT; nothing is reported to anybody outside."""
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def _profile(name: str) -> Profile:
+    if name != DEMO_PROFILE:
+        return get_profile(name)
+    from training.pretrain_reasoner import demo_profile
+
+    return demo_profile()
+
+
+def _vllm(args: argparse.Namespace) -> bool:
+    return bool(args.rollouts == "vllm")
+
+
+def _packs(args: argparse.Namespace, config: Any) -> bool:
+    """Whether rollouts and log-probabilities are the packed ones: one process, the whole model in it."""
+    alone = config.world_size == 1 and config.deepspeed_plugin is None
+    if args.rollouts == "packed" and not (alone and config.device.type == "cpu" and not args.lora):
+        raise _unfit("--rollouts packed", "one process on a CPU without --lora; or --rollouts transformers")
+    cpu = alone and config.device.type == "cpu" and not args.lora
+    return bool(args.rollouts == "packed" or (args.rollouts == "auto" and cpu))
+
+
+def _config(args: argparse.Namespace) -> Any:
+    """TRL's configuration. A step is `prompts_per_step` x `samples` answers, over all devices."""
+    import torch
+    from accelerate import PartialState
+    from trl import GRPOConfig
+
+    answers, gpu = args.prompts_per_step * args.samples, torch.cuda.is_available()
+    world = PartialState().num_processes
+    micro = args.micro_batch or answers // world
+    if answers % (world * micro):
+        raise _unfit(
+            f"{args.prompts_per_step} x {args.samples} answers on {world} devices, {micro} at a time",
+            "a multiple of devices x --micro-batch",
+        )
+    if args.save_every % args.iterations:
+        raise _unfit(f"--save-every {args.save_every}", "a multiple of --iterations, or a resumed run would differ")
+    return GRPOConfig(
+        output_dir=str(args.out),
+        seed=args.seed,
+        max_steps=max(1, args.steps),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=answers // (world * micro),
+        num_generations=args.samples,
+        num_iterations=args.iterations,
+        max_completion_length=args.response,
+        temperature=args.temperature,
+        learning_rate=args.lr,
+        lr_scheduler_type=args.schedule,
+        warmup_steps=args.warmup,
+        weight_decay=args.weight_decay,
+        adam_beta2=args.beta2,
+        max_grad_norm=1.0,
+        beta=args.kl,
+        entropy_coef=args.entropy,
+        epsilon=args.clip,
+        loss_type=args.loss,
+        scale_rewards=args.scale_rewards,
+        shuffle_dataset=False,  # the order is drawn here, by seed and mix
+        use_cpu=not gpu,
+        bf16=gpu,
+        gradient_checkpointing=gpu,
+        save_steps=args.save_every,
+        logging_steps=1,
+        report_to=["tensorboard"],
+        use_vllm=_vllm(args),
+        vllm_mode=args.vllm_mode,
+        vllm_gpu_memory_utilization=args.vllm_memory,
+        vllm_tensor_parallel_size=args.vllm_tensor_parallel,
+        vllm_server_host=args.vllm_host,
+        vllm_server_port=args.vllm_port,
+        vllm_enable_sleep_mode=args.vllm_mode == "colocate" and _vllm(args),
+        model_init_kwargs=_loading(args, gpu=gpu),
+    )
+
+
+def _loading(args: argparse.Namespace, *, gpu: bool) -> dict[str, Any]:
+    """Weights that are updated stay in 32 bits, or 1e-6 of them would round to nothing; a base under adapters not."""
+    return {"dtype": "bfloat16" if gpu and args.lora else "float32", "attn_implementation": args.attention}
+
+
+def _model(args: argparse.Namespace) -> Any:
+    """A small model as it is; a name on the hub is left to TRL, which knows how DeepSpeed wants it loaded."""
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    if args.profile != DEMO_PROFILE:
+        return args.model
+    if not (Path(args.model) / "config.json").exists():
+        raise _unfit(f"--model {args.model}", "a folder with config.json, model.safetensors and tokenizer.json")
+    return Qwen2_5_VLForConditionalGeneration.from_pretrained(args.model, dtype="float32")
+
+
+def _processor(args: argparse.Namespace, profile: Profile, *, raw: bool) -> Any:
+    from training.processor import PictureProcessor
+
+    file = Path(args.model) / "tokenizer.json"
+    if not file.exists():
+        from huggingface_hub import hf_hub_download
+
+        file = Path(hf_hub_download(args.model, "tokenizer.json"))
+    forced = "" if args.thinking else NO_THINKING
+    if args.prefix:
+        forced = f"<think>{args.prefix}"
+    return PictureProcessor(file, profile, eos="<|im_end|>", pad="<|endoftext|>", forced=forced, raw=raw)
+
+
+def _data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
+    """Questions to train on and, where there are any, held-out ones."""
+    from training.grpo_data import open_questions
+
+    wanted = args.steps * args.prompts_per_step // args.per_picture
+    questions = open_questions(args.data, args.split, profile, seed=args.seed, pictures=wanted, cache=args.out)
+    val = args.val or ("tabletop" if args.data == "tabletop" else "")
+    if not val or not args.evaluate_count:
+        return questions, None
+    return questions, open_questions(val, args.val_split, profile, seed=0, pictures=args.evaluate_count, cache=args.out)
+
+
+def _order(args: argparse.Namespace, questions: Questions) -> list[int]:
+    from training.grpo_data import draw_order, parse_mix
+
+    groups = args.steps * args.prompts_per_step or len(questions) // args.prompts_per_step * args.prompts_per_step
+    if not groups:
+        raise _unfit(f"{len(questions)} questions", f"at least --prompts-per-step {args.prompts_per_step}")
+    return draw_order(questions, groups, parse_mix(args.mix), args.per_picture, np.random.default_rng((args.seed, 1)))
+
+
+def _segmenter(args: argparse.Namespace, config: Any) -> Any:
+    from training.grpo_masks import open_segmenter
+
+    return open_segmenter(args.segmenter, str(config.device), args.threads) if args.segmenter else None
+
+
+def _scorer(rule: str, profile: Profile, questions: Questions, settings: Grounded, segmenter: Any) -> Scorer:
+    from training.grpo_scoring import Scorer
+
+    wanted = rule == "grounded_v3" and settings.mask > 0
+    return Scorer(rule, profile, questions, settings, segmenter if wanted else None)
+
+
+def _validation(
+    args: argparse.Namespace, profile: Profile, questions: Questions | None, settings: Grounded, segmenter: Any
+) -> Validation | None:
+    from training.grpo_data import held_out
+    from training.grpo_scoring import Scorer
+    from training.grpo_trainer import Validation
+
+    if questions is None:
+        return None
+    scorer = Scorer(args.reward, profile, questions, settings, segmenter)
+    numbers = held_out(questions, args.evaluate_count, seed=0)
+    masks = segmenter is not None and questions.source(numbers[0])[1] is not None
+    return Validation(questions, numbers, scorer, args.evaluate_every, args.best_by or ("mask" if masks else "iou"))
+
+
+def _rows(questions: Questions, *, pil: bool) -> Any:
+    """The data set's transform: numbers -> prompts and pictures, one and the same object for equal pictures."""
+    from training.processor import Picture
+
+    kept: dict[str, Any] = {}
+
+    def transform(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        asked = [questions[number] for number in batch["number"]]
+        if len(kept) > 256:  # a step's worth and more; older ones are not asked again soon
+            kept.clear()
+        pictures = [kept.setdefault(one.picture, _pil(one.rgb) if pil else Picture(one.rgb)) for one in asked]
+        prompts = [[{"role": "user", "content": one.text}] for one in asked]
+        return {"prompt": prompts, "image": pictures, "number": batch["number"]}
+
+    return transform
+
+
+def _pil(rgb: Any) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(rgb)
+
+
+def _lora(args: argparse.Namespace) -> Any:
+    if not args.lora:
+        return None
+    try:
+        from peft import LoraConfig
+    except ModuleNotFoundError:
+        raise _unfit("--lora without the package peft", "it: pip install -r requirements/train.txt") from None
+    projections = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
+    return LoraConfig(r=args.lora, lora_alpha=2 * args.lora, target_modules=projections, task_type="CAUSAL_LM")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

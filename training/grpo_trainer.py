@@ -1,0 +1,347 @@
+"""TRL's GRPOTrainer plus packed rollouts, rewards by part, validation with the best kept, and saves that are whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
+from transformers import GenerationConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import GRPOConfig, GRPOTrainer
+from trl.models import unwrap_model_for_generation
+
+from training.grpo_data import Questions
+from training.grpo_packed import PackedPolicy
+from training.grpo_scoring import Scorer, judge, summarise
+from training.processor import Picture, PictureProcessor
+
+_BATCH = 64  # greedy answers at once
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """Held-out questions, asked greedily every `every` steps; `best_by` is a key of the summary's "all"."""
+
+    questions: Questions
+    numbers: Sequence[int]
+    scorer: Scorer
+    every: int
+    best_by: str
+
+
+class GroundingTrainer(GRPOTrainer):
+    """GRPO on pictures and questions. `policy`: packed rollouts; None leaves generation to TRL (transformers, vLLM)."""
+
+    def __init__(
+        self,
+        *,
+        scorer: Scorer,
+        validation: Validation | None,
+        processor: PictureProcessor,
+        policy: PackedPolicy | None,
+        stop: threading.Event,
+        **options: Any,
+    ) -> None:
+        self.scorer, self.validation, self.processor, self.policy = scorer, validation, processor, policy
+        self._uncertainty: list[float] = []
+        self._saving = False
+        super().__init__(reward_funcs=[self._reward], processing_class=processor, **options)
+        self.out = Path(self.args.output_dir)
+        self.add_callback(_Log(self.out))
+        self.add_callback(_Rhythm(self, stop))
+
+    # ---- rollouts ----
+
+    def _generate_single_turn(
+        self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: int, has_tool_images: bool = False
+    ) -> tuple[list[list[int]], Any]:
+        if self.policy is None:
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        place = {id(one[0]): one[0] for one in images}
+        order = {key: n for n, key in enumerate(place)}
+        firsts = range(0, len(prompt_ids), num_generations)
+        samples = self.policy.sample(
+            self.policy.see(torch.from_numpy(np.stack([picture.rgb for picture in place.values()]))),
+            [prompt_ids[n][self.policy.prefix_length :] for n in firsts],
+            [order[id(images[n][0])] for n in firsts],
+            num_generations,
+            self.max_completion_length,
+            self.eos_token_ids,
+            self.temperature,
+            self._generator(),
+        )
+        self._uncertainty = samples.uncertainty
+        return samples.ids, None
+
+    def _generator(self) -> torch.Generator:
+        """The rollouts' randomness: a function of the seed and the step, so a resumed run samples the same."""
+        seed = np.random.SeedSequence((self.args.seed, self.state.global_step, self.accelerator.process_index))
+        return torch.Generator().manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *args: Any, **fields: Any
+    ) -> Any:
+        if self.policy is None:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **fields
+            )
+        policy = self.policy if model is not self.ref_model else self._reference
+        pictures, images = _distinct(fields["pixel_values"])
+        height, width = self.processor.profile.image_size[::-1]
+        visual = policy.see(pictures.view(-1, height, width, 3))
+        kept = attention_mask.bool()
+        rows = [ids[mask][policy.prefix_length :].tolist() for ids, mask in zip(input_ids, kept, strict=True)]
+        said = attention_mask[:, -logits_to_keep:].sum(1).tolist()
+        given = [len(row) - count for row, count in zip(rows, said, strict=True)]
+        found, entropies = policy.log_probs(visual, rows, given, images, self.temperature)
+        return _right_pad(found, logits_to_keep), _right_pad(entropies, logits_to_keep), None
+
+    @property
+    def _reference(self) -> PackedPolicy:
+        if getattr(self, "_reference_policy", None) is None:
+            profile = self.processor.profile
+            self._reference_policy = PackedPolicy(self.ref_model, profile.image_size, self.processor.chat.prefix)
+        return self._reference_policy
+
+    # ---- rewards ----
+
+    def _reward(self, completion_ids: Sequence[Sequence[int]], number: Sequence[int], **named: Any) -> list[float]:
+        texts = self._texts(completion_ids)
+        group = self.num_generations if self.model.training else 1
+        doubts = self._uncertainty if len(self._uncertainty) == len(texts) else [0.0] * len(texts)
+        thinking = self._thinking_tokens(texts)
+        rewards = self.scorer.score(texts, number, thinking, doubts, group)
+        log = named["log_metric"]
+        for part in rewards[0].parts:
+            values = np.array([reward.parts[part] for reward in rewards]).reshape(-1, group)
+            log(f"reward/{part}", float(values.mean()))
+            log(f"groups_with_advantage/{part}", float((np.ptp(values, axis=1) > 1e-6).mean()))
+        log("tokens/thinking", float(np.mean(thinking)))
+        log("tokens/uncertainty", float(np.mean(doubts)))
+        return [reward.total for reward in rewards]
+
+    _reward.__name__ = "grounding"
+
+    def _texts(self, completion_ids: Sequence[Sequence[int]]) -> list[str]:
+        forced = self.processor.forced_text
+        return [forced + text for text in self.processor.batch_decode(completion_ids, skip_special_tokens=True)]
+
+    def _thinking_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of all that stands before the answer's tag, as the tokenizer cuts that text when it stands alone."""
+        return [len(self.processor.chat.plain(text.partition("<answer>")[0])) for text in texts]
+
+    # ---- validation ----
+
+    def validate(self) -> dict[str, Any]:
+        """Greedy answers to the held-out questions: the summary, on every process. No question is dropped."""
+        validation = self.validation
+        assert validation is not None
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        mine = [number for n, number in enumerate(validation.numbers) if n % world == rank]
+        rounds = -(-len(validation.numbers) // (world * _BATCH))
+        rows: list[dict[str, Any]] = []
+        for n in range(rounds):  # as many rounds on every process: sharded weights are gathered together
+            numbers = mine[n * _BATCH : (n + 1) * _BATCH]
+            answers = self._greedy(numbers or list(validation.numbers[:1]))
+            rows += self._judge(numbers, answers[: len(numbers)])
+        summary = [summarise(gather_object(rows))] if self.accelerator.is_main_process else [None]
+        if world > 1 and not self.accelerator.is_main_process:
+            gather_object(rows)
+        broadcast_object_list(summary)
+        return summary[0]
+
+    def _judge(self, numbers: Sequence[int], answers: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+        validation = self.validation
+        texts = self._texts(answers)
+        masks = validation.scorer.mask_ious(texts, numbers)
+        thinking = self._thinking_tokens(texts)
+        rows = []
+        for number, text, ids, count, ious in zip(numbers, texts, answers, thinking, masks, strict=True):
+            question = validation.questions[number]
+            verdict = judge(text, question.truth, self.processor.profile, ious)
+            about = {"kind": question.kind, "objects": len(question.truth.boxes)}
+            rows.append(verdict | about | {"tokens": len(ids), "thinking": count})
+        return rows
+
+    @torch.no_grad()
+    def _greedy(self, numbers: Sequence[int]) -> list[list[int]]:
+        asked = [self.validation.questions[number] for number in numbers]
+        if self.policy is not None:
+            distinct = {question.picture: question.rgb for question in asked}
+            order = {name: n for n, name in enumerate(distinct)}
+            visual = self.policy.see(torch.from_numpy(np.stack(list(distinct.values()))))
+            questions = [self.processor.question_ids(question.text) for question in asked]
+            images = [order[question.picture] for question in asked]
+            most, stops = self.max_completion_length, self.eos_token_ids
+            return self.policy.sample(visual, questions, images, 1, most, stops, 0.0).ids
+        inputs = self.processor([Picture(one.rgb) for one in asked], [one.text for one in asked])
+        inputs = {name: value.to(self.accelerator.device) for name, value in inputs.items()}
+        config = GenerationConfig(
+            max_new_tokens=self.max_completion_length,
+            do_sample=False,
+            eos_token_id=self.eos_token_ids,
+            pad_token_id=self._tokenizer.pad_token_id,
+            disable_compile=True,
+        )
+        with unwrap_model_for_generation(
+            self.model_wrapped, self.accelerator, gather_deepspeed3_params=self.args.ds3_gather_for_generation
+        ) as model:
+            out = model.generate(**inputs, generation_config=config)
+        return [_until(ids.tolist(), self.eos_token_ids) for ids in out[:, inputs["input_ids"].shape[1] :]]
+
+    # ---- checkpoints ----
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self.out / ".partial") if self._saving else super()._get_output_dir(trial)
+
+    def create_model_card(self, *args: Any, **named: Any) -> None:
+        """No card: a checkpoint holds what a run needs to go on, nothing else."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """As TRL does, but in a folder that gets its name only once it is whole; the two newest are kept."""
+        self._saving = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._saving = False
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            name = f"checkpoint-{self.state.global_step}"
+            _replace(self.out / ".partial" / name, self.out / name)
+            for old in checkpoints(self.out)[:-2]:
+                shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+
+    def keep_best(self, summary: Mapping[str, Any]) -> None:
+        """Copy the weights to OUT/best when `summary` beats what is there; config, safetensors and tokenizer only."""
+        file, score = self.out / "best" / "validation.json", summary["all"][self.validation.best_by]
+        if file.exists() and json.loads(file.read_text())["score"] >= score:
+            return
+        partial = self.out / ".best"
+        self.save_model(str(partial), _internal_call=True)
+        if self.args.should_save:
+            (partial / "training_args.bin").unlink(missing_ok=True)
+            record = {"step": self.state.global_step, "by": self.validation.best_by, "score": score, **summary}
+            (partial / "validation.json").write_text(json.dumps(record, indent=1))
+            _replace(partial, self.out / "best")
+        self.accelerator.wait_for_everyone()
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted(out.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _replace(fresh: Path, place: Path) -> None:
+    if place.exists():
+        shutil.rmtree(place)
+    fresh.replace(place)
+
+
+def _distinct(pixels: Tensor) -> tuple[Tensor, list[int]]:
+    """Distinct rows of (N, bytes) and the one of them that each row equals."""
+    known: dict[bytes, int] = {}
+    images = [known.setdefault(row.numpy().tobytes(), len(known)) for row in pixels]
+    firsts = [images.index(n) for n in range(len(known))]
+    return pixels[firsts], images
+
+
+def _right_pad(rows: Sequence[Tensor], length: int) -> Tensor:
+    return torch.stack([torch.nn.functional.pad(row, (0, length - len(row))) for row in rows])
+
+
+def _until(ids: list[int], stops: Sequence[int]) -> list[int]:
+    end = next((n for n, token in enumerate(ids) if token in stops), len(ids) - 1)
+    return ids[: end + 1]
+
+
+class _Rhythm(TrainerCallback):
+    """Validates every so many steps and before the first, keeps the best, and saves and stops when asked to."""
+
+    def __init__(self, trainer: GroundingTrainer, stop: threading.Event) -> None:
+        self.trainer, self.stop = trainer, stop
+
+    def on_train_begin(self, _a: TrainingArguments, state: TrainerState, _c: TrainerControl, **_: Any) -> None:
+        if self.trainer.validation is not None and state.global_step == 0:
+            self._validate()
+
+    def on_step_end(self, _a: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        validation = self.trainer.validation
+        if validation is not None and state.global_step % validation.every == 0:
+            self._validate()
+        if self.stop.is_set():
+            control.should_save = control.should_training_stop = True
+
+    def _validate(self) -> None:
+        began = time.monotonic()
+        summary = self.trainer.validate()
+        self.trainer.keep_best(summary)
+        flat = {f"held_out/{kind}/{name}": value for kind, row in summary.items() for name, value in row.items()}
+        self.trainer.log({**flat, "held_out_seconds": round(time.monotonic() - began, 1)})
+
+
+class _Log(TrainerCallback):
+    """OUT/log.jsonl: a line per log, of steps that a resumed run will not repeat."""
+
+    def __init__(self, out: Path) -> None:
+        self.file = out / "log.jsonl"
+
+    def on_train_begin(self, _a: TrainingArguments, state: TrainerState, _c: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero and self.file.exists():
+            lines = [line for line in self.file.read_text().splitlines() if _step_of(line) <= state.global_step]
+            self.file.write_text("".join(f"{line}\n" for line in lines if _step_of(line) > 0))
+
+    def on_log(
+        self,
+        _a: TrainingArguments,
+        state: TrainerState,
+        _c: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        if state.is_world_process_zero and logs:
+            record: dict[str, Any] = defaultdict(dict)
+            record |= {"step": state.global_step, "time": round(time.time())}
+            record |= {name: round(v, 6) if isinstance(v, float) else v for name, v in logs.items()}
+            with self.file.open("a") as file:
+                print(json.dumps(record), file=file, flush=True)
+
+
+def _step_of(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError):
+        return -1  # half a line of a killed run
+
+
+def stop_on_signals() -> threading.Event:
+    """Ctrl-C and SIGTERM ask for a save and an end after the step; a second one ends at once.
+
+    Background shells start their processes with SIGINT ignored, so the handler is set in any case.
+    """
+    asked = threading.Event()
+
+    def handle(number: int, _: Any) -> None:
+        if asked.is_set():
+            raise SystemExit(128 + number)
+        asked.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return asked
+
+
+__all__ = ["GRPOConfig", "GroundingTrainer", "Validation", "checkpoints", "stop_on_signals"]

@@ -1,0 +1,163 @@
+"""Qwen2.5-VL's processor without torchvision, as the robot prepares its input: the trainer sees what the runtime sees.
+
+`Qwen2_5_VLProcessor` of transformers needs torchvision, for which there is no CPU build. Pictures are squashed to the
+profile's size and normalised by the code of the runtime, prompts are written by the runtime's `ChatPrompt`, so there is
+no second copy of either (upstream resized with one filter in training and another in inference).
+
+Covered: one picture and one question per prompt; equal to transformers' PIL image processor of Qwen2-VL on a squashed
+picture up to rounding (tests/training/test_processor.py). Not covered: several pictures or turns, video, tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, ProcessorMixin
+
+from segzero_ros.backends.image import normalise, patchify, squash
+from segzero_ros.backends.prompt import IMAGE_TOKEN, ChatPrompt
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.profile import Profile
+
+PATCH, MERGE = 14, 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """uint8 RGB (H, W, 3) of the profile's size. Never copied: a group's samples hold one and the same."""
+
+    rgb: NDArray[np.uint8]
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Picture:
+        return self
+
+
+class PictureProcessor(ProcessorMixin):
+    """What TRL asks of a processor: prompts and pictures -> token ids and what the vision tower wants.
+
+    `raw`: hand on uint8 pixels (N, H * W * 3) instead of patches, for the packed rollouts. `forced`: text that every
+    answer begins with; its tokens count as prompt. Raises ``RejectedInput`` BUNDLE_PROFILE when the profile's size is
+    no multiple of 28.
+    """
+
+    def __init__(
+        self, tokenizer_file: Path, profile: Profile, *, eos: str, pad: str, forced: str = "", raw: bool = False
+    ) -> None:
+        width, height = profile.image_size
+        unit = PATCH * MERGE
+        if width % unit or height % unit:
+            raise RejectedInput(
+                Code.BUNDLE_PROFILE, f"got pictures of {width}x{height}, want multiples of {unit}; choose such a size"
+            )
+        self.profile, self.raw = profile, raw
+        self.tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file), eos_token=eos, pad_token=pad)
+        self.tokenizer.padding_side = "left"
+        self.grid = (1, height // PATCH, width // PATCH)
+        token_grid = (self.grid[1] // MERGE, self.grid[2] // MERGE)
+        self.chat = ChatPrompt(tokenizer_file.read_text(), token_grid=token_grid, system=profile.system)
+        self.image_token_id = self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+        self.forced_ids = self.chat.forced(forced) if forced else []
+        self.chat_template = None
+
+    @property
+    def forced_text(self) -> str:
+        """What the forced ids spell: the beginning of every answer."""
+        return str(self.tokenizer.decode(self.forced_ids))
+
+    def question_ids(self, question: str) -> list[int]:
+        """What stands between the picture and the first sampled token."""
+        return [*self.chat.question(self.profile.render(question)), *self.forced_ids]
+
+    def prompt_ids(self, question: str) -> list[int]:
+        """The whole prompt, one placeholder per visual token."""
+        return [*self.chat.prefix.ids.tolist(), *self.question_ids(question)]
+
+    def apply_chat_template(self, conversation: Any, *, tokenize: bool = False, **_: Any) -> Any:
+        """TRL's way in: messages -> text, or (`tokenize`) a mapping of ids and vision inputs per conversation.
+
+        A conversation is one user message with a picture and the bare question; the profile writes the rest.
+        """
+        if not tokenize:
+            return _parts(conversation)[1]
+        pictures, questions = zip(*map(_parts, conversation), strict=True)
+        ids = [self.prompt_ids(question) for question in questions]
+        return {"input_ids": ids, **self.vision_inputs(pictures), "mm_token_type_ids": self._types(ids)}
+
+    def __call__(self, images: Any = None, text: Any = None, **_: Any) -> dict[str, Any]:
+        """TRL's second way in: questions and their pictures -> padded ids and vision inputs, as tensors."""
+        questions = [text] if isinstance(text, str) else list(text)
+        ids = [self.prompt_ids(question) for question in questions]
+        pictures = [of_one[0] if isinstance(of_one, list) else of_one for of_one in images or []]
+        types = self._types(ids)
+        padded = {"input_ids": _left_pad(ids, self.tokenizer.pad_token_id), "mm_token_type_ids": _left_pad(types, 0)}
+        padded["attention_mask"] = _left_pad([[1] * len(row) for row in ids], 0)
+        return {**padded, **(self.vision_inputs(pictures) if pictures else {})}
+
+    def vision_inputs(self, pictures: Sequence[Any]) -> dict[str, Tensor]:
+        """`pixel_values` (patches of all pictures, 1176) and `image_grid_thw` (N, 3); with `raw` bytes only."""
+        arrays = [as_rgb(picture) for picture in pictures]
+        self._check(arrays)
+        if self.raw:
+            return {"pixel_values": torch.from_numpy(np.stack([array.reshape(-1) for array in arrays]))}
+        once = {id(array): None for array in arrays}
+        patches = {id(array): patchify(normalise(array)) for array in arrays if once.pop(id(array), 0) is None}
+        values = torch.from_numpy(np.concatenate([patches[id(array)] for array in arrays]))
+        return {"pixel_values": values, "image_grid_thw": torch.tensor([self.grid] * len(arrays))}
+
+    def squash(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A source picture at the profile's size."""
+        return squash(rgb, self.profile.image_size)
+
+    def batch_decode(self, ids: Sequence[Sequence[int]], **options: Any) -> list[str]:
+        """Texts of completions, without what was forced."""
+        return list(self.tokenizer.batch_decode(ids, **options))
+
+    def decode(self, ids: Sequence[int], **options: Any) -> str:
+        """Text of one completion."""
+        return str(self.tokenizer.decode(ids, **options))
+
+    def save_pretrained(self, save_directory: str | Path, **_: Any) -> list[str]:
+        """Write tokenizer.json, which is all that the exporter and this class need."""
+        file = Path(save_directory) / "tokenizer.json"
+        self.tokenizer.backend_tokenizer.save(str(file))
+        return [str(file)]
+
+    def _types(self, ids: Sequence[Sequence[int]]) -> list[list[int]]:
+        return [[int(token == self.image_token_id) for token in row] for row in ids]
+
+    def _check(self, arrays: Sequence[NDArray[np.uint8]]) -> None:
+        width, height = self.profile.image_size
+        wrong = next((array.shape for array in arrays if array.shape != (height, width, 3)), None)
+        if wrong is not None:
+            raise RejectedInput(
+                Code.DATA_FRAME if hasattr(Code, "DATA_FRAME") else Code.BUNDLE_PROFILE,
+                f"got a picture of {wrong}, want ({height}, {width}, 3); squash it to the profile's size",
+            )
+
+
+def as_rgb(picture: Any) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) of a `Picture`, an array or a PIL image."""
+    if isinstance(picture, Picture):
+        return picture.rgb
+    return picture if isinstance(picture, np.ndarray) else np.asarray(picture.convert("RGB"))
+
+
+def _parts(conversation: Sequence[Mapping[str, Any]]) -> tuple[Any, str]:
+    """(picture or None, question) of a conversation of one user message."""
+    content = conversation[-1]["content"]
+    if isinstance(content, str):
+        return None, content
+    picture = next((part["image"] for part in content if part["type"] == "image"), None)
+    return picture, "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _left_pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    length = max(map(len, rows))
+    return torch.tensor([[value] * (length - len(row)) + list(row) for row in rows])
