@@ -41,7 +41,7 @@ FORMATS = (
     "a folder with data.jsonl",
     "a folder of rendered shards (shard-00000/...)",
     "a Hugging Face dataset saved to disk or as parquet (columns id, problem, solution, image or image, text, mask)",
-    "ReasonSeg in LISA's files (one .json per .jpg)",
+    "ReasonSeg in LISA's files, or LabelMe's own (one .json per .jpg)",
     "COCO annotations (.json), with refs .json for RefCOCO-style sets",
 )
 

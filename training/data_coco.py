@@ -37,15 +37,30 @@ MOST_FOLDERS = 2000
 
 
 def annotation_file(path: Path, split: str) -> Path | None:
-    """Return the COCO annotations of a folder (or the file itself): the split's own where there are several."""
+    """Return the COCO annotations of a folder (or the file itself); None where it has none.
+
+    ``RejectedInput`` where the split's own cannot be told: their names or their folder's must have it in them.
+    """
     if path.is_file():
         return path if path.suffix == ".json" else None
-    folders = [folder for folder in (path / split, path, path / "annotations") if folder.is_dir()]
-    files = [file for folder in folders for file in sorted(folder.glob("*.json")) if not _is_refs(file)]
+    files = _annotation_files(path)
+    of_split = [file for file in files if split in str(file.relative_to(path))]
+    if len(of_split) == 1 or (split and of_split):
+        return of_split[0]
+    if files and any(_is_refs(file) for file in path.glob("*.json")):
+        return files[0]  # the references say which split is which
+    if files:
+        names = ", ".join(str(file.relative_to(path)) for file in files[:5])
+        raise unusable(f"got the split {split!r} of {str(path)!r}, which has {names}; name another split, or the file")
+    return None
+
+
+def _annotation_files(folder: Path) -> list[Path]:
+    """Return what may be annotations in a folder, its annotations/ or its splits: those named so, else any JSON."""
+    near = [*sorted(folder.glob("*.json")), *sorted(folder.glob("annotations/*.json"))]
+    files = [file for file in (*near, *sorted(folder.glob("*/_annotations*.json"))) if not _is_refs(file)]
     named = [file for file in files if any(word in file.name for word in ("instances", "annotations", "coco"))]
-    files = named or files
-    of_split = [file for file in files if split and split in str(file.relative_to(path))]
-    return next(iter(of_split or files), None)
+    return list(dict.fromkeys(named or files))
 
 
 def _is_refs(file: Path) -> bool:

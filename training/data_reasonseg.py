@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from training.data import Example, Examples, RejectedInput, at_row, read_question, shown, unusable
 from training.data_files import read_json, read_rgb
+from training.data_labelme import is_labelme, open_labelme
 from training.data_masks import example_parts
 
 TARGET, IGNORE = 1, 255
@@ -44,12 +45,14 @@ def _picture_of(file: Path) -> Path | None:
 
 
 def open_reasonseg(path: Path, split: str) -> Examples:
-    """Return a split's examples; ``path`` is the folder of the splits, or one of them."""
+    """Return a split's examples, of ReasonSeg or LabelMe's own; ``path`` is the folder of the splits, or one of them."""
     folder = path / split if (path / split).is_dir() else path
     files = sorted(folder.glob("*.json"))
     if not files:
         names = ", ".join(folder.name for folder in _splits(path)) or "none"
         raise unusable(f"got the split {split!r} of {str(path)!r}, want one of its folders: {names}")
+    if any(is_labelme(file) for file in files[:1]):
+        return open_labelme(folder, {file: _picture_of(file) for file in files})
     return _Files(folder, files)
 
 

@@ -77,6 +77,8 @@ def test_the_exports_of_annotation_tools_are_found(tmp_path, where, file, split)
     (folder / where / file).write_text(json.dumps(annotations()))
     for source in (folder, folder / where / file):
         assert open_examples(str(source), split=split)[0].boxes == (RED,)
+    with pytest.raises(RejectedInput, match="name another split, or the file"):
+        open_examples(str(folder), split="val")
 
 
 @pytest.mark.parametrize(
@@ -280,6 +282,43 @@ def test_drawn_polygons_equal_lisas_words_pixel_by_pixel():
         )
         assert not (inside & ~drawn).any()
         assert (drawn & ~cv2.dilate(inside.astype(np.uint8), np.ones((3, 3))).astype(bool)).sum() == 0
+
+
+# ---- LabelMe's own files ----
+
+
+def write_labelme(folder, *shapes):
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(png(picture()))
+    value = {"version": "5.5.0", "flags": {}, "shapes": list(shapes), "imagePath": "a.png", "imageData": None}
+    (folder / "a.json").write_text(json.dumps(value))
+    return folder
+
+
+def test_labelmes_labels_are_questions(tmp_path):
+    rectangle = {"label": "the blue one", "shape_type": "rectangle", "points": [[70, 50], [50, 40]]}
+    polygons = [{**shape("both", *box), "shape_type": "polygon"} for box in (RED, BLUE)]
+    examples = open_examples(str(write_labelme(tmp_path / "set", *polygons, rectangle)))
+    both, blue = examples
+    assert (both.question, both.boxes, int(both.mask.sum())) == ("both", (RED, BLUE), 400)
+    assert (blue.question, blue.boxes, blue.mask) == ("the blue one", (BLUE,), None)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"label": "it", "shape_type": "circle", "points": [[1, 2], [3, 4]]}, "want a polygon or a rectangle"),
+        ({"label": "it", "shape_type": "polygon", "points": [[1, 2], [3, 4]]}, "three corners"),
+        ({"label": "it", "shape_type": "rectangle", "points": [[1, 2], [1, 4]]}, "without area"),
+        ({"label": "it", "points": "x"}, "want"),
+        ({"label": " ", "points": [[1, 2], [3, 4], [5, 9]]}, "empty"),
+        ({"points": []}, "label"),
+    ],
+)
+def test_bad_shapes_are_named(tmp_path, bad, said):
+    examples = open_examples(str(write_labelme(tmp_path / "set", bad)))
+    message = refusal(examples, 0)
+    assert "a.json label" in message and said in message
 
 
 # ---- our own shards, and the demo world itself ----
