@@ -45,7 +45,7 @@ def _picture_of(file: Path) -> Path | None:
 
 
 def open_reasonseg(path: Path, split: str) -> Examples:
-    """Return a split's examples, of ReasonSeg or LabelMe's own; ``path`` is the folder of the splits, or one of them."""
+    """Return a split's examples, of ReasonSeg or LabelMe's own; ``path``: the folder of the splits, or one of them."""
     folder = path / split if (path / split).is_dir() else path
     files = sorted(folder.glob("*.json"))
     if not files:
