@@ -37,6 +37,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.profile import PROFILES, Profile, get_profile
@@ -265,7 +266,7 @@ def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
         stop=stop,
         model=model,
         args=config,
-        train_dataset=Dataset.from_dict({"number": order}).with_transform(_rows(questions, pil=_vllm(args))),
+        train_dataset=Dataset.from_dict({"number": order}).with_transform(_Rows(questions, pil=_vllm(args))),
         peft_config=_lora(args),
     )
     if not packed:
@@ -460,24 +461,32 @@ def _validation(
     return Validation(questions, numbers, scorer, args.evaluate_every, args.best_by or ("mask" if masks else "iou"))
 
 
-def _rows(questions: Questions, *, pil: bool) -> Any:
+class _Rows:
     """The data set's transform: numbers -> prompts and pictures, one and the same object for equal pictures."""
-    from training.processor import Picture
 
-    kept: dict[str, Any] = {}
+    def __init__(self, questions: Questions, *, pil: bool) -> None:
+        self.questions, self.pil = questions, pil
+        self.kept: dict[str, Any] = {}
 
-    def transform(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        asked = [questions[number] for number in batch["number"]]
-        if len(kept) > 256:  # a step's worth and more; older ones are not asked again soon
-            kept.clear()
-        pictures = [kept.setdefault(one.picture, _pil(one.rgb) if pil else Picture(one.rgb)) for one in asked]
+    def __call__(self, batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:
+        asked = [self.questions[number] for number in batch["number"]]
+        if len(self.kept) > 256:  # a step's worth and more; older ones are not asked again soon
+            self.kept.clear()
+        pictures = [self.kept.setdefault(one.picture, self._picture(one.rgb)) for one in asked]
         prompts = [[{"role": "user", "content": one.text}] for one in asked]
         return {"prompt": prompts, "image": pictures, "number": batch["number"]}
 
-    return transform
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: `datasets` pickles a transform to name its cache, which would take a minute and serve nobody."""
+        return {}
+
+    def _picture(self, rgb: NDArray[np.uint8]) -> Any:
+        from training.processor import Picture
+
+        return _pil(rgb) if self.pil else Picture(rgb)
 
 
-def _pil(rgb: Any) -> Any:
+def _pil(rgb: NDArray[np.uint8]) -> Any:
     from PIL import Image
 
     return Image.fromarray(rgb)
