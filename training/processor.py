@@ -137,7 +137,7 @@ class PictureProcessor(ProcessorMixin):
         wrong = next((array.shape for array in arrays if array.shape != (height, width, 3)), None)
         if wrong is not None:
             raise RejectedInput(
-                Code.DATA_FRAME if hasattr(Code, "DATA_FRAME") else Code.BUNDLE_PROFILE,
+                Code.IMAGE_SIZE,
                 f"got a picture of {wrong}, want ({height}, {width}, 3); squash it to the profile's size",
             )
 
