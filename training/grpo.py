@@ -175,7 +175,7 @@ def _add_method(group: Any) -> None:
     add("--lr", type=float, help="AdamW's rate")
     add("--schedule", choices=("constant", "linear", "cosine"), help="of the rate")
     add("--warmup", type=int, help="steps until the full rate")
-    add("--weight-decay", type=float, default=0.01)
+    add("--weight-decay", type=float, default=0.01, help="AdamW's (default 0.01)")
     add("--beta2", type=float, help="AdamW's second moment")
     add("--kl", type=float, help="weight of the divergence from the start; 0 = off, and quicker")
     add("--entropy", type=float, help="weight of the entropy bonus")
@@ -191,11 +191,16 @@ def _add_method(group: Any) -> None:
 def _add_machine(group: Any) -> None:
     add = group.add_argument
     add("--rollouts", default="auto", choices=("auto", "packed", "transformers", "vllm"), help="auto: packed on a CPU")
-    add("--vllm-mode", default="colocate", choices=("colocate", "server"))
+    add(
+        "--vllm-mode",
+        default="colocate",
+        choices=("colocate", "server"),
+        help="vLLM on the GPUs that train, or on others",
+    )
     add("--vllm-memory", type=float, default=0.3, help="share of each GPU that a colocated vLLM takes")
-    add("--vllm-tensor-parallel", type=int, default=1)
+    add("--vllm-tensor-parallel", type=int, default=1, help="GPUs that share one colocated vLLM")
     add("--vllm-host", default="127.0.0.1", help="of the server")
-    add("--vllm-port", type=int, default=8000)
+    add("--vllm-port", type=int, default=8000, help="of the server")
     add("--micro-batch", type=int, help="answers per device and forward pass; 0 = all of a step")
     add("--lora", type=int, default=0, metavar="RANK", help="train adapters of this rank on the language model only")
     add("--attention", default="sdpa", help="transformers' attn_implementation")
@@ -205,7 +210,7 @@ def _add_machine(group: Any) -> None:
 def _add_run(group: Any) -> None:
     add = group.add_argument
     add("--out", type=Path, required=True, help="where checkpoints, best/ and logs go")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, help="of the order of questions and of the samples")
     add("--evaluate-every", type=int, help="steps between validations")
     add("--evaluate-count", type=int, help="held-out questions, as even over the kinds as the data allows; 0 = none")
     add(
@@ -401,15 +406,25 @@ def _model(args: argparse.Namespace) -> Any:
 def _processor(args: argparse.Namespace, profile: Profile, *, raw: bool) -> Any:
     from training.processor import PictureProcessor
 
-    file = Path(args.model) / "tokenizer.json"
-    if not file.exists():
-        from huggingface_hub import hf_hub_download
-
-        file = Path(hf_hub_download(args.model, "tokenizer.json"))
+    file = _tokenizer_file(args.model)
     forced = "" if args.thinking else NO_THINKING
     if args.prefix:
         forced = f"<think>{args.prefix}"
     return PictureProcessor(file, profile, eos="<|im_end|>", pad="<|endoftext|>", forced=forced, raw=raw)
+
+
+def _tokenizer_file(model: str) -> Path:
+    """tokenizer.json of a folder, or of a checkpoint on the hub."""
+    from huggingface_hub import hf_hub_download
+
+    file = Path(model) / "tokenizer.json"
+    if file.exists():
+        return file
+    try:
+        return Path(hf_hub_download(model, "tokenizer.json"))
+    except (OSError, ValueError) as error:
+        said = str(error).strip().partition("\n")[0][:200]
+        raise _unfit(f"--model {model} ({said})", "a folder with tokenizer.json, or a checkpoint on the hub") from None
 
 
 def _data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
@@ -498,7 +513,7 @@ def _lora(args: argparse.Namespace) -> Any:
     try:
         from peft import LoraConfig
     except ModuleNotFoundError:
-        raise _unfit("--lora without the package peft", "it: pip install -r requirements/train.txt") from None
+        raise _unfit("--lora without the package peft", "it: pip install peft") from None
     projections = r".*language_model.*\.(q|k|v|o|gate|up|down)_proj"
     return LoraConfig(r=args.lora, lora_alpha=2 * args.lora, target_modules=projections, task_type="CAUSAL_LM")
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from segzero_ros.backends.image import squash
 from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.profile import Profile
-from training.data import Example, Examples, fit_profile, open_examples
+from training.data import Example, Examples, at_row, fit_profile, open_examples
 from training.reward_truth import Truth
 from training.shards import load_shard, things_of
 
@@ -177,7 +177,8 @@ def open_questions(
     questions = ExampleQuestions(open_examples(source, split=split), profile)
     if check:
         for number in range(len(questions)):
-            fit_profile(questions.examples[number], profile)
+            with at_row(questions.examples.where(number)):
+                fit_profile(questions.examples[number], profile)
     return questions
 
 

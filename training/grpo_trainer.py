@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object, is_peft_model
 from torch import Tensor
 from transformers import GenerationConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
@@ -106,7 +106,9 @@ class GroundingTrainer(GRPOTrainer):
         rows = [ids[mask][policy.prefix_length :].tolist() for ids, mask in zip(input_ids, kept, strict=True)]
         said = attention_mask[:, -logits_to_keep:].sum(1).tolist()
         given = [len(row) - count for row, count in zip(rows, said, strict=True)]
-        found, entropies = policy.log_probs(visual, rows, given, images, self.temperature)
+        found, entropies = policy.log_probs(
+            visual, rows, given, images, self.temperature, entropy_gradient=self._entropy_bonus_enabled
+        )
         return _right_pad(found, logits_to_keep), _right_pad(entropies, logits_to_keep), None
 
     @property
@@ -224,6 +226,17 @@ class GroundingTrainer(GRPOTrainer):
             for old in checkpoints(self.out)[:-2]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Weights as `from_pretrained` reads them: a checkpoint's names are not those of the model's modules.
+
+        transformers 5.23 loads them by the modules' names here, finds none, and goes on with the weights at hand.
+        """
+        if self.is_fsdp_enabled or is_peft_model(self.model):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(saved.state_dict())
 
     def keep_best(self, summary: Mapping[str, Any]) -> None:
         """Copy the weights to OUT/best when `summary` beats what is there; config, safetensors and tokenizer only."""
