@@ -17,6 +17,7 @@ from pathlib import Path
 from segzero_ros.commands.parser import OK, REFUSED, Parser, at_least, one_of
 from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import PROFILES, Profile, get_profile
+from segzero_ros.scores import Box
 from training.data import FORMATS, Example, Examples, Selection, open_examples, profile_faults
 
 DEFAULT_PROFILE = "abstaining_v2"
@@ -114,15 +115,15 @@ class Seen:
     """Rows before this one, to find those that are given twice or contradict each other."""
 
     ids: dict[str, str] = field(default_factory=dict)
-    asked: dict[tuple[int, str], tuple[str, Example]] = field(default_factory=dict)
+    answers: dict[tuple[int, str], tuple[str, frozenset[Box]]] = field(default_factory=dict)  # by picture and question
 
     def faults(self, where: str, example: Example) -> list[str]:
         """Return what is wrong about this row given those before it, and remember it."""
         first = self.ids.setdefault(example.id, where)
         faults = [f"got the id {example.id!r}, which {first} has, too; give it another"] if first != where else []
-        key = zlib.crc32(example.rgb.tobytes()), example.question.lower()
-        earlier, other = self.asked.setdefault(key, (where, replace(example, rgb=example.rgb[:0], mask=None)))
-        if set(other.boxes) != set(example.boxes):
+        key, boxes = (zlib.crc32(example.rgb.tobytes()), example.question.lower()), frozenset(example.boxes)
+        earlier, answer = self.answers.setdefault(key, (where, boxes))
+        if answer != boxes:
             faults.append(f"got another answer to the same question about the same picture than {earlier}; keep one")
         return faults
 
