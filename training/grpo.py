@@ -59,6 +59,8 @@ PAPER: Mapping[str, Any] = MappingProxyType(
         "val": "",
         "segmenter": "",
         "reward": "vision_reasoner_v2",
+        "mix": "",
+        "settings": "",
         "samples": 8,
         "prompts_per_step": 16,
         "per_picture": 1,
@@ -83,20 +85,22 @@ DEMO: Mapping[str, Any] = MappingProxyType(
         "val": "",
         "segmenter": "bundles/tabletop",
         "reward": "grounded_v3",
+        "mix": "several=1.5,absent=1.5",
+        "settings": "easy_budget=32,hard_budget=64,uncertainty_budget=0,length_slope=0.004",
         "samples": 8,
         "prompts_per_step": 16,
         "per_picture": 2,
-        "steps": 300,
-        "lr": 5e-5,
-        "schedule": "constant",
+        "steps": 220,
+        "lr": 1e-4,
+        "schedule": "linear",
         "warmup": 5,
         "beta2": 0.99,
         "kl": 0.0,
         "entropy": 0.0,
         "response": 220,
-        "evaluate_every": 25,
-        "evaluate_count": 360,
-        "save_every": 25,
+        "evaluate_every": 20,
+        "evaluate_count": 480,
+        "save_every": 20,
         "micro_batch": 0,
     }
 )
@@ -154,7 +158,12 @@ def _add_data(group: Any) -> None:
 def _add_reward(group: Any) -> None:
     add = group.add_argument
     add("--reward", choices=RULES, help="rule (docs/rewards.md)")
-    add("--v3", default="", metavar="KEY=VALUE,...", help="settings of grounded_v3, e.g. mask_grading=squared,point=0")
+    add(
+        "--v3",
+        default="",
+        metavar="KEY=VALUE,...",
+        help="settings of grounded_v3 in place of the profile's, e.g. point=0",
+    )
     add(
         "--length-budget",
         action=argparse.BooleanOptionalAction,
@@ -163,7 +172,7 @@ def _add_reward(group: Any) -> None:
     )
     add("--thinking", action=argparse.BooleanOptionalAction, default=True, help="--no-thinking: answer at once")
     add("--prefix", default="", metavar="TEXT", help="what every thinking is forced to begin with")
-    add("--mix", default="", metavar="KIND=WEIGHT,...", help="how often each kind of question is asked (default 1)")
+    add("--mix", metavar="KIND=WEIGHT,...", help="how often each kind of question is asked (default 1)")
 
 
 def _add_method(group: Any) -> None:
@@ -255,13 +264,13 @@ def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
     packed = _packs(args, config)
     processor = _processor(args, profile, raw=packed)
     questions, held_out_questions = _data(args, profile)
-    settings = grounded_settings(args.v3, budget=args.length_budget)
+    settings = grounded_settings(f"{args.settings},{args.v3}", budget=args.length_budget)
     segmenter = _segmenter(args, config)
     scorer = _scorer(args.reward, profile, questions, settings, segmenter)
     order = _order(args, questions)
     config.max_steps = len(order) // args.prompts_per_step
     model = _model(args)
-    if packed or not isinstance(model, str):
+    if packed:
         model.model.visual.requires_grad_(not args.freeze_vision)
     trainer = GroundingTrainer(
         scorer=scorer,
@@ -275,23 +284,27 @@ def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
         peft_config=_lora(args),
     )
     if not packed:
-        visual = trainer.accelerator.unwrap_model(trainer.model).get_submodule("model.visual")
-        share_vision(visual)
+        whole = trainer.model.get_base_model() if args.lora else trainer.model
+        whole.model.visual.requires_grad_(not (args.freeze_vision or args.lora))
+        share_vision(whole.model.visual)
     return trainer
 
 
 def grounded_settings(text: str, *, budget: bool = True) -> Grounded:
-    """Read "mask=1,mask_grading=squared" as settings of grounded_v3; CONFIG_VALUE for what it does not have."""
+    """Read "mask=1,mask_grading=squared" as settings of grounded_v3; of a key given twice the last counts.
+
+    Without `budget` thinking costs nothing, whatever the text says. CONFIG_VALUE for a key that it does not have.
+    """
     from training.rewards import Grounded
 
     known = {field.name for field in fields(Grounded)}
-    given: dict[str, Any] = {} if budget else {"length_slope": 0.0}
+    given: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
         if name.strip() not in known:
             raise RejectedInput(Code.CONFIG_VALUE, f"got the setting {name!r} of --v3{nearest(name, known)}")
         given[name.strip()] = value.strip() if name.strip() == "mask_grading" else _number(value, f"--v3 {name}")
-    return replace(Grounded(), **given)
+    return replace(Grounded(), **given | ({} if budget else {"length_slope": 0.0}))
 
 
 def _number(text: str, what: str) -> float:
@@ -346,6 +359,8 @@ def _config(args: argparse.Namespace) -> Any:
             f"{args.prompts_per_step} x {args.samples} answers on {world} devices, {micro} at a time",
             "a multiple of devices x --micro-batch",
         )
+    if micro * (answers // (world * micro)) % args.samples:
+        raise _unfit(f"{world} devices for {args.prompts_per_step} questions", "whole groups on each device")
     if args.save_every % args.iterations:
         raise _unfit(f"--save-every {args.save_every}", "a multiple of --iterations, or a resumed run would differ")
     return GRPOConfig(
@@ -445,7 +460,10 @@ def _order(args: argparse.Namespace, questions: Questions) -> list[int]:
     groups = args.steps * args.prompts_per_step or len(questions) // args.prompts_per_step * args.prompts_per_step
     if not groups:
         raise _unfit(f"{len(questions)} questions", f"at least --prompts-per-step {args.prompts_per_step}")
-    return draw_order(questions, groups, parse_mix(args.mix), args.per_picture, np.random.default_rng((args.seed, 1)))
+    mix = parse_mix(args.mix)
+    if args.mix == DEMO["mix"]:  # not asked for: other data than the demo world has other kinds, or none
+        mix = {kind: weight for kind, weight in mix.items() if kind in questions.kinds}
+    return draw_order(questions, groups, mix, args.per_picture, np.random.default_rng((args.seed, 1)))
 
 
 def _segmenter(args: argparse.Namespace, config: Any) -> Any:

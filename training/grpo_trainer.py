@@ -25,6 +25,7 @@ from training.grpo_data import Questions
 from training.grpo_packed import PackedPolicy
 from training.grpo_scoring import Scorer, judge, summarise
 from training.processor import Picture, PictureProcessor
+from training.rewards import Reward
 
 _BATCH = 64  # greedy answers at once
 
@@ -131,6 +132,8 @@ class GroundingTrainer(GRPOTrainer):
             values = np.array([reward.parts[part] for reward in rewards]).reshape(-1, group)
             log(f"reward/{part}", float(values.mean()))
             log(f"groups_with_advantage/{part}", float((np.ptp(values, axis=1) > 1e-6).mean()))
+        for kind, earned in _by_kind(self.scorer.questions.kinds, number, rewards).items():
+            log(f"reward_by_kind/{kind}", earned)
         log("tokens/thinking", float(np.mean(thinking)))
         log("tokens/uncertainty", float(np.mean(doubts)))
         return [reward.total for reward in rewards]
@@ -272,6 +275,14 @@ def _distinct(pixels: Tensor) -> tuple[Tensor, list[int]]:
     return pixels[firsts], images
 
 
+def _by_kind(kinds: Sequence[str], numbers: Sequence[int], rewards: Sequence[Reward]) -> dict[str, float]:
+    """Mean reward of each kind of question that was asked."""
+    earned: dict[str, list[float]] = defaultdict(list)
+    for number, reward in zip(numbers, rewards, strict=True):
+        earned[kinds[number]].append(reward.total)
+    return {kind: float(np.mean(totals)) for kind, totals in sorted(earned.items()) if kind}
+
+
 def _right_pad(rows: Sequence[Tensor], length: int) -> Tensor:
     return torch.stack([torch.nn.functional.pad(row, (0, length - len(row))) for row in rows])
 
@@ -326,8 +337,7 @@ class _Log(TrainerCallback):
         **_: Any,
     ) -> None:
         if state.is_world_process_zero and logs:
-            record: dict[str, Any] = defaultdict(dict)
-            record |= {"step": state.global_step, "time": round(time.time())}
+            record: dict[str, Any] = {"step": state.global_step, "time": round(time.time())}
             record |= {name: round(v, 6) if isinstance(v, float) else v for name, v in logs.items()}
             with self.file.open("a") as file:
                 print(json.dumps(record), file=file, flush=True)

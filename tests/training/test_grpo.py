@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="offline stack not installed")
 pytest.importorskip("trl", reason="offline stack not installed")
 
 from safetensors.torch import load_file  # noqa: E402
+from transformers import Qwen2_5_VLForConditionalGeneration  # noqa: E402
 
 from segzero_ros.errors import RejectedInput  # noqa: E402
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
@@ -132,6 +133,54 @@ def test_sigterm_saves_and_ends(world, tmp_path):
         for number, handler in handlers.items():
             signal.signal(number, handler)
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-1"]
+
+
+@pytest.mark.parametrize("more", [[], ["--lora", "2"]])
+def test_the_path_of_a_gpu_trains_too(world, tmp_path, more):
+    """Generation and log-probabilities by transformers, the vision tower shared: what larger models run."""
+    if more:
+        pytest.importorskip("peft", reason="adapters need peft")
+    few = ["--rollouts", "transformers", "--steps", "1", "--evaluate-count", "2", "--micro-batch", "2", *more]
+    assert main(options(world, tmp_path / "run", *few)) == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "reward" in line] == [1]
+    assert [line["grad_norm"] > 0 for line in lines if "grad_norm" in line] == [True]
+
+
+def test_a_published_profile_trains_a_checkpoint_that_trl_loads(world, tmp_path):
+    """840 x 840 pixels, the paper's prompt, the reward of v2, the model by its name: all but the size is a 7B run's."""
+    given = ["--profile", "vision_reasoner_v2", "--rollouts", "transformers", "--reward", "vision_reasoner_v2"]
+    short = [
+        "--steps",
+        "1",
+        "--prompts-per-step",
+        "1",
+        "--micro-batch",
+        "1",
+        "--response",
+        "4",
+        "--evaluate-count",
+        "0",
+    ]
+    assert main(options(world, tmp_path / "run", *given, *short)) == 0
+    record = json.loads((tmp_path / "run" / "log.jsonl").read_text().partition("\n")[0])
+    assert {"reward/thinking_format", "reward/answer_format", "reward/accuracy", "reward/non_repeat"} <= set(record)
+    assert checkpoints(tmp_path / "run")
+
+
+def test_adapters_become_a_whole_checkpoint(world, tmp_path):
+    peft = pytest.importorskip("peft", reason="adapters need peft")
+    from training.grpo_adapter import main as merge_adapter
+
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(world / "model")
+    config = peft.LoraConfig(r=2, target_modules=r".*language_model.*\.q_proj", init_lora_weights=False)
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter" / "tokenizer.json").write_text((world / "model" / "tokenizer.json").read_text())
+    merge_adapter([str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")])
+    before, after = (load_file(folder / "model.safetensors") for folder in (world / "model", tmp_path / "merged"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert set(before) == set(after)
+    assert changed == {name for name in before if name.endswith("q_proj.weight")}
 
 
 def test_the_defaults_follow_the_profile_and_what_is_given_wins():
@@ -262,5 +311,9 @@ def test_absent_objects_count_in_n_acc_only_when_nothing_is_said():
 
 
 def test_the_budget_is_a_switch():
-    assert grounded_settings("", budget=False).length_slope == 0
+    assert grounded_settings("length_slope=0.5", budget=False).length_slope == 0
+    assert grounded_settings("easy_budget=32,,easy_budget=8").easy_budget == 8
+    assert (
+        parse(["--out", "x"]).settings and not parse(["--out", "x", "--profile", "seg_zero_v1", "--data", "y"]).settings
+    )
     assert grounded_settings("mask_grading=tiered,point=0.5").mask_grading == "tiered"
