@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -239,22 +240,23 @@ def train(args: argparse.Namespace) -> None:
 
     from training.grpo_trainer import checkpoints, stop_on_signals
 
-    stop = stop_on_signals()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     last = checkpoints(args.out)[-1:]
     if last and not args.resume:
         raise _unfit(f"--out {args.out}, which holds {last[0].name}", "--resume to go on, or another folder")
-    trainer = build_trainer(args, stop)
-    trainer.train(resume_from_checkpoint=str(last[0]) if last else None)
-    if stop.is_set():
-        print(f"stopped at step {trainer.state.global_step}; the same command with --resume goes on")
+    with stop_on_signals() as stop:
+        trainer = build_trainer(args, stop)
+        trainer.train(resume_from_checkpoint=str(last[0]) if last else None)
+        if stop.is_set():
+            print(f"stopped at step {trainer.state.global_step}; the same command with --resume goes on")
 
 
 def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
     """The trainer with its data, rewards and rollouts, nothing started."""
     from datasets import Dataset
 
+    from training.grpo_data import check_answers
     from training.grpo_packed import PackedPolicy
     from training.grpo_trainer import GroundingTrainer
     from training.grpo_vision import share_vision
@@ -268,6 +270,7 @@ def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
     segmenter = _segmenter(args, config)
     scorer = _scorer(args.reward, profile, questions, settings, segmenter)
     order = _order(args, questions)
+    check_answers(questions, order, profile)
     config.max_steps = len(order) // args.prompts_per_step
     model = _model(args)
     if packed:
@@ -319,9 +322,13 @@ def _unfit(got: str, want: str) -> RejectedInput:
 
 
 def _set_environment(out: Path) -> None:
-    """Logs in OUT; nothing is reported to anybody outside."""
+    """Logs in OUT; nothing is reported to anybody outside; one bar, and no warning of what TRL calls what."""
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def _profile(name: str) -> Profile:
@@ -398,7 +405,7 @@ def _config(args: argparse.Namespace) -> Any:
         vllm_server_host=args.vllm_host,
         vllm_server_port=args.vllm_port,
         vllm_enable_sleep_mode=args.vllm_mode == "colocate" and _vllm(args),
-        model_init_kwargs=_loading(args, gpu=gpu),
+        model_init_kwargs=None if args.profile == DEMO_PROFILE else _loading(args, gpu=gpu),
     )
 
 
@@ -444,14 +451,15 @@ def _tokenizer_file(model: str) -> Path:
 
 def _data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
     """Questions to train on and, where there are any, held-out ones."""
-    from training.grpo_data import open_questions
+    from training.grpo_data import HELD_OUT_PER_PICTURE, open_questions
 
     wanted = args.steps * args.prompts_per_step // args.per_picture
     questions = open_questions(args.data, args.split, profile, seed=args.seed, pictures=wanted, cache=args.out)
     val = args.val or ("tabletop" if args.data == "tabletop" else "")
     if not val or not args.evaluate_count:
         return questions, None
-    return questions, open_questions(val, args.val_split, profile, seed=0, pictures=args.evaluate_count, cache=args.out)
+    pictures = -(-args.evaluate_count // HELD_OUT_PER_PICTURE)
+    return questions, open_questions(val, args.val_split, profile, seed=0, pictures=pictures, cache=args.out)
 
 
 def _order(args: argparse.Namespace, questions: Questions) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -27,7 +27,7 @@ from training.reward_truth import Truth
 from training.shards import load_shard, things_of
 
 _SHARD = 1000  # pictures rendered at a time
-_HELD_OUT_PER_PICTURE = 3
+HELD_OUT_PER_PICTURE = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,11 +166,11 @@ def open_questions(
 ) -> Questions:
     """Questions of `source`: "tabletop" is rendered into `cache`, shards are read directly, the rest by training.data.
 
-    `pictures`: as many as the run needs, 0 = all. With `check` every row is read once, and the first that does not fit
-    the profile's frame is refused with its place and the mend.
+    `pictures`: as many as the run needs, 0 = all (of "tabletop" 1000). With `check` every row is read once, and the
+    first that does not fit the profile's frame is refused with its place and the mend.
     """
     if source == "tabletop":
-        folder = render(cache / "tabletop" / split, split, pictures)
+        folder = render(cache / "tabletop" / f"{split}-{pictures}", split, pictures)
         return ShardQuestions(folder, profile, pictures=pictures, seed=seed)
     if any(Path(source).glob("shard-*/scenes.jsonl")):
         return ShardQuestions(Path(source), profile, pictures=pictures, seed=seed)
@@ -186,6 +186,7 @@ def render(folder: Path, split: str, pictures: int) -> Path:
     """Render as many shards of the demo world as hold `pictures`, where they are not there yet; returns `folder`."""
     from training.render_tabletop import main as render_shards
 
+    pictures = pictures or _SHARD
     shards, each = -(-pictures // _SHARD), min(_SHARD, pictures)
     render_shards(["--out", str(folder), "--split", split, "--shards", str(shards), "--count", str(each)])
     return folder
@@ -194,6 +195,23 @@ def render(folder: Path, split: str, pictures: int) -> Path:
 @lru_cache(maxsize=64)
 def _source_arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     return np.load(path / "images.npy", mmap_mode="r"), np.load(path / "labels.npy", mmap_mode="r")
+
+
+def check_answers(questions: Questions, numbers: Iterable[int], profile: Profile) -> None:
+    """Refuse (CONFIG_VALUE) questions whose answer the profile has no words for: none, or several objects."""
+    for number in sorted(set(numbers)):
+        found, kind = len(questions[number].truth.boxes), questions.kinds[number]
+        if found == 0 and not profile.abstains:
+            raise _unsayable(f"the question {questions[number].text!r} with no object", profile, kind)
+        if found > 1 and profile.grammar == "v1":
+            raise _unsayable(f"the question {questions[number].text!r} with {found} objects", profile, kind)
+
+
+def _unsayable(got: str, profile: Profile, kind: str) -> RejectedInput:
+    mend = f"leave them out with --mix {kind}=0, or" if kind else "leave the row out, or"
+    return RejectedInput(
+        Code.CONFIG_VALUE, f"got {got}, which an answer of {profile.name} cannot say; {mend} take a profile that can"
+    )
 
 
 def parse_mix(text: str) -> dict[str, float]:
@@ -258,7 +276,7 @@ def held_out(questions: Questions, count: int, seed: int) -> list[int]:
     asked: Counter[str] = Counter()
     chosen: list[int] = []
     for numbers in of_picture.values():
-        for _ in range(min(_HELD_OUT_PER_PICTURE, len(numbers), count - len(chosen))):
+        for _ in range(min(HELD_OUT_PER_PICTURE, len(numbers), count - len(chosen))):
             rarest = min(numbers, key=lambda number: asked[questions.kinds[number]])
             numbers.remove(rarest)
             asked[questions.kinds[rarest]] += 1

@@ -8,7 +8,8 @@ import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,15 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list, gather_object, is_peft_model
 from torch import Tensor
-from transformers import GenerationConfig, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    GenerationConfig,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
@@ -59,6 +68,9 @@ class GroundingTrainer(GRPOTrainer):
         self._saving = False
         super().__init__(reward_funcs=[self._reward], processing_class=processor, **options)
         self.out = Path(self.args.output_dir)
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Bar())
         self.add_callback(_Log(self.out))
         self.add_callback(_Rhythm(self, stop))
 
@@ -317,6 +329,27 @@ class _Rhythm(TrainerCallback):
         self.trainer.log({**flat, "held_out_seconds": round(time.monotonic() - began, 1)})
 
 
+class _Bar(ProgressCallback):
+    """Steps, rate and time to go, and beside them the latest reward and held-out score; the log has the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: dict[str, str] = {}
+
+    def on_log(
+        self,
+        _a: TrainingArguments,
+        state: TrainerState,
+        _c: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        names = {"reward": "reward", "held_out/all/hit": "hit", "held_out/all/mask": "mask", "held_out/all/iou": "iou"}
+        self.shown |= {short: f"{logs[name]:.3f}" for name, short in names.items() if name in (logs or {})}
+        if state.is_world_process_zero and self.training_bar is not None:
+            self.training_bar.set_postfix(self.shown, refresh=False)
+
+
 class _Log(TrainerCallback):
     """OUT/log.jsonl: a line per log, of steps that a resumed run will not repeat."""
 
@@ -350,8 +383,9 @@ def _step_of(line: str) -> int:
         return -1  # half a line of a killed run
 
 
-def stop_on_signals() -> threading.Event:
-    """Ctrl-C and SIGTERM ask for a save and an end after the step; a second one ends at once.
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """While inside, Ctrl-C and SIGTERM ask for a save and an end after the step; a second one ends at once.
 
     Background shells start their processes with SIGINT ignored, so the handler is set in any case.
     """
@@ -362,9 +396,12 @@ def stop_on_signals() -> threading.Event:
             raise SystemExit(128 + number)
         asked.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return asked
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 __all__ = ["GRPOConfig", "GroundingTrainer", "Validation", "checkpoints", "stop_on_signals"]

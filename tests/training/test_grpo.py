@@ -117,22 +117,20 @@ def test_a_run_leaves_what_the_exporter_and_the_plots_read(whole):
     assert list((whole / "checkpoint-4").glob("optimizer.pt"))
 
 
-def test_sigterm_saves_and_ends(world, tmp_path):
+def test_sigterm_saves_and_ends(world, tmp_path, monkeypatch):
     from training import grpo_trainer
 
-    reward = grpo_trainer.GroundingTrainer._reward
-    grpo_trainer.GroundingTrainer._reward = lambda self, *a, **n: (
-        os.kill(os.getpid(), signal.SIGTERM),
-        reward(self, *a, **n),
-    )[1]
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        assert main(options(world, tmp_path / "run", "--evaluate-count", "0")) == 0
-    finally:
-        grpo_trainer.GroundingTrainer._reward = reward
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    reward, before = grpo_trainer.GroundingTrainer._reward, signal.getsignal(signal.SIGTERM)
+
+    def interrupted(self, *args, **named):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return reward(self, *args, **named)
+
+    interrupted.__name__ = reward.__name__
+    monkeypatch.setattr(grpo_trainer.GroundingTrainer, "_reward", interrupted)
+    assert main(options(world, tmp_path / "run", "--evaluate-count", "0")) == 0
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-1"]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("more", [[], ["--lora", "2"]])
@@ -205,6 +203,7 @@ def test_the_defaults_follow_the_profile_and_what_is_given_wins():
         (["--model", "/nowhere"], "tokenizer.json|config.json"),
         (["--save-every", "3", "--iterations", "2"], "multiple of --iterations"),
         (["--micro-batch", "3"], "multiple of devices"),
+        (["--profile", "vision_reasoner_v2"], "no object.*--mix absent=0"),
     ],
 )
 def test_what_does_not_fit_is_one_line(world, tmp_path, capfd, more, said):
