@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +19,11 @@ from transformers import (
     GenerationConfig,
     PrinterCallback,
     ProgressCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
 )
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from training.grpo_callbacks import Bar, Log, Rhythm
 from training.grpo_data import Questions
 from training.grpo_packed import PackedPolicy
 from training.grpo_scoring import Scorer, judge, summarise
@@ -70,9 +64,9 @@ class GroundingTrainer(GRPOTrainer):
         self.out = Path(self.args.output_dir)
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Bar())
-        self.add_callback(_Log(self.out))
-        self.add_callback(_Rhythm(self, stop))
+        self.add_callback(Bar())
+        self.add_callback(Log(self.out))
+        self.add_callback(Rhythm(self, stop))
 
     # ---- rollouts ----
 
@@ -302,106 +296,3 @@ def _right_pad(rows: Sequence[Tensor], length: int) -> Tensor:
 def _until(ids: list[int], stops: Sequence[int]) -> list[int]:
     end = next((n for n, token in enumerate(ids) if token in stops), len(ids) - 1)
     return ids[: end + 1]
-
-
-class _Rhythm(TrainerCallback):
-    """Validates every so many steps and before the first, keeps the best, and saves and stops when asked to."""
-
-    def __init__(self, trainer: GroundingTrainer, stop: threading.Event) -> None:
-        self.trainer, self.stop = trainer, stop
-
-    def on_train_begin(self, _a: TrainingArguments, state: TrainerState, _c: TrainerControl, **_: Any) -> None:
-        if self.trainer.validation is not None and state.global_step == 0:
-            self._validate()
-
-    def on_step_end(self, _a: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        validation = self.trainer.validation
-        if validation is not None and state.global_step % validation.every == 0:
-            self._validate()
-        if self.stop.is_set():
-            control.should_save = control.should_training_stop = True
-
-    def _validate(self) -> None:
-        began = time.monotonic()
-        summary = self.trainer.validate()
-        self.trainer.keep_best(summary)
-        flat = {f"held_out/{kind}/{name}": value for kind, row in summary.items() for name, value in row.items()}
-        self.trainer.log({**flat, "held_out_seconds": round(time.monotonic() - began, 1)})
-
-
-class _Bar(ProgressCallback):
-    """Steps, rate and time to go, and beside them the latest reward and held-out score; the log has the rest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown: dict[str, str] = {}
-
-    def on_log(
-        self,
-        _a: TrainingArguments,
-        state: TrainerState,
-        _c: TrainerControl,
-        logs: Mapping[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        names = {"reward": "reward", "held_out/all/hit": "hit", "held_out/all/mask": "mask", "held_out/all/iou": "iou"}
-        self.shown |= {short: f"{logs[name]:.3f}" for name, short in names.items() if name in (logs or {})}
-        if state.is_world_process_zero and self.training_bar is not None:
-            self.training_bar.set_postfix(self.shown, refresh=False)
-
-
-class _Log(TrainerCallback):
-    """OUT/log.jsonl: a line per log, of steps that a resumed run will not repeat."""
-
-    def __init__(self, out: Path) -> None:
-        self.file = out / "log.jsonl"
-
-    def on_train_begin(self, _a: TrainingArguments, state: TrainerState, _c: TrainerControl, **_: Any) -> None:
-        if state.is_world_process_zero and self.file.exists():
-            lines = [line for line in self.file.read_text().splitlines() if _step_of(line) <= state.global_step]
-            self.file.write_text("".join(f"{line}\n" for line in lines if _step_of(line) > 0))
-
-    def on_log(
-        self,
-        _a: TrainingArguments,
-        state: TrainerState,
-        _c: TrainerControl,
-        logs: Mapping[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        if state.is_world_process_zero and logs:
-            record: dict[str, Any] = {"step": state.global_step, "time": round(time.time())}
-            record |= {name: round(v, 6) if isinstance(v, float) else v for name, v in logs.items()}
-            with self.file.open("a") as file:
-                print(json.dumps(record), file=file, flush=True)
-
-
-def _step_of(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError):
-        return -1  # half a line of a killed run
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """While inside, Ctrl-C and SIGTERM ask for a save and an end after the step; a second one ends at once.
-
-    Background shells start their processes with SIGINT ignored, so the handler is set in any case.
-    """
-    asked = threading.Event()
-
-    def handle(number: int, _: Any) -> None:
-        if asked.is_set():
-            raise SystemExit(128 + number)
-        asked.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-__all__ = ["GRPOConfig", "GroundingTrainer", "Validation", "checkpoints", "stop_on_signals"]

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("trl", reason="offline stack not installed")
 
-from training.grpo import parse
+from training.grpo_options import parse
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 SCRIPTS = sorted(RECIPES.glob("*.sh"))

@@ -8,7 +8,7 @@ pil = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwe
 
 from segzero_ros.errors import RejectedInput  # noqa: E402
 from segzero_ros.profile import PROFILES  # noqa: E402
-from training.grpo import NO_THINKING  # noqa: E402
+from training.grpo_options import NO_THINKING  # noqa: E402
 from training.pretrain_reasoner import demo_profile  # noqa: E402
 from training.processor import Picture, PictureProcessor  # noqa: E402
 from training.tokenizer import train_tokenizer  # noqa: E402
