@@ -10,8 +10,8 @@ levels, which give different figures, so the name says which.
 gRefCOCO's references to several objects have several boxes, those without target (``ann_id`` -1) none. The original
 refs are Python pickles, which run what they like when they are opened and are therefore not: save them as JSON once.
 
-Pictures are looked for below the folder (images/, train2014/, ...; a link to a folder of pictures will do). Masks hold
-the pixels whose middle lies inside a polygon; boxes stand around the masks, or are the ``bbox`` where there is none.
+Pictures are looked for below the folder (images/, train2014/, ...; a link to a folder of pictures will do). Polygons
+are filled as COCO's own tool fills them; boxes stand around the masks, or are the ``bbox`` where there is no mask.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from segzero_ros.answer import Point
 from segzero_ros.scores import Box
 from training.data import Mask, shown, unusable
 
+FINER = 5  # steps per pixel in which COCO's tool follows an outline
+MOST_STEPS = 10_000_000  # bounds the work per outline: 2 million pixels, more than the edges of any photo
 LEAST_SHARE = 0.01  # of a mask's pixels: connected pieces smaller than this are specks and get no box of their own
 
 
@@ -110,16 +112,21 @@ def decode_segmentation(value: object, size: tuple[int, int]) -> Mask:
 
 
 def fill_polygon(polygon: object, size: tuple[int, int]) -> Mask:
-    """Return the pixels (H, W) whose middle lies inside the polygon [x, y, x, y, ...] (even-odd rule)."""
-    corners = _corners(polygon)
-    filled = np.zeros((size[1], size[0]), bool)
+    """Return the pixels (H, W) inside the polygon [x, y, x, y, ...] (even-odd rule), as COCO's own tool counts them.
+
+    Outlines are followed in steps of a fifth of a pixel, and a pixel counts when its middle lies inside: equal to
+    pycocotools bit by bit, where plain geometry differs by a percent of the pixels of an object 80 pixels wide.
+    """
+    corners = np.trunc(_corners(polygon) * FINER + 0.5).astype(np.int64)
     ends = np.roll(corners, -1, axis=0)
-    first, last = max(0, int(corners[:, 1].min())), min(size[1] - 1, int(np.ceil(corners[:, 1].max())))
-    for row in range(first, last + 1):
-        crossings = _crossings(corners, ends, row + 0.5)
-        for start, stop in zip(crossings[::2], crossings[1::2], strict=True):
-            filled[row, max(0, _first_middle(start)) : max(0, _first_middle(stop))] = True
-    return filled
+    if int(np.abs(ends - corners).max(axis=1).sum()) > MOST_STEPS:
+        raise unusable(f"got an outline of more than {MOST_STEPS // FINER} pixels; draw a simpler one")
+    crossings = [_crossings(start.tolist(), end.tolist()) for start, end in zip(corners, ends, strict=True)]
+    columns, rows = np.concatenate(crossings, axis=1)
+    inside = (columns >= 0) & (columns < size[0])
+    toggles = np.zeros((size[1] + 1, size[0]), np.uint8)
+    np.add.at(toggles, (np.clip(rows[inside], 0, size[1]), columns[inside]), 1)  # modulo 256 keeps what is odd
+    return np.bitwise_xor.accumulate(toggles[:-1] & 1, axis=0).astype(bool)
 
 
 def _corners(polygon: object) -> NDArray[np.float64]:
@@ -132,16 +139,17 @@ def _corners(polygon: object) -> NDArray[np.float64]:
     return corners.reshape(-1, 2)
 
 
-def _crossings(starts: NDArray[np.float64], ends: NDArray[np.float64], y: float) -> list[float]:
-    """Return where the edges cross the horizontal line at ``y``, in order; each edge owns its upper end only."""
-    crossed = (starts[:, 1] <= y) != (ends[:, 1] <= y)
-    (x0, y0), (x1, y1) = starts[crossed].T, ends[crossed].T
-    return sorted((x0 + (y - y0) * (x1 - x0) / (y1 - y0)).tolist())
-
-
-def _first_middle(x: float) -> int:
-    """Return the first column whose middle is not left of ``x``."""
-    return int(np.ceil(x - 0.5))
+def _crossings(start: list[int], end: list[int]) -> NDArray[np.int64]:
+    """Return (2, N): columns whose middle an edge crosses, and the first row below; ends in fifths of a pixel."""
+    across, down = abs(end[0] - start[0]), abs(end[1] - start[1])
+    long = 0 if across >= down else 1
+    (first, last), short = sorted((start, end), key=lambda corner: corner[long]), 1 - long
+    steps = np.arange(max(across, down) + 1)
+    slope = (last[short] - first[short]) / max(across, down, 1)
+    path = {long: first[long] + steps, short: np.trunc(first[short] + slope * steps + 0.5).astype(np.int64)}
+    x, y = (np.minimum(path[axis][1:], path[axis][:-1]) for axis in (0, 1))
+    crossed = (path[0][1:] != path[0][:-1]) & (x % FINER == FINER // 2)
+    return np.stack([x[crossed] // FINER, (y[crossed] + FINER // 2) // FINER])
 
 
 def read_counts(counts: object) -> list[int]:

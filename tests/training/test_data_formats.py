@@ -385,7 +385,7 @@ def read_all(source):
             pass
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.sampled_from(["images", "annotations", "categories"]), st.data())
 def test_any_change_to_coco_is_read_or_refused(tmp_path, table, data):
     value, refs = annotations(), references()
@@ -402,7 +402,7 @@ def test_any_change_to_coco_is_read_or_refused(tmp_path, table, data):
     read_all(folder / "instances.json")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.data())
 def test_any_change_to_reasonseg_is_read_or_refused(tmp_path, data):
     value = {"text": ["a", "b"], "is_sentence": True, "shapes": [shape("target", 1, 2, 30, 40)]}
