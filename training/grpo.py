@@ -112,6 +112,7 @@ def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
         processor=processor,
         policy=PackedPolicy(model, profile.image_size, processor.chat.prefix) if packed else None,
         stop=stop,
+        least_advantage=args.least_advantage,
         model=model,
         args=config,
         train_dataset=Dataset.from_dict({"number": order}).with_transform(_Rows(questions, pil=_vllm(args))),

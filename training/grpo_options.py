@@ -142,6 +142,12 @@ def _add_method(group: Any) -> None:
     add("--temperature", type=float, default=1.0, help="of the rollouts")
     add("--loss", default="bnpo", choices=("grpo", "bnpo", "dr_grpo", "dapo"), help="TRL's loss_type")
     add("--scale-rewards", default="group", choices=("group", "batch", "none"), help="what advantages are divided by")
+    add(
+        "--least-advantage",
+        type=float,
+        default=0.0,
+        help="answers whose advantage is smaller are not learned from, which is quicker (default 0 = all are)",
+    )
     add("--iterations", type=int, default=1, help="updates per rollout")
     add("--response", type=int, help="most tokens of an answer")
     add("--freeze-vision", action="store_true", help="leave the vision tower as it is")

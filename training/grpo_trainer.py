@@ -55,9 +55,12 @@ class GroundingTrainer(GRPOTrainer):
         processor: PictureProcessor,
         policy: PackedPolicy | None,
         stop: threading.Event,
+        least_advantage: float = 0.0,
         **options: Any,
     ) -> None:
         self.scorer, self.validation, self.processor, self.policy = scorer, validation, processor, policy
+        self.least_advantage = least_advantage
+        self._seen: dict[bytes, Tensor] = {}
         self._uncertainty: list[float] = []
         self._saving = False
         super().__init__(reward_funcs=[self._reward], processing_class=processor, **options)
@@ -80,8 +83,10 @@ class GroundingTrainer(GRPOTrainer):
         place = {id(one[0]): one[0] for one in images}
         order = {key: n for n, key in enumerate(place)}
         firsts = range(0, len(prompt_ids), num_generations)
+        self._seen.clear()
+        pixels = torch.from_numpy(np.stack([picture.rgb.reshape(-1) for picture in place.values()]))
         samples = self.policy.sample(
-            self.policy.see(torch.from_numpy(np.stack([picture.rgb for picture in place.values()]))),
+            self._see(self.policy, pixels),
             [prompt_ids[n][self.policy.prefix_length :] for n in firsts],
             [order[id(images[n][0])] for n in firsts],
             num_generations,
@@ -106,17 +111,53 @@ class GroundingTrainer(GRPOTrainer):
                 model, input_ids, attention_mask, logits_to_keep, *args, **fields
             )
         policy = self.policy if model is not self.ref_model else self._reference
-        pictures, images = _distinct(fields["pixel_values"])
-        height, width = self.processor.profile.image_size[::-1]
-        visual = policy.see(pictures.view(-1, height, width, 3))
-        kept = attention_mask.bool()
-        rows = [ids[mask][policy.prefix_length :].tolist() for ids, mask in zip(input_ids, kept, strict=True)]
-        said = attention_mask[:, -logits_to_keep:].sum(1).tolist()
-        given = [len(row) - count for row, count in zip(rows, said, strict=True)]
-        found, entropies = policy.log_probs(
-            visual, rows, given, images, self.temperature, entropy_gradient=self._entropy_bonus_enabled
+        said = attention_mask[:, -logits_to_keep:].sum(1)
+        learnt = said.nonzero()[:, 0]  # an answer that is not learned from has nothing said
+        if not len(learnt):
+            return (
+                torch.zeros(len(said), logits_to_keep, requires_grad=True),
+                torch.zeros(len(said), logits_to_keep),
+                None,
+            )
+        pictures, images = _distinct(fields["pixel_values"][learnt])
+        chosen = zip(input_ids[learnt], attention_mask[learnt].bool(), strict=True)
+        rows = [ids[mask][policy.prefix_length :].tolist() for ids, mask in chosen]
+        given = [len(row) - count for row, count in zip(rows, said[learnt].tolist(), strict=True)]
+        scores = policy.log_probs(
+            self._see(policy, pictures),
+            rows,
+            given,
+            images,
+            self.temperature,
+            entropy_gradient=self._entropy_bonus_enabled,
         )
-        return _right_pad(found, logits_to_keep), _right_pad(entropies, logits_to_keep), None
+        whole = torch.zeros(len(said), logits_to_keep)
+        log_probs, entropies = (whole.index_copy(0, learnt, _right_pad(part, logits_to_keep)) for part in scores)
+        return log_probs, entropies, None
+
+    def _see(self, policy: PackedPolicy, pictures: Tensor) -> Tensor:
+        """Visual tokens of distinct pictures (B, bytes). A frozen tower reads each once per step, for all purposes."""
+        width, height = self.processor.profile.image_size
+        shape = (-1, height, width, 3)
+        if any(parameter.requires_grad for parameter in self.model.model.visual.parameters()):
+            return policy.see(pictures.view(shape))
+        keys = [picture.numpy().tobytes() for picture in pictures]
+        fresh = [n for n, key in enumerate(keys) if key not in self._seen]
+        if fresh:
+            with torch.no_grad():
+                tokens = policy.see(pictures[fresh].view(shape))
+            self._seen |= dict(zip([keys[n] for n in fresh], tokens, strict=True))
+        return torch.stack([self._seen[key] for key in keys])
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        """TRL's, but answers with less than `least_advantage` are not learned from (never all of them)."""
+        output = super()._generate_and_score_completions(inputs)
+        if self.least_advantage:
+            strength = output["advantages"].abs()
+            kept = strength >= min(self.least_advantage, float(strength.max()))
+            output["completion_mask"] = output["completion_mask"] * kept[:, None]
+            self._metrics["train" if self.model.training else "eval"]["learned_from"].append(float(kept.float().mean()))
+        return output
 
     @property
     def _reference(self) -> PackedPolicy:

@@ -139,6 +139,41 @@ def test_sigterm_saves_and_ends(world, tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_frozen_tower_stays_as_it_is_and_weak_answers_are_left_out(world, tmp_path):
+    more = [
+        "--freeze-vision",
+        "--least-advantage",
+        "0.1",
+        "--evaluate-count",
+        "0",
+        "--steps",
+        "2",
+        "--micro-batch",
+        "2",
+    ]
+    assert main(options(world, tmp_path / "run", *more)) == 0
+    before, after = load_file(world / "model" / "model.safetensors"), weights(tmp_path / "run")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and not [name for name in moved if "visual" in name]
+    first = json.loads((tmp_path / "run" / "log.jsonl").read_text().partition("\n")[0])
+    assert first["learned_from"] == 1.0  # no answer has any advantage, and never are all left out
+
+
+@pytest.mark.parametrize("advantages, learned", [([0.5, -0.5, 0.01, 0.0], 0.5), ([0.05, -0.04, 0.0, 0.0], 0.25)])
+def test_only_strong_answers_are_learned_from(monkeypatch, advantages, learned):
+    from trl import GRPOTrainer
+
+    from training.grpo_trainer import GroundingTrainer
+
+    trainer = object.__new__(GroundingTrainer)
+    trainer.least_advantage, trainer._metrics = 0.1, {"train": {"learned_from": []}}
+    trainer.model = torch.nn.Linear(1, 1)
+    output = {"advantages": torch.tensor(advantages), "completion_mask": torch.ones(4, 3)}
+    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", lambda self, inputs: dict(output))
+    mask = trainer._generate_and_score_completions([])["completion_mask"]
+    assert float(mask[:, 0].mean()) == learned == trainer._metrics["train"]["learned_from"][0]
+
+
 @pytest.mark.parametrize("more", [[], ["--lora", "2"]])
 def test_the_path_of_a_gpu_trains_too(world, tmp_path, more):
     """Generation and log-probabilities by transformers, the vision tower shared: what larger models run."""
