@@ -256,7 +256,7 @@ def _are_numbers(value: object, count: int) -> bool:
 def shown(value: object) -> str:
     """Return a value of the data as an error quotes it: one short line."""
     if isinstance(value, list) and all(isinstance(item, int | float) for item in value) and len(value) <= 4:
-        return "[" + ", ".join(f"{item:g}" if math.isfinite(item) else str(item) for item in value) + "]"
+        return "[" + ", ".join(f"{item:g}" if abs(item) < 1e9 else str(item)[:12] for item in value) + "]"
     text = ascii(value) if not isinstance(value, str) else repr(value[:60])
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -139,6 +139,8 @@ def test_a_count_draws_rows_by_the_seed_and_keeps_their_order(tmp_path):
         (row("the cup", [[1, 2, 3]]), "four plain numbers"),
         (row("the cup", [[1, 2, 3, "4"]]), "four plain numbers"),
         (row("the cup", [[1, 2, True, 4]]), "four plain numbers"),
+        (row("the cup", [[1, 2, 10**400, 4]]), "four plain numbers"),
+        (row("the cup", points=[[10**400, 15]]), "one or two"),
         (row("the cup", [[10, 10, 10, 30]]), "without area"),
         (row("the cup", [[30, 10, 20, 30]]), "corners, not width and height"),
         (row("the cup", [[10, 10, 81, 30]]), "outside the picture of 80 x 60"),
@@ -219,7 +221,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=8,
 )
-NUMBERS = st.integers(-3, 90) | st.floats(-3, 90) | st.floats()
+NUMBERS = st.integers(-3, 90) | st.just(10**400) | st.floats(-3, 90) | st.floats()
 ROWS = st.fixed_dictionaries(
     {"image": st.just("a.png"), "question": st.just("it") | JSON},
     optional={
