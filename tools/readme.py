@@ -84,21 +84,45 @@ def parameter_table() -> str:
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> str:
     """Return the demo models' figures, from the bundle's own manifest."""
-    rows = ["| | scenes | right | gIoU | cIoU | answer readable |", "|---|---|---|---|---|---|"]
     groups = [*evaluation["types"].items(), *evaluation["seen"].items()]
+    if "spoken" in evaluation:
+        groups.append(("spoken, by hand", evaluation["spoken"]))
+    known = {key: title for key, title in FIGURES.items() if any(key in group for _, group in groups)}
+    rows = [f"| | scenes | {' | '.join(known.values())} |", "|---" * (len(known) + 2) + "|"]
     for name, group in groups:
-        cells = " | ".join(_percent(group[figure]) for figure in ("right", "giou", "ciou"))
-        rows.append(f"| {name} | {group['count']} | {cells} | {100 * group['format_valid']:.1f} % |")
+        rows.append(f"| {name} | {group['count']} | {' | '.join(_shown(key, group.get(key)) for key in known)} |")
+    return "\n".join([*rows, "", evaluation_note(evaluation)])
+
+
+# The columns of the table, as far as an evaluation has them.
+FIGURES = {
+    "right": "right",
+    "giou": "gIoU",
+    "ciou": "cIoU",
+    "n_acc": "N-Acc",
+    "format_valid": "answer readable",
+    "thinking_tokens": "thinking tokens",
+}
+
+
+def evaluation_note(evaluation: Mapping[str, Any]) -> str:
+    """Return the line below the table: the command, the machine, the times."""
     stages = ", ".join(
         f"{name.replace('_', ' ')} {ms['p50']:.0f} ({ms['p95']:.0f})" for name, ms in evaluation["latency_ms"].items()
     )
     options = " ".join(f"--{name} {evaluation[name]}" for name in ("data", "split", "seed", "count"))
-    return "\n".join(
-        [*rows, "", f"`segzero eval {options}`, on {evaluation['machine']}; ms, median (95th percentile): {stages}."]
-    )
+    options += " --also-spoken" if "spoken" in evaluation else ""
+    return f"`segzero eval {options}`, on {evaluation['machine']}; ms, median (95th percentile): {stages}."
 
 
-def _percent(figure: Mapping[str, float]) -> str:
+def _shown(key: str, figure: Any) -> str:
+    """Return a cell: a share with its interval, a plain share, or the mean and 95th percentile of tokens."""
+    if figure is None:
+        return ""
+    if key == "format_valid":
+        return f"{100 * figure:.1f} %"
+    if key == "thinking_tokens":
+        return f"{figure['value']:.0f} ({figure['p95']:.0f})"
     return f"{100 * figure['value']:.1f} % ({100 * figure['low']:.0f}-{100 * figure['high']:.0f})"
 
 

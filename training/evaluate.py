@@ -21,17 +21,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
 
-from segzero_ros.bundle import MANIFEST, resolve_bundle
+from segzero_ros.bundle import MANIFEST, open_bundle, resolve_bundle
 from segzero_ros.commands.ground import add_bundle_options, from_here, open_engines
 from segzero_ros.commands.parser import OK, Parser, at_least, one_of
-from segzero_ros.errors import Code, RejectedInput
-from training.data import FORMATS, Examples, open_examples
+from training.data import FORMATS, Examples, open_examples, unusable
 from training.evaluation_compare import compare, comparison_table
 from training.evaluation_page import write_page
 from training.evaluation_record import Record, read_samples, whole_lines
 from training.evaluation_run import ask_all
 from training.evaluation_spoken import SpokenExamples
-from training.summary import summarise, table
+from training.summary import scores, summarise, table
 
 WORDINGS = ("template", "spoken")
 TABLETOP_COUNT = 300  # scenes, unless told otherwise
@@ -57,17 +56,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def evaluate(options: Namespace) -> int:
     """Ask all questions and tell the figures."""
+    check_folders(options.json, options.samples)
     examples = open_data(options)
     about = describe(options, len(examples))
     done = earlier(options, about)
     records = [*done, *go_on(options, examples, about, done)]
     seconds = sum(record.milliseconds["total_ms"] for record in records) / 1000  # of all parts of a resumed run
     summary = about | {"seconds": round(seconds, 1)} | summarise(records)
+    if options.also_spoken:
+        summary["spoken"] = spoken_figures(options)
     print(table(summary))
     write_json(options.json, summary)
     if options.page:
         print(f"page: {write_page(options.page, summary, records, examples)}")
     return OK
+
+
+def check_folders(*files: Path | None) -> None:
+    """Refuse a file that cannot be written before hours are spent on what belongs into it."""
+    for file in files:
+        if file and (file.is_dir() or not file.parent.is_dir()):
+            raise unusable(f"got {str(file)!r}, want a file in a folder that is there; make the folder first")
 
 
 def go_on(options: Namespace, examples: Examples, about: dict[str, Any], done: Sequence[Record]) -> Iterator[Record]:
@@ -77,6 +86,13 @@ def go_on(options: Namespace, examples: Examples, about: dict[str, Any], done: S
     pipeline = open_engines(options.bundle, options.backend)
     with Progress(options.samples, about, done, len(examples)) as progress:
         yield from ask_all(pipeline, examples, progress.seen, start=len(done), timeout_sec=options.timeout)
+
+
+def spoken_figures(options: Namespace) -> dict[str, Any]:
+    """Return the figures of the commands by hand, as those of one group."""
+    pipeline = open_engines(options.bundle, options.backend)
+    asked = ask_all(pipeline, SpokenExamples(), lambda _: None, timeout_sec=options.timeout)
+    return scores(list(asked))
 
 
 def write_json(file: Path | None, values: dict[str, Any]) -> None:
@@ -98,6 +114,7 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--count", type=at_least(1), default=None, help=count)
     wording = "template (default), or spoken: 100 commands about tabletop scenes by hand"
     parser.add_argument("--wording", type=one_of(WORDINGS), default=WORDINGS[0], metavar="NAME", help=wording)
+    parser.add_argument("--also-spoken", action="store_true", help="ask those 100 as well; a row of their own")
     add_bundle_options(parser)
     parser.add_argument("--timeout", type=at_least(0), default=0, metavar="SEC", help="seconds a question has (0: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
@@ -121,34 +138,41 @@ def open_data(options: Namespace) -> Examples:
         return open_examples(options.data, split=options.split, seed=options.seed, count=count)
     if options.data != "tabletop" or options.split != "test":
         got = f"--data {options.data} --split {options.split}"
-        raise RejectedInput(Code.CONFIG_VALUE, f"got --wording spoken with {got}; it is about tabletop's test split")
+        raise unusable(f"got --wording spoken with {got}; it is about tabletop's test split")
     return SpokenExamples(options.count)
 
 
 def earlier(options: Namespace, about: dict[str, Any]) -> list[Record]:
-    """Return the records of a killed run that --resume goes on with; refuses a file of another run, or a full one."""
+    """Return the records of a killed run that --resume goes on with; a file of anything else is refused untouched."""
     file = options.samples
     if options.resume and not file:
-        raise RejectedInput(Code.CONFIG_VALUE, "got --resume without --samples FILE; name the file to go on with")
+        raise unusable("got --resume without --samples FILE; name the file to go on with")
     if not file or not file.exists():
         return []
     if not options.resume:
-        raise RejectedInput(
-            Code.CONFIG_VALUE, f"got --samples {str(file)!r}, which is there; add --resume to go on with it, or move it"
-        )
+        raise unusable(f"got --samples {str(file)!r}, which is there; add --resume to go on with it, or move it")
     text = whole_lines(file)
-    if not text:
+    if not text and begun(file):
         return []
-    os.truncate(file, len(text.encode("utf-8")))  # a line cut short by the kill goes
     run, records = read_samples(file)
-    other = [key for key in SAME_RUN if run.get(key) != about[key]]
-    if other:
-        was, now = run.get(other[0]), about[other[0]]
-        raise RejectedInput(
-            Code.CONFIG_VALUE,
-            f"got {str(file)!r} of a run with {other[0]} {was!r}, now {now!r}; repeat its options or name another file",
-        )
+    check_same_run(file, run, about, records)
+    os.truncate(file, len(text.encode("utf-8")))  # a line cut short by the kill goes
     return records
+
+
+def begun(file: Path) -> bool:
+    """Tell whether a file without a whole line is what a kill in its first moment leaves."""
+    return json.dumps({"run": {}})[:9].startswith(file.read_text(encoding="utf-8")[:9])
+
+
+def check_same_run(file: Path, run: dict[str, Any], about: dict[str, Any], records: Sequence[Record]) -> None:
+    """Raise ``RejectedInput`` CONFIG_VALUE, naming the first difference, unless the file is of the run now wanted."""
+    for key in SAME_RUN:
+        if run.get(key) != about[key]:
+            was, now = run.get(key), about[key]
+            raise unusable(f"got {str(file)!r} of a run with {key} {was!r}, now {now!r}; repeat its options or move it")
+    if [record.number for record in records] != list(range(len(records))):
+        raise unusable(f"got {str(file)!r} with samples left out or out of order; move it and begin anew")
 
 
 # What makes two runs the same one, so that the second may go on where the first was killed.
@@ -207,7 +231,8 @@ def fingerprint(options: Namespace) -> str:
     """Return a hash of what a bundle answers with (its files, prompt and profile), "" for the fakes without one."""
     if options.backend == "fake":
         return ""
-    manifest = json.loads((resolve_bundle(from_here(options.bundle)) / MANIFEST).read_text(encoding="utf-8"))
+    bundle = open_bundle(resolve_bundle(from_here(options.bundle)))
+    manifest = json.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))
     parts = {key: manifest.get(key) for key in ("files", "profile", "prompt", "system", "image_size")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -24,7 +24,7 @@ from segzero_ros.scores import Box
 from training.data import Example, Examples
 from training.evaluation_charts import bars, histogram
 from training.evaluation_record import READABLE, Record, Records, unpack_labels
-from training.summary import percent
+from training.summary import groups_of, percent
 
 Image = NDArray[np.uint8]
 
@@ -144,8 +144,7 @@ def _tiles(summary: Mapping[str, Any]) -> str:
 
 
 def _bars(summary: Mapping[str, Any]) -> str:
-    groups = [*summary["types"].items(), *summary["seen"].items()]
-    rows = [(name, [group[key] for key in ("right", "giou") if key in group]) for name, group in groups]
+    rows = [(name, [group[key] for key in ("right", "giou") if key in group]) for name, group in groups_of(summary)]
     return bars("Right and gIoU by kind, with 95 % intervals", ("right", "gIoU"), rows)
 
 
@@ -168,7 +167,7 @@ def _table(summary: Mapping[str, Any]) -> str:
         columns = [column for column in columns if "filled" not in column[0]]
     head = "".join(f"<th>{name}</th>" for name in ("", "count", *(title for _, title in columns), "thinking tokens"))
     rows = []
-    for name, group in [*summary["types"].items(), *summary["seen"].items()]:
+    for name, group in groups_of(summary):
         shares = "".join(f"<td>{percent(group.get(key))}</td>" for key, _ in columns)
         thinking = f"<td>{group['thinking_tokens']['value']:.1f}</td>"
         rows.append(f"<tr><td>{escape(name)}</td><td>{group['count']}</td>{shares}{thinking}</tr>")

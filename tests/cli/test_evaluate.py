@@ -1,83 +1,62 @@
-"""`segzero eval`: through the robot's own pipeline, no sample dropped, and nothing heavy imported."""
+"""`segzero eval`: rendered scenes in, figures, samples and a page out, and nothing heavy imported."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter
-from segzero_ros.pipeline import Pipeline
-from segzero_ros.profile import get_profile
-from training.data import Example
-from training.evaluate import Progress, main
+from segzero_ros.cli import main as segzero
+from training.evaluate import main
 from training.evaluation_record import read_samples
-from training.evaluation_run import ask_all
 
 ROOT = Path(__file__).parents[2]
-SIZE = 84  # a tenth of the profile's picture, so that its coordinates are ten times these
-MUG, BOWL = (10.0, 10.0, 30.0, 40.0), (50.0, 50.0, 80.0, 70.0)
 
 
-def sample(number, *boxes, kind="attribute"):
-    mask = np.zeros((SIZE, SIZE), bool)
-    for x0, y0, x1, y1 in boxes:
-        mask[int(y0) : int(y1), int(x0) : int(x1)] = True
-    picture = np.zeros((SIZE, SIZE, 3), np.uint8)
-    return Example(f"sample-{number}", "the mug", picture, boxes, ((),) * len(boxes), mask, kind=kind)
-
-
-def said(*boxes):
-    items = [{"bbox_2d": [10 * int(v) for v in box], "point_2d": [10 * int(box[0]), 10 * int(box[1])]} for box in boxes]
-    return f"<think>so</think><answer>{json.dumps(items)}</answer>"
-
-
-def evaluate(samples, *answers):
-    pipeline = Pipeline(get_profile("abstaining_v2"), FakeReasoner(*answers), FakeSegmenter())
-    return list(ask_all(pipeline, samples, lambda record: None))
-
-
-def test_the_right_box_has_the_right_mask():
-    (record,) = evaluate([sample(0, MUG)], said(MUG))
-    assert (record.right, record.iou, record.code) == (True, 1.0, "OK")
-
-
-def test_one_of_two_objects_is_not_right_and_has_its_share_of_the_mask():
-    (record,) = evaluate([sample(0, MUG, BOWL, kind="several")], said(MUG))
-    assert not record.right
-    assert record.iou == pytest.approx(600 / 1200)
-
-
-def test_no_such_object_is_right_where_there_is_none_and_wrong_elsewhere():
-    absent, there = evaluate([sample(0, kind="absent"), sample(1, MUG)], said(), said())
-    assert (absent.code, absent.right, absent.iou) == ("NO_TARGET", True, 1.0)
-    assert (there.code, there.right, there.iou) == ("NO_TARGET", False, 0.0)
-
-
-def test_what_cannot_be_read_is_a_wrong_answer_and_not_a_missing_one():
-    records = evaluate([sample(0, MUG), sample(1, kind="absent")], "no idea")
-    assert [(record.code, record.right, record.iou) for record in records] == [("ANSWER_UNREADABLE", False, 0.0)] * 2
-
-
-def test_each_sample_leaves_a_line_at_once(tmp_path):
-    file = tmp_path / "samples.jsonl"
-    (record,) = evaluate([sample(0, MUG)], said(MUG))
-    with Progress(file, {"data": "made"}, [], 1) as progress:
-        progress.seen(record)
-        assert read_samples(file) == ({"data": "made"}, [record])
-
-
-def test_the_command_scores_rendered_scenes_and_writes_both_files(tmp_path, capsys):
+def test_the_command_scores_rendered_scenes_and_writes_all_files(tmp_path, capsys):
     pytest.importorskip("mujoco", reason="needs the demo world")
-    figures, lines = tmp_path / "figures.json", tmp_path / "samples.jsonl"
+    figures, lines, page = tmp_path / "figures.json", tmp_path / "samples.jsonl", tmp_path / "page"
     arguments = ["--backend", "fake", "--count", "3", "--seed", "1", "--json", str(figures), "--samples", str(lines)]
-    assert main(arguments) == 0
+    assert main([*arguments, "--page", str(page)]) == 0
     summary = json.loads(figures.read_text())
     assert (summary["count"], summary["seed"], summary["types"]["all"]["count"]) == (3, 1, 3)
-    assert len(read_samples(lines)[1]) == 3
+    run, records = read_samples(lines)
+    assert (run["data"], run["split"], run["count"], len(records)) == ("tabletop", "test", 3, 3)
+    assert len({record.id for record in records}) == 3
     assert "single object" in capsys.readouterr().out
+    assert (page / "index.html").read_text().count("data:image/jpeg") == 6
+
+
+def test_spoken_commands_are_evaluated_like_others(tmp_path):
+    pytest.importorskip("mujoco", reason="needs the demo world")
+    figures = tmp_path / "figures.json"
+    assert main(["--backend", "fake", "--wording", "spoken", "--count", "2", "--json", str(figures)]) == 0
+    summary = json.loads(figures.read_text())
+    assert (summary["wording"], summary["count"], summary["seen"]["unseen wording"]["count"]) == ("spoken", 2, 2)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--wording", "spoken", "--split", "val"], "it is about tabletop's test split"),
+        (["--wording", "whispered"], "template"),
+        (["--data", "tabletob"], "no such file or folder"),
+        (["--count", "0"], "from 1 on"),
+        (["--compare", "a.jsonl"], "expected 2 arguments"),
+        (["--compare", "a.jsonl", "b.jsonl"], "could not read 'a.jsonl'"),
+        (["--bundle", "nowhere", "--count", "1"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_a_line(arguments, said, capsys):
+    try:
+        status = segzero(["eval", *arguments])
+    except SystemExit as leaving:
+        status = leaving.code
+    shown = capsys.readouterr().err
+    assert status == 2
+    assert said in shown
+    assert "Traceback" not in shown
 
 
 def test_the_evaluation_imports_neither_torch_nor_transformers():
