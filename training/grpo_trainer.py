@@ -209,11 +209,20 @@ class GroundingTrainer(GRPOTrainer):
             numbers = mine[n * _BATCH : (n + 1) * _BATCH]
             answers = self._greedy(numbers or list(validation.numbers[:1]))
             rows += self._judge(numbers, answers[: len(numbers)])
-        summary = [summarise(gather_object(rows))] if self.accelerator.is_main_process else [None]
-        if world > 1 and not self.accelerator.is_main_process:
-            gather_object(rows)
+        everyone = sorted(gather_object(rows), key=lambda row: row["number"])
+        summary = [None]
+        if self.accelerator.is_main_process:
+            self._keep(everyone)
+            summary = [summarise(everyone)]
         broadcast_object_list(summary)
         return summary[0]
+
+    def _keep(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """OUT/held_out/STEP.jsonl: every held-out question with its answer and verdict, to be read and compared."""
+        folder = self.out / "held_out"
+        folder.mkdir(exist_ok=True)
+        lines = "".join(json.dumps({k: v for k, v in row.items() if v == v}) + "\n" for row in rows)  # no NaN
+        (folder / f"{self.state.global_step:06}.jsonl").write_text(lines, encoding="utf-8")
 
     def _judge(self, numbers: Sequence[int], answers: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
         validation = self.validation
@@ -224,8 +233,9 @@ class GroundingTrainer(GRPOTrainer):
         for number, text, ids, count, ious in zip(numbers, texts, answers, thinking, masks, strict=True):
             question = validation.questions[number]
             verdict = judge(text, question.truth, self.processor.profile, ious)
-            about = {"kind": question.kind, "objects": len(question.truth.boxes)}
-            rows.append(verdict | about | {"tokens": len(ids), "thinking": count})
+            about = {"number": number, "kind": question.kind, "objects": len(question.truth.boxes)}
+            said = {"tokens": len(ids), "thinking": count, "question": question.text, "answer": text}
+            rows.append(verdict | about | said)
         return rows
 
     @torch.no_grad()

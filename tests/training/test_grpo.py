@@ -103,7 +103,7 @@ def logged_steps(out):
 def test_a_run_leaves_what_the_exporter_and_the_plots_read(whole):
     best, left = ({path.name for path in folder.iterdir()} for folder in (whole / "best", whole))
     assert {"config.json", "model.safetensors", "tokenizer.json", "validation.json"} <= best
-    assert left - {".partial"} == {"best", "checkpoint-2", "checkpoint-4", "log.jsonl", "tensorboard"}
+    assert left - {".partial"} == {"best", "checkpoint-2", "checkpoint-4", "held_out", "log.jsonl", "tensorboard"}
     lines = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "reward" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
@@ -119,6 +119,9 @@ def test_a_run_leaves_what_the_exporter_and_the_plots_read(whole):
     validated = [line for line in lines if "held_out/all/hit" in line]
     assert [line["step"] for line in validated] == [0, 2, 4]
     assert {"held_out/all/iou", "held_out/all/n_acc", "held_out/all/tokens", "held_out/absent/hit"} <= set(validated[0])
+    rows = [json.loads(line) for line in (whole / "held_out" / "000004.jsonl").read_text().splitlines()]
+    assert len(rows) == validated[-1]["held_out/all/count"]
+    assert np.mean([row["hit"] for row in rows]) == pytest.approx(validated[-1]["held_out/all/hit"], abs=1e-4)
     assert list((whole / "tensorboard").glob("events*"))
     assert list((whole / "checkpoint-4").glob("optimizer.pt"))
 
