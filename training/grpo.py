@@ -11,7 +11,7 @@ weights of the best validation (the paper's runs peak, then fall), OUT/log.jsonl
 With `--profile seg_zero_v1` or `vision_reasoner_v2` the defaults are the paper's (arXiv 2503.06520, 2505.12081):
 8 samples of 16 questions a step, temperature 1, AdamW at a constant 1e-6, weight decay 0.01, KL 5e-3 in the loss
 (low-variance estimator), entropy 1e-3, clip 0.2, prompt 1300 and response 2000 tokens, one epoch, vision tower trained
-too. What still differs from it, and why:
+too. (VisionReasoner's own scripts take a KL of 1e-2: `--kl 1e-2`.) What still differs from it, and why:
 
 - TRL in place of verl/EasyR1. The loss is averaged over the tokens of a forward pass (`--loss bnpo`), as verl's masked
   mean is; gradients are clipped at norm 1.
