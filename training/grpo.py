@@ -282,7 +282,16 @@ def _tokenizer_file(model: str) -> Path:
 
 
 def _data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
-    """Questions to train on and, where there are any, held-out ones."""
+    """Questions to train on and, where there are any, held-out ones; the same share of both mumbled."""
+    from training.grpo_data import MumbledQuestions
+
+    questions, kept = _plain_data(args, profile)
+    if not args.mumble:
+        return questions, kept
+    return MumbledQuestions(questions, args.mumble, args.seed), kept and MumbledQuestions(kept, args.mumble, 0)
+
+
+def _plain_data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
     from training.grpo_data import HELD_OUT_PER_PICTURE, open_questions
 
     wanted = args.steps * args.prompts_per_step // args.per_picture

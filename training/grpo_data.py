@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -23,6 +23,7 @@ from segzero_ros.backends.image import squash
 from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.profile import Profile
 from training.data import Example, Examples, at_row, fit_profile, open_examples
+from training.mumble import mumbled
 from training.reward_truth import Truth
 from training.shards import load_shard, things_of
 
@@ -159,6 +160,25 @@ class ExampleQuestions:
         return self._last[1]
 
     _last: tuple[int, Example | None] = (-1, None)
+
+
+class MumbledQuestions:
+    """Questions of which the share `share` has made-up words between its words; which ones and what, `seed` decides."""
+
+    def __init__(self, questions: Questions, share: float, seed: int) -> None:
+        self.questions, self.share, self.seed = questions, share, seed
+        self.kinds, self.pictures = questions.kinds, questions.pictures
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, number: int) -> Question:
+        question, rng = self.questions[number], np.random.default_rng((self.seed, number))
+        return replace(question, text=mumbled(question.text, rng)) if rng.random() < self.share else question
+
+    def source(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """The source picture (H, W, 3) and its objects' masks (M, H, W)."""
+        return self.questions.source(number)
 
 
 def open_questions(

@@ -22,6 +22,7 @@ PAPER: Mapping[str, Any] = MappingProxyType(
         "segmenter": "",
         "reward": "vision_reasoner_v2",
         "mix": "",
+        "mumble": 0.0,
         "settings": "",
         "samples": 8,
         "prompts_per_step": 16,
@@ -48,6 +49,7 @@ DEMO: Mapping[str, Any] = MappingProxyType(
         "segmenter": "bundles/tabletop",
         "reward": "grounded_v3",
         "mix": "several=1.5,absent=1.5",
+        "mumble": 0.0,
         "settings": "easy_budget=32,hard_budget=64,uncertainty_budget=0,length_slope=0.004",
         "samples": 8,
         "prompts_per_step": 16,
@@ -122,6 +124,7 @@ def _add_reward(group: Any) -> None:
     )
     add("--thinking", action=argparse.BooleanOptionalAction, default=True, help="--no-thinking: answer at once")
     add("--prefix", default="", metavar="TEXT", help="what every thinking is forced to begin with")
+    add("--mumble", type=float, metavar="SHARE", help="share of the questions with made-up words between theirs")
     add("--mix", metavar="KIND=WEIGHT,...", help="how often each kind of question is asked (default 1)")
 
 

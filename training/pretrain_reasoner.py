@@ -43,6 +43,7 @@ from segzero_ros.tabletop.things import COLOURS as COLOUR_VALUES
 from segzero_ros.tabletop.things import KINDS
 from training.dialogue import Thing, Turn, prefix_text, write_turn
 from training.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
+from training.mumble import mumbled
 from training.muon import Muon
 from training.packed import PackedReasoner, Watch, flatten_turns
 from training.shards import ShardFolder, choose, flipped, jittered, nameless, recoloured, shifted, things_of
@@ -69,7 +70,8 @@ class Recipe:
 
     `recoloured`: share of the vision stage's pictures with exchanged colours (and half of all are mirrored there), so
     that shape and colour are learned apart. `extra`: such pictures beside each batch of the second stage, without
-    questions. `decay_from`: share of the second stage after which the learning rate falls.
+    questions. `mumbled`: share of the questions with made-up words between theirs (`training/mumble.py`).
+    `decay_from`: share of the second stage after which the learning rate falls.
     """
 
     vision_steps: int = 1000
@@ -77,6 +79,7 @@ class Recipe:
     vision_images: int = 24
     recoloured: float = 0.5
     extra: int = 6
+    mumbled: float = 0.4
     images: int = 20
     turns: int = 4
     muon: float = 0.02
@@ -175,6 +178,8 @@ class Batches:
             pictures.append(image)
             scenes.append(things)
             for instruction in choose(scene["instructions"], self.recipe.turns if asked else 0, rng):
+                if rng.random() < self.recipe.mumbled:
+                    instruction = instruction | {"text": mumbled(instruction["text"], rng)}  # noqa: PLW2901
                 turns.append(write_turn(self.tokenizer, self.profile, instruction, things))
                 images.append(n)
         dense = dense_targets(scenes, KINDS, COLOURS, SIZE // CELL, CELL)

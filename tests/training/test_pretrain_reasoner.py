@@ -12,6 +12,7 @@ from safetensors.torch import load_file  # noqa: E402
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
 from training.dialogue import Thing, Turn, write_turn  # noqa: E402
 from training.grounding_losses import UNNAMED, dense_targets  # noqa: E402
+from training.mumble import MOST_WORDS, mumbled  # noqa: E402
 from training.pretrain_reasoner import Recipe, demo_profile, judge, learning_rate, main  # noqa: E402
 from training.shards import ShardFolder, flipped, nameless, recoloured, shifted, things_of  # noqa: E402
 from training.tokenizer import train_tokenizer  # noqa: E402
@@ -94,6 +95,16 @@ def test_exchanged_colours_keep_the_shapes_and_teach_no_colour(data):
     assert (kind[0] == kind[1]).all()
     assert (colour[1][kind[1] == 0] == UNNAMED).all()
     assert (colour[0][kind[0] == 0] == 0).all()
+
+
+def test_made_up_words_come_between_those_that_were_said():
+    rng = np.random.default_rng(3)
+    said = ["the", "mug", "left", "of", "the", "bowl"]
+    for _ in range(50):
+        words = mumbled(" ".join(said), rng).split()
+        rest = iter(words)
+        assert all(word in rest for word in said)
+        assert 1 <= len(words) - len(said) <= MOST_WORDS
 
 
 @pytest.mark.parametrize(
