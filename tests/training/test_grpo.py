@@ -17,7 +17,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration  # noqa: E402
 from segzero_ros.errors import RejectedInput  # noqa: E402
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
 from training.grpo import grounded_settings, main  # noqa: E402
-from training.grpo_data import ShardQuestions, draw_order, held_out, open_questions, parse_mix  # noqa: E402
+from training.grpo_data import MumbledQuestions, ShardQuestions, draw_order, held_out, open_questions, parse_mix  # noqa: E402
 from training.grpo_options import DEMO, PAPER, build_parser, parse  # noqa: E402
 from training.grpo_scoring import judge, summarise  # noqa: E402
 from training.grpo_trainer import checkpoints  # noqa: E402
@@ -319,6 +319,17 @@ def test_held_out_questions_are_even_over_the_kinds(world):
     assert kinds.count("absent") == 4  # one per picture, as many as there are
     assert held_out(questions, 10, 0) == chosen
     assert len(set(chosen)) == 10
+
+
+def test_mumbled_questions_mean_what_they_meant(world):
+    plain = ShardQuestions(world / "train", PROFILE)
+    some, again = (MumbledQuestions(plain, 0.5, seed=4) for _ in range(2))
+    texts = [some[n].text for n in range(len(plain))]
+    assert texts == [again[n].text for n in range(len(plain))]
+    changed = [n for n, text in enumerate(texts) if text != plain[n].text]
+    assert 0.3 < len(changed) / len(plain) < 0.7
+    assert all(some[n].truth == plain[n].truth for n in changed)
+    assert MumbledQuestions(plain, 0.0, seed=4)[changed[0]].text == plain[changed[0]].text
 
 
 def answer(*boxes):
