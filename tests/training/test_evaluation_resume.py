@@ -132,6 +132,18 @@ def test_a_folder_that_is_not_there_is_told_before_anything_is_asked(engine, tmp
     assert engine.commands == []
 
 
+def test_the_commands_by_hand_are_a_group_beside_the_others(engine, file, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(evaluate, "SpokenExamples", lambda: Made(example("h", MUG), example("i", kind="absent")))
+    figures = tmp_path / "figures.json"
+    page = tmp_path / "page"
+    assert main(arguments(file, "--also-spoken", "--json", str(figures), "--page", str(page))) == 0
+    summary = json.loads(figures.read_text())
+    assert (summary["spoken"]["count"], summary["spoken"]["right"]["value"]) == (2, 0.5)
+    assert summary["types"]["all"]["count"] == 6, "they are not mixed into the others"
+    assert "spoken, by hand" in capsys.readouterr().out
+    assert "spoken, by hand" in (page / "index.html").read_text()
+
+
 def test_resuming_needs_a_file(engine):
     with pytest.raises(RejectedInput, match="without --samples FILE"):
         main(["--backend", "fake", "--data", "made", "--resume"])
