@@ -39,6 +39,8 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "KL 1e-3": ("--kl", "1e-3"),
     "KL 1e-2": ("--kl", "1e-2"),
     "no length budget": ("--no-length-budget",),
+    "vision tower trained": ("--no-freeze-vision",),
+    "no mumbled questions": ("--mumble", "0", "--val-mumble", "0.5"),
     f"thinking begins with {FORCED.strip()!r}": ("--prefix", FORCED),
 }
 FIGURES = {"hit": "hit", "box IoU": "iou", "mask IoU": "mask", "tokens": "tokens"}

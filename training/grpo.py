@@ -282,13 +282,14 @@ def _tokenizer_file(model: str) -> Path:
 
 
 def _data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
-    """Questions to train on and, where there are any, held-out ones; the same share of both mumbled."""
+    """Questions to train on and, where there are any, held-out ones; of both a share is mumbled."""
     from training.grpo_data import MumbledQuestions
 
     questions, kept = _plain_data(args, profile)
-    if not args.mumble:
-        return questions, kept
-    return MumbledQuestions(questions, args.mumble, args.seed), kept and MumbledQuestions(kept, args.mumble, 0)
+    share = args.mumble if args.val_mumble is None else args.val_mumble
+    if args.mumble:
+        questions = MumbledQuestions(questions, args.mumble, args.seed)
+    return questions, MumbledQuestions(kept, share, 0) if kept and share else kept
 
 
 def _plain_data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:

@@ -38,6 +38,7 @@ PAPER: Mapping[str, Any] = MappingProxyType(
         "evaluate_every": 20,
         "evaluate_count": 200,
         "save_every": 20,
+        "freeze_vision": False,
         "micro_batch": 4,
     }
 )
@@ -48,13 +49,13 @@ DEMO: Mapping[str, Any] = MappingProxyType(
         "val": "",
         "segmenter": "bundles/tabletop",
         "reward": "grounded_v3",
-        "mix": "several=1.5,absent=1.5",
-        "mumble": 0.0,
+        "mix": "several=1.5,absent=2",
+        "mumble": 0.5,
         "settings": "easy_budget=32,hard_budget=64,uncertainty_budget=0,length_slope=0.004",
         "samples": 8,
         "prompts_per_step": 16,
         "per_picture": 2,
-        "steps": 220,
+        "steps": 150,
         "lr": 1e-4,
         "schedule": "linear",
         "warmup": 5,
@@ -62,9 +63,10 @@ DEMO: Mapping[str, Any] = MappingProxyType(
         "kl": 0.0,
         "entropy": 0.0,
         "response": 220,
-        "evaluate_every": 20,
-        "evaluate_count": 480,
-        "save_every": 20,
+        "evaluate_every": 50,
+        "evaluate_count": 360,
+        "save_every": 25,
+        "freeze_vision": True,
         "micro_batch": 0,
     }
 )
@@ -125,6 +127,7 @@ def _add_reward(group: Any) -> None:
     add("--thinking", action=argparse.BooleanOptionalAction, default=True, help="--no-thinking: answer at once")
     add("--prefix", default="", metavar="TEXT", help="what every thinking is forced to begin with")
     add("--mumble", type=float, metavar="SHARE", help="share of the questions with made-up words between theirs")
+    add("--val-mumble", type=float, metavar="SHARE", help="the same of the held-out questions (default: as --mumble)")
     add("--mix", metavar="KIND=WEIGHT,...", help="how often each kind of question is asked (default 1)")
 
 
@@ -153,7 +156,7 @@ def _add_method(group: Any) -> None:
     )
     add("--iterations", type=int, default=1, help="updates per rollout")
     add("--response", type=int, help="most tokens of an answer")
-    add("--freeze-vision", action="store_true", help="leave the vision tower as it is")
+    add("--freeze-vision", action=argparse.BooleanOptionalAction, help="leave the vision tower as it is")
 
 
 def _add_machine(group: Any) -> None:

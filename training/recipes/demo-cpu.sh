@@ -5,6 +5,6 @@ OMP_NUM_THREADS=1 python -m training.grpo \
     --profile demo \
     --model checkpoints/tabletop \
     --data tabletop \
-    --steps 250 \
+    --steps 150 \
     --seed "${SEED:-0}" \
     --out "${OUT:-runs/grpo-demo}" "$@"
