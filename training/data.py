@@ -75,6 +75,15 @@ class Example:
         """(width, height) of the picture."""
         return self.rgb.shape[1], self.rgb.shape[0]
 
+    def label_image(self) -> NDArray[np.uint8]:
+        """(H, W) what the true masks cover: n on object n, 1 everywhere where only their union is known."""
+        labels = np.zeros(self.rgb.shape[:2], np.uint8)
+        if self.mask is not None:
+            labels[self.mask] = 1
+        for n, mask in enumerate(self.object_masks, start=1):
+            labels[mask] = n
+        return labels
+
 
 class Examples(Protocol):
     """A data set: examples by number, decoded when they are asked for, the same each time."""

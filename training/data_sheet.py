@@ -48,7 +48,7 @@ def draw_example(example: Example, where: str) -> NDArray[np.uint8]:
     )
     code = Code.OK if instances else Code.NO_TARGET
     asked = Command(example.id, example.question)
-    labels = cv2.resize(_labels(example), size, interpolation=cv2.INTER_NEAREST)
+    labels = cv2.resize(example.label_image(), size, interpolation=cv2.INTER_NEAREST)
     count = {0: "no such object", 1: "1 object"}.get(len(instances), f"{len(instances)} objects")
     place = f"{Path(where).name} ({count})"
     return draw_overlay(
@@ -58,16 +58,6 @@ def draw_example(example: Example, where: str) -> NDArray[np.uint8]:
 
 def _scaled(values: tuple[float, ...], factor: float) -> tuple[float, ...]:
     return tuple(value * factor for value in values)
-
-
-def _labels(example: Example) -> NDArray[np.uint8]:
-    """Return what the masks cover as a label image; where only the union is known, all in the first one's colour."""
-    labels = np.zeros(example.rgb.shape[:2], np.uint8)
-    if example.mask is not None:
-        labels[example.mask] = 1
-    for n, mask in enumerate(example.object_masks, start=1):
-        labels[mask] = n
-    return labels
 
 
 def tiled(tiles: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

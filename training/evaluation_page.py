@@ -216,22 +216,13 @@ def truth_picture(example: Example) -> Image:
     if example.ignore is not None:
         rgb = np.where(example.ignore[..., None], rgb // 3 + 170, rgb).astype(np.uint8)
     points = [given[0] if given else _middle(box) for given, box in zip(example.points, example.boxes, strict=True)]
-    return _drawn(rgb, example.boxes, points, [1.0] * len(points), _true_labels(example))
+    return _drawn(rgb, example.boxes, points, [1.0] * len(points), example.label_image())
 
 
 def found_picture(record: Record, example: Example) -> Image:
     """Return the picture with the masks and boxes found."""
     size = (example.rgb.shape[1], example.rgb.shape[0])
     return _drawn(example.rgb, record.boxes, record.points, record.scores, unpack_labels(record.labels, size))
-
-
-def _true_labels(example: Example) -> Labels:
-    labels = np.zeros(example.rgb.shape[:2], np.uint8)
-    if example.mask is not None:
-        labels[example.mask] = 1
-    for index, mask in enumerate(example.object_masks, start=1):
-        labels[mask] = index
-    return labels
 
 
 def _drawn(

@@ -44,6 +44,7 @@ class TorchSegmenter:
         """Encode `frame`; the same frame object a second time costs nothing."""
         if frame is self._frame:
             return
+        self._frame = None  # should the encoder fail, the last picture's features must not answer for this one
         pixels = normalise(squash(frame.rgb, (self.side, self.side)), IMAGENET_MEAN, IMAGENET_STD)
         self._embeddings = self.model.get_image_embeddings(torch.from_numpy(pixels)[None].to(self.device))
         self._frame = frame

@@ -1,4 +1,4 @@
-"""Texts -> rewards, the segmenter asked where a rule wants masks; and texts -> what a validation reports."""
+"""Texts -> rewards, the segmenter asked where a rule wants masks; and verdicts -> what a validation reports."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-from segzero_ros.answer import Target, parse_answer
-from segzero_ros.errors import RejectedInput
+from segzero_ros.answer import Target
 from segzero_ros.profile import Profile
-from segzero_ros.scores import box_iou
 from segzero_ros.segmenter import Segmenter
 from training.grpo_data import Questions
 from training.grpo_masks import mask_ious
 from training.rewards import Grounded, Reward, Truth, grounded_v3, seg_zero_v1, vision_reasoner_v2
+from training.verdict import Ious, judge, read_targets
 
-RULES = ("seg_zero_v1", "seg_zero_v1_soft", "vision_reasoner_v2", "grounded_v3")
 _HARD_BELOW = 0.5  # a group is hard when its mean box IoU is lower
-
-Ious = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,47 +101,11 @@ class Scorer:
         return np.repeat(means < _HARD_BELOW, group).tolist()
 
 
-def read_targets(text: str, profile: Profile, size: tuple[int, int]) -> tuple[Target, ...] | None:
-    """Targets in pixels of `size`; None for a text that is no answer."""
-    try:
-        return parse_answer(text, profile, size).targets
-    except RejectedInput:
-        return None
-
-
 def _scaled(target: Target, scale: tuple[float, float]) -> Target:
     """A target of the profile's frame in source pixels."""
     x, y = scale
     x0, y0, x1, y1 = target.box
     return Target((x0 * x, y0 * y, x1 * x, y1 * y), tuple((px * x, py * y) for px, py in target.points))
-
-
-def judge(text: str, truth: Truth, profile: Profile, masks: Ious | None = None) -> dict[str, Any]:
-    """One answer against the truth, no answer dropped.
-
-    `iou`, `mask`: mean over the larger number of objects, best assignment, 1 for a right "no such object"; `hit`: as
-    many boxes as objects and all above 0.5; `empty`: it says there is none; `valid`: it could be read.
-    """
-    targets = read_targets(text, profile, truth.size)
-    if targets is None:
-        return {"valid": False, "empty": False, "iou": 0.0, "mask": 0.0, "hit": False}
-    if not truth.boxes or not targets:
-        right = not truth.boxes and not targets
-        return {"valid": True, "empty": not targets, "iou": float(right), "mask": float(right), "hit": right}
-    ious = np.array([[box_iou(target.box, box) for box in truth.boxes] for target in targets])
-    matched = _matched(ious)
-    most = max(ious.shape)
-    return {
-        "valid": True,
-        "empty": False,
-        "iou": float(matched.sum() / most),
-        "mask": float("nan") if masks is None or masks.shape != ious.shape else float(_matched(masks).sum() / most),
-        "hit": len(targets) == len(truth.boxes) and bool((matched > 0.5).all()),
-    }
-
-
-def _matched(ious: Ious) -> Ious:
-    return ious[linear_sum_assignment(-ious)]
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

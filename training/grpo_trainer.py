@@ -26,9 +26,10 @@ from trl.models import unwrap_model_for_generation
 from training.grpo_callbacks import Bar, Log, Rhythm
 from training.grpo_data import Questions
 from training.grpo_packed import PackedPolicy
-from training.grpo_scoring import Scorer, judge, summarise
+from training.grpo_scoring import Scorer, summarise
 from training.processor import Picture, PictureProcessor
 from training.rewards import Reward
+from training.verdict import judge
 
 _BATCH = 64  # greedy answers at once
 

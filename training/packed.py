@@ -44,17 +44,6 @@ def flatten_turns(turns: Sequence[Sequence[int]], images: Sequence[int]) -> Turn
     return Turns(ids, row * length + position, position, torch.tensor(images), length)
 
 
-@dataclass(slots=True)
-class Cache:
-    """Keys and values per layer.
-
-    Of the prefixes (B, kv heads, P, d) and, while decoding, of the turns (S, kv heads, L, d).
-    """
-
-    prefix: list[tuple[Tensor, Tensor]]
-    turns: list[tuple[Tensor, Tensor]]
-
-
 class PackedReasoner(nn.Module):
     """Wraps (does not copy) a model; `before` and `after` are the token ids around the image in the prefix."""
 
@@ -104,12 +93,12 @@ class PackedReasoner(nn.Module):
         batch, length = visual.shape[0], self.prefix_length
         prefix = self.embed_prefix(visual).reshape(batch * length, -1)
         x = torch.cat([prefix, self.text.embed_tokens(turns.ids)])
-        cos, sin = self._all_rotary(batch, turns.position)
-        mask = _turn_mask(length, turns.length)
+        cos, sin = self.all_rotary(batch, turns.position)
+        mask = turn_mask(length, turns.length)
         for n, layer in enumerate(self.text.layers):
             q, k, v = self._project(layer, x, cos, sin)
             split = batch * length
-            grids = [_to_grid(t[split:], turns) for t in (q, k, v)]
+            grids = [to_grid(t[split:], turns) for t in (q, k, v)]
             prefixes = [t[:split].reshape(batch, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
             keys, values = (torch.cat([prefixes[i].index_select(0, turns.image), grids[i]], dim=2) for i in (1, 2))
             if watch is not None and n in watch.layers:
@@ -126,7 +115,8 @@ class PackedReasoner(nn.Module):
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         return self.text.norm(x[batch * length :])
 
-    def _all_rotary(self, batch: int, turn_positions: Tensor) -> tuple[Tensor, Tensor]:
+    def all_rotary(self, batch: int, turn_positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cos and sin (T, 1, d) of `batch` prefixes and, behind them, of turns at positions (N,) inside them."""
         prefix = self.rotary(self.prefix_positions)
         turn = self.rotary((turn_positions + self.first_position).expand(3, -1))
         return tuple(torch.cat([p.repeat(batch, 1), t])[:, None] for p, t in zip(prefix, turn, strict=True))
@@ -137,87 +127,6 @@ class PackedReasoner(nn.Module):
         k = attention.k_proj(normed).view(-1, self.kv_heads, self.head_dim)
         v = attention.v_proj(normed).view(-1, self.kv_heads, self.head_dim)
         return q * cos + rotate_half(q) * sin, k * cos + rotate_half(k) * sin, v
-
-    # Greedy decoding for evaluation during training, all turns of a batch in step.
-
-    @torch.no_grad()
-    def generate(
-        self, visual: Tensor, prompts: Sequence[Sequence[int]], images: Sequence[int], most: int, stop: int
-    ) -> list[list[int]]:
-        """Greedy continuation of each prompt, at most `most` tokens, ending at `stop` (which is left out)."""
-        room = max(map(len, prompts)) + most
-        cache = self._empty_cache(visual, len(prompts), room)
-        output: list[list[int]] = [[] for _ in prompts]
-        alive = list(range(len(prompts)))
-        pending = [list(prompt) for prompt in prompts]
-        done = [0] * len(prompts)
-        image = torch.tensor(images)
-        for _ in range(most):
-            logits = self._advance(
-                cache, image, [pending[s] for s in alive], [done[s] for s in alive], torch.tensor(alive)
-            )
-            for s, token in zip(list(alive), logits.argmax(-1).tolist(), strict=True):
-                done[s] += len(pending[s])
-                pending[s] = [token]
-                if token == stop:
-                    alive.remove(s)
-                else:
-                    output[s].append(token)
-            if not alive:
-                break
-        return output
-
-    def _empty_cache(self, visual: Tensor, count: int, room: int) -> Cache:
-        batch, length = visual.shape[0], self.prefix_length
-        x = self.embed_prefix(visual).reshape(batch * length, -1)
-        cos, sin = (t.repeat(batch, 1)[:, None] for t in self.rotary(self.prefix_positions))
-        cache = Cache([], [])
-        for layer in self.text.layers:
-            q, k, v = (
-                t.reshape(batch, length, *t.shape[1:]).transpose(1, 2) for t in self._project(layer, x, cos, sin)
-            )
-            cache.prefix.append((k, v))
-            empty = torch.zeros(count, self.kv_heads, room, self.head_dim)
-            cache.turns.append((empty, empty.clone()))
-            own = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-            x = x + layer.self_attn.o_proj(own.transpose(1, 2).reshape(batch * length, -1))
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
-        return cache
-
-    def _advance(self, cache: Cache, image: Tensor, pieces: list[list[int]], done: list[int], rows: Tensor) -> Tensor:
-        """Feed each living turn its next tokens; returns the logits after the last of them, (S, vocabulary)."""
-        turns = flatten_turns(pieces, [0] * len(pieces))
-        row, column = turns.slot // turns.length, turns.slot % turns.length
-        start = torch.tensor(done)[row]
-        at = start + column
-        cos, sin = (t[:, None] for t in self.rotary((at + self.first_position).expand(3, -1)))
-        x = self.text.embed_tokens(turns.ids)
-        room = cache.turns[0][0].shape[2]
-        reach = torch.zeros(len(pieces), turns.length, dtype=torch.long)
-        reach.view(-1)[turns.slot] = at
-        mask = torch.cat(
-            [
-                torch.ones(len(pieces), turns.length, self.prefix_length, dtype=torch.bool),
-                torch.arange(room) <= reach[..., None],
-            ],
-            dim=-1,
-        )[:, None]
-        for n, layer in enumerate(self.text.layers):
-            q, k, v = self._project(layer, x, cos, sin)
-            for kept, new in zip(cache.turns[n], (k, v), strict=True):
-                kept[rows[row], :, at] = new
-            keys, values = (
-                torch.cat([p[image[rows]], t[rows]], dim=2)
-                for p, t in zip(cache.prefix[n], cache.turns[n], strict=True)
-            )
-            asked = functional.scaled_dot_product_attention(
-                _to_grid(q, turns), keys, values, attn_mask=mask, enable_gqa=True
-            )
-            asked = asked.transpose(1, 2).reshape(-1, self.heads * self.head_dim)[turns.slot]
-            x = x + layer.self_attn.o_proj(asked)
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
-        last = torch.tensor([len(piece) for piece in pieces]).cumsum(0) - 1
-        return self.model.lm_head(self.text.norm(x[last]))
 
 
 class Watch:
@@ -244,7 +153,7 @@ class Watch:
         return torch.stack(self.losses).mean()
 
 
-def _to_grid(flat: Tensor, turns: Turns) -> Tensor:
+def to_grid(flat: Tensor, turns: Turns) -> Tensor:
     """(N, heads, d) -> (S, heads, L, d), zeros where a turn is shorter."""
     count = len(turns.image)
     grid = flat.new_zeros(count * turns.length, *flat.shape[1:])
@@ -252,7 +161,7 @@ def _to_grid(flat: Tensor, turns: Turns) -> Tensor:
     return grid.view(count, turns.length, *flat.shape[1:]).transpose(1, 2)
 
 
-def _turn_mask(prefix: int, length: int) -> Tensor:
+def turn_mask(prefix: int, length: int) -> Tensor:
     """(L, P+L) True where a turn's token may look: the whole prefix and its own past."""
     own = torch.ones(length, length, dtype=torch.bool).tril()
     return torch.cat([torch.ones(length, prefix, dtype=torch.bool), own], dim=1)

@@ -28,17 +28,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from scipy.optimize import linear_sum_assignment
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from segzero_ros.answer import parse_answer
-from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import PROFILES, Profile
-from segzero_ros.scores import box_iou
 from segzero_ros.tabletop.things import COLOURS as COLOUR_VALUES
 from segzero_ros.tabletop.things import KINDS
 from training.dialogue import Thing, Turn, prefix_text, write_turn
@@ -46,8 +42,11 @@ from training.grounding_losses import DenseHeads, WordAlignment, cell_cover, den
 from training.mumble import mumbled
 from training.muon import Muon
 from training.packed import PackedReasoner, Watch, flatten_turns
+from training.packed_decoding import sample
+from training.reward_truth import Truth
 from training.shards import ShardFolder, choose, flipped, jittered, nameless, recoloured, shifted, things_of
 from training.tokenizer import train_tokenizer
+from training.verdict import judge
 
 COLOURS = tuple(COLOUR_VALUES)
 SIZE = 196  # seven by seven visual tokens
@@ -322,29 +321,10 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 # Greedy evaluation on held-out scenes: boxes only, the segmenter is judged elsewhere.
 
 
-def judge(text: str, turn: Turn, things: Mapping[int, Thing], profile: Profile) -> dict[str, Any]:
-    """One answer against the truth.
-
-    `iou` averages over objects (0 for missing and extra ones), `hit` is all above 0.5.
-    """
-    try:
-        found = [target.box for target in parse_answer(text, profile, profile.image_size).targets]
-    except RejectedInput as error:
-        return {"type": turn.type, "valid": error.code.name, "iou": 0.0, "hit": False}
-    truth = [things[n].box for n in turn.targets]
-    if not truth or not found:
-        good = not truth and not found
-        return {"type": turn.type, "valid": "OK", "iou": float(good), "hit": good}
-    ious = np.array([[box_iou(a, b) for b in truth] for a in found])
-    rows, columns = linear_sum_assignment(-ious)
-    matched = ious[rows, columns]
-    score = float(matched.sum() / max(len(found), len(truth)))
-    return {
-        "type": turn.type,
-        "valid": "OK",
-        "iou": score,
-        "hit": len(found) == len(truth) and bool((matched > 0.5).all()),
-    }
+def truth_of(turn: Turn, things: Mapping[int, Thing], profile: Profile) -> Truth:
+    """What a turn's answer should have found, in pixels of the model's picture."""
+    meant = [things[n] for n in turn.targets]
+    return Truth(tuple(thing.box for thing in meant), tuple((thing.point,) for thing in meant), profile.image_size)
 
 
 def evaluate(learner: Learner, batches: Batches, folder: ShardFolder, most: int) -> dict[str, Any]:
@@ -366,13 +346,12 @@ def evaluate(learner: Learner, batches: Batches, folder: ShardFolder, most: int)
             for instruction in scene["instructions"][:3]
         ]
         prompts = [turn.ids[: turn.prompt_length] for _, turn in turns]
-        answers = learner.reasoner.generate(visual, prompts, [n for n, _ in turns], 220, stop)
-        for (n, turn), ids in zip(turns, answers, strict=True):
+        answers = sample(learner.reasoner, visual, prompts, [n for n, _ in turns], 1, 220, [stop], 0.0).ids
+        for (n, turn), said in zip(turns, answers, strict=True):
+            ids = [token for token in said if token != stop]
             text = batches.tokenizer.decode(ids, skip_special_tokens=False)
-            rows.append(
-                judge(text, turn, things[n], batches.profile)
-                | {"tokens": len(ids), "question": turn.text, "answer": text}
-            )
+            verdict = judge(text, truth_of(turn, things[n], batches.profile), batches.profile)
+            rows.append(verdict | {"type": turn.type, "tokens": len(ids), "question": turn.text, "answer": text})
     learner.train()
     return summarise(rows)
 
@@ -393,7 +372,7 @@ def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "count": len(rows),
         "hit": round(float(np.mean([row["hit"] for row in rows])), 4),
         "iou": round(float(np.mean([row["iou"] for row in rows])), 4),
-        "valid": round(float(np.mean([row["valid"] == "OK" for row in rows])), 4),
+        "valid": round(float(np.mean([row["valid"] for row in rows])), 4),
         "tokens": round(float(np.mean([row["tokens"] for row in rows])), 1),
     }
 

@@ -19,11 +19,12 @@ from tests.training.drawn_rectangles import draw_shard  # noqa: E402
 from training.grpo import grounded_settings, main  # noqa: E402
 from training.grpo_data import MumbledQuestions, ShardQuestions, draw_order, held_out, open_questions, parse_mix  # noqa: E402
 from training.grpo_options import DEMO, PAPER, build_parser, parse  # noqa: E402
-from training.grpo_scoring import judge, summarise  # noqa: E402
+from training.grpo_scoring import summarise  # noqa: E402
 from training.grpo_trainer import checkpoints  # noqa: E402
 from training.pretrain_reasoner import build_model, demo_profile  # noqa: E402
 from training.rewards import Truth  # noqa: E402
 from training.tokenizer import train_tokenizer  # noqa: E402
+from training.verdict import judge  # noqa: E402
 
 PROFILE = demo_profile()
 

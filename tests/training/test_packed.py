@@ -7,6 +7,7 @@ torch = pytest.importorskip("torch", reason="offline stack not installed")
 
 from training.dialogue import prefix_text  # noqa: E402
 from training.packed import PackedReasoner, flatten_turns  # noqa: E402
+from training.packed_decoding import sample  # noqa: E402
 from training.pretrain_reasoner import CELL, SIZE, build_model, demo_profile  # noqa: E402
 from training.tokenizer import SPECIAL_TOKENS, train_tokenizer  # noqa: E402
 
@@ -78,7 +79,7 @@ def test_hidden_states_equal_the_stock_model(packed, tokenizer, images):
 
 def test_greedy_text_equals_the_stock_generate(packed, tokenizer, images):
     asked = [prompt(tokenizer, question) for question in QUESTIONS]
-    ours = packed.generate(packed.see(images), asked, [0, 1, 1], 12, stop=-1)
+    ours = sample(packed, packed.see(images), asked, [0, 1, 1], 1, 12, [], 0.0).ids
     for turn, image, answer in zip(asked, [0, 1, 1], ours, strict=True):
         stock = packed.model.generate(
             **stock_inputs(packed, images[image], turn), max_new_tokens=12, min_new_tokens=12, do_sample=False

@@ -13,9 +13,10 @@ from tests.training.drawn_rectangles import draw_shard  # noqa: E402
 from training.dialogue import Thing, Turn, write_turn  # noqa: E402
 from training.grounding_losses import UNNAMED, dense_targets  # noqa: E402
 from training.mumble import MOST_WORDS, mumbled  # noqa: E402
-from training.pretrain_reasoner import Recipe, demo_profile, judge, learning_rate, main  # noqa: E402
+from training.pretrain_reasoner import Recipe, demo_profile, learning_rate, main, truth_of  # noqa: E402
 from training.shards import ShardFolder, flipped, nameless, recoloured, shifted, things_of  # noqa: E402
 from training.tokenizer import train_tokenizer  # noqa: E402
+from training.verdict import judge  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +119,8 @@ def test_made_up_words_come_between_those_that_were_said():
 )
 def test_judging_matches_hand_computed_cases(answer, hit, iou):
     things = {1: Thing(1, "mug", "red", (0, 0, 10, 10), (5, 5), 1.0)}
-    turn = Turn([], 0, [], "attribute", "the red mug", (1,))
-    row = judge(f"<think>x</think><answer>{answer}</answer>", turn, things, demo_profile())
+    turn, profile = Turn([], 0, [], "attribute", "the red mug", (1,)), demo_profile()
+    row = judge(f"<think>x</think><answer>{answer}</answer>", truth_of(turn, things, profile), profile)
     assert (row["hit"], row["iou"]) == (hit, pytest.approx(iou))
 
 
