@@ -29,14 +29,14 @@ COMPLETIONS = 96  # per step, in every variant
 GROUP = 8
 FORCED = "Look: "
 VARIANTS: Mapping[str, tuple[str, ...]] = {
-    "baseline": (),
+    "baseline": (),  # reward v3, groups of 8, KL 0, thinking
     "no thinking": ("--no-thinking",),
     "reward v2": ("--reward", "vision_reasoner_v2"),
     "reward v1 (soft)": ("--reward", "seg_zero_v1_soft"),
     "groups of 4": ("--samples", "4"),
     "groups of 16": ("--samples", "16"),
-    "KL 0": ("--kl", "0"),
     "KL 1e-3": ("--kl", "1e-3"),
+    "KL 5e-3": ("--kl", "5e-3"),
     "KL 1e-2": ("--kl", "1e-2"),
     "no length budget": ("--no-length-budget",),
     "vision tower trained": ("--no-freeze-vision",),
