@@ -1,0 +1,149 @@
+"""The torch engine is the same model: transformers' logits, the ONNX graphs' texts, whatever way the rows come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers")
+
+import torch
+
+from export.reasoner_onnx import FILES, export_reasoner, load_checkpoint
+from segzero_ros.backends.generation import LocalReasoner
+from segzero_ros.backends.image import patchify
+from segzero_ros.backends.onnx_reasoner import OnnxEngine
+from segzero_ros.backends.torch_engine import CAPTURED_ROWS, LOGIT_ROWS, TorchEngine
+from segzero_ros.backends.torch_layers import Target
+from segzero_ros.backends.torch_vision import Tower
+from segzero_ros.bundle import open_bundle
+from segzero_ros.command import Command
+from segzero_ros.frame import Frame
+from segzero_ros.tabletop.samples import samples
+from tests.export.small_reasoner import random_model, save_checkpoint, small_config, small_tokenizer
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINT = ROOT / "checkpoints" / "tabletop"
+CPU = Target(torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("reasoner") / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path):
+    return load_checkpoint(checkpoint)
+
+
+@pytest.fixture
+def engine(model) -> TorchEngine:
+    return TorchEngine(model, image_size=(168, 168), max_length=512, device="cpu")
+
+
+def close(got: np.ndarray, want: np.ndarray) -> bool:
+    return got.shape == want.shape and float(np.abs(got - want).max()) <= 1e-4 * float(np.abs(want).max())
+
+
+def rows(engine: TorchEngine, count: int, seed: int = 0):
+    """Random ids and their text rotary rows from position 0 on."""
+    ids = np.random.default_rng(seed).integers(0, engine.shape.vocabulary, count)
+    half = engine.shape.head_dim // 2
+    frequency = engine.shape.rope_theta ** (-np.arange(half) / half)
+    angles = np.arange(count)[:, None] * frequency
+    return ids.astype(np.int64), np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", [(168, 168), (196, 196), (112, 224), (28, 28)])
+def test_the_tower_is_transformers_own(model, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).standard_normal((3, size[1], size[0])).astype(np.float32)
+    grid = torch.tensor([[1, size[1] // 14, size[0] // 14]])
+    with torch.inference_mode():
+        want = model.model.visual(torch.from_numpy(patchify(pixels)), grid_thw=grid).pooler_output
+        got = Tower(model.model.visual, size, CPU)(torch.from_numpy(pixels))
+    assert torch.allclose(got, want, atol=2e-4 * float(want.abs().max()))
+
+
+def test_a_text_has_transformers_own_logits(model, engine: TorchEngine) -> None:
+    ids, cos, sin = rows(engine, 40)
+    with torch.inference_mode():
+        want = model(input_ids=torch.from_numpy(ids)[None]).logits[0, -LOGIT_ROWS:].numpy()
+    assert close(engine.append(ids, cos, sin, 0), want)
+
+
+@pytest.mark.parametrize("cut", [(1,), (39,), (7, 8, 20), tuple(range(1, 40))])
+def test_rows_in_pieces_are_rows_at_once(engine: TorchEngine, cut: tuple[int, ...]) -> None:
+    ids, cos, sin = rows(engine, 40)
+    whole = engine.append(ids, cos, sin, 0).copy()
+    for start, end in zip((0, *cut), (*cut, 40), strict=True):
+        logits = engine.append(ids[start:end], cos[start:end], sin[start:end], start)
+        assert len(logits) == min(end - start, LOGIT_ROWS)
+    assert close(logits[-1], whole[-1])
+
+
+def test_rows_written_once_can_be_written_over(engine: TorchEngine) -> None:
+    """What a guess left behind, or padding, is gone when the next pass writes there."""
+    ids, cos, sin = rows(engine, 20)
+    fresh = engine.append(ids, cos, sin, 0).copy()
+    engine.append(rows(engine, 20, seed=1)[0], cos, sin, 0)
+    engine.append(ids[:10], cos[:10], sin[:10], 0)
+    assert close(engine.append(ids[10:], cos[10:], sin[10:], 10), fresh)
+
+
+def test_rows_beyond_the_cache_are_a_defect(engine: TorchEngine) -> None:
+    with pytest.raises(ValueError, match="513"):
+        engine.append(*rows(engine, 33), 480)
+
+
+def test_an_image_that_is_no_multiple_of_a_token_is_refused(model) -> None:
+    with pytest.raises(ValueError, match="multiples of 28"):
+        TorchEngine(model, image_size=(170, 168), max_length=64, device="cpu")
+
+
+def test_the_model_is_left_alone(model, checkpoint: Path) -> None:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    engine = TorchEngine(model, image_size=(168, 168), max_length=64, device="cpu")
+    engine.append(*rows(engine, 8), 0)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_an_untied_head_is_used() -> None:
+    untied = random_model(small_config(small_tokenizer(), tied=False), seed=3)
+    other = TorchEngine(untied, image_size=(168, 168), max_length=64, device="cpu")
+    ids, cos, sin = rows(other, 9)
+    with torch.inference_mode():
+        want = untied(input_ids=torch.from_numpy(ids)[None]).logits[0, -LOGIT_ROWS:].numpy()
+    assert close(other.append(ids, cos, sin, 0), want)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory):
+    """The demo's checkpoint, twice: as ONNX graphs and in torch. Its answers are sure, so rounding changes none."""
+    folder = tmp_path_factory.mktemp("demo")
+    export_reasoner(CHECKPOINT, folder, image_size=(196, 196), max_length=512, store="single")
+    onnx = OnnxEngine({role: folder / name for role, name in FILES.items()}, threads=1)
+    return onnx, TorchEngine(load_checkpoint(CHECKPOINT), image_size=(196, 196), max_length=512, device="cpu")
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_it_says_what_the_onnx_graphs_say(demo, constrained: bool) -> None:
+    profile = open_bundle(ROOT / "bundles" / "tabletop").profile
+    tokenizer = (CHECKPOINT / "tokenizer.json").read_text("utf-8")
+    reasoners = [LocalReasoner(engine, tokenizer, profile, constrained=constrained, speculate=4) for engine in demo]
+    for sample in samples("test", seed=3, count=4):
+        frame, command = Frame(sample.view.rgb, 0, ""), Command("1", sample.instruction.text)
+        one, other = (
+            reasoner.reason(
+                frame, command, budget=64, deadline_ns=None, cancelled=lambda: False, on_text=lambda _: None
+            )
+            for reasoner in reasoners
+        )
+        assert one.text == other.text and one.finish == other.finish and "</answer>" in one.text
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+
+
+def test_captured_passes_are_short_and_ordered() -> None:
+    assert tuple(sorted(CAPTURED_ROWS)) == CAPTURED_ROWS and CAPTURED_ROWS[0] == 1
