@@ -1,0 +1,95 @@
+"""The backend for NVIDIA GPUs: the bundle's graphs as TensorRT or TensorRT-RTX engines, built on this machine.
+
+Runs only engines that `segzero engine build` has made here from this bundle (docs/engines.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from segzero_ros.backends.tensorrt_library import (
+    CUDA,
+    FLAVOURS,
+    INSTALL,
+    Gpu,
+    Library,
+    find_cuda,
+    find_gpu,
+    find_library,
+    installed,
+)
+from segzero_ros.bundle import Bundle
+from segzero_ros.engines import EngineOptions
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.reasoner import Reasoner
+from segzero_ros.segmenter import Segmenter
+
+PARTS = ("reasoner", "segmenter")
+
+
+def unusable(bundle: Bundle | None, options: EngineOptions, parts: Sequence[str] = PARTS) -> str:
+    """Return in one line why ``parts`` of the bundle cannot run here, "" when they can; opens no engine."""
+    if not any(installed(module) for module in FLAVOURS.values()):
+        return f"no TensorRT; {INSTALL}"
+    if not installed(CUDA):
+        return f"no cuda-bindings; {INSTALL}"
+    try:
+        library, _, gpu = _machine()
+    except RejectedInput as error:
+        return error.detail
+    return _missing(bundle, options, parts, library, gpu) if bundle is not None else ""
+
+
+def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
+    """Open the bundle's reasoner; ``RejectedInput`` BUNDLE_BACKEND or BUNDLE_ALTERED says why not."""
+    from segzero_ros.backends.generation import LocalReasoner, read_shape
+    from segzero_ros.backends.tensorrt_reasoner import TensorrtReasonerEngine
+
+    tokenizer = bundle.reasoner.files["tokenizer"].read_text("utf-8")
+    shape = read_shape(bundle.reasoner.files["config"])
+    engine = _open(TensorrtReasonerEngine, bundle, options, shape)
+    return LocalReasoner(
+        engine, tokenizer, bundle.profile, constrained=options.constrained, speculate=options.speculate
+    )
+
+
+def open_segmenter(bundle: Bundle, options: EngineOptions) -> Segmenter:
+    """Open the bundle's segmenter; ``RejectedInput`` BUNDLE_BACKEND or BUNDLE_ALTERED says why not."""
+    from segzero_ros.backends.sam2 import Sam2Segmenter
+    from segzero_ros.backends.tensorrt_segmenter import TensorrtSegmenterEngine
+
+    size = bundle.segmenter.image_size
+    return Sam2Segmenter(_open(TensorrtSegmenterEngine, bundle, options, size), size)
+
+
+def _open(kind: Any, bundle: Bundle, options: EngineOptions, *rest: Any) -> Any:
+    """Make an engine of ``kind`` from checked plans; CUDA's refusals become ``RejectedInput``."""
+    from segzero_ros.backends.tensorrt_device import CudaFailed, Device
+    from segzero_ros.backends.tensorrt_store import engine_folder, open_engine
+
+    library, cuda, gpu = _machine()
+    folder = engine_folder(options.engine_dir, bundle)
+    plans = partial(open_engine, bundle, folder=folder, library=library, gpu=gpu)
+    try:
+        return kind(library, Device(cuda), plans, *rest)
+    except CudaFailed as error:
+        raise RejectedInput(
+            Code.BUNDLE_BACKEND, f"got a GPU that cannot hold or run {bundle.name} ({error}); free its memory"
+        ) from error
+
+
+def _missing(bundle: Bundle, options: EngineOptions, parts: Sequence[str], library: Library, gpu: Gpu) -> str:
+    from segzero_ros.backends.tensorrt_profiles import ROLES
+    from segzero_ros.backends.tensorrt_store import engine_folder, missing_engines
+
+    roles = tuple(role for role, (part, _) in ROLES.items() if part in parts)
+    missing = missing_engines(bundle, roles, engine_folder(options.engine_dir, bundle), library, gpu)
+    return f"no engine for {'; '.join(missing)}; segzero engine build {bundle.path}" if missing else ""
+
+
+def _machine() -> tuple[Library, Any, Gpu]:
+    cuda = find_cuda()
+    gpu = find_gpu(cuda)
+    return find_library(), cuda, gpu
