@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "data": "check a data set of your own: every bad row and why, pictures with boxes",
         "eval": "score a bundle on scenes whose truth is known",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
+        "engine": "build, list or verify TensorRT engines for this machine",
         "export": "turn Qwen2.5-VL and SAM 2 checkpoints into a bundle",
         "train": "make training data; train a demo reasoner or segmenter",
     }
