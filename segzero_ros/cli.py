@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "eval": "score a bundle on scenes whose truth is known",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
         "engine": "build, list or verify TensorRT engines for this machine",
+        "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
         "export": "turn Qwen2.5-VL and SAM 2 checkpoints into a bundle",
         "train": "make training data; train a demo reasoner or segmenter",
     }

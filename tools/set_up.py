@@ -30,7 +30,7 @@ PYTHON = VENV / "bin" / "python"
 TARGETS = {
     "demo": ("runtime", "demo", "ros", "build"),
     "check": ("runtime", "dev"),
-    "test": ("runtime", "demo", "ros", "build", "dev", "offline"),
+    "test": ("runtime", "demo", "ros", "build", "dev", "offline", "serve"),
 }
 
 #: Said before the files of requirements/ are installed: what they are, and what they cost on two cores.
@@ -41,6 +41,7 @@ GROUPS = {
     "build": "colcon, CMake",
     "dev": "pytest, ruff, mypy",
     "offline": "PyTorch, transformers",
+    "serve": "Starlette, uvicorn",
 }
 
 #: The interfaces are built anew when the text of one of these changes.

@@ -1,0 +1,1 @@
+"""`segzero serve`: a bundle's reasoner for several robots, by the OpenAI protocol; needs starlette and uvicorn."""
