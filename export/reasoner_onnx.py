@@ -3,14 +3,16 @@
     checkpoint directory  ->  vision.onnx      pixels (1, 3, H, W) normalised      -> tokens (M, hidden)
     (save_pretrained,         embeddings.onnx  ids (S,)                            -> embeds (S, hidden)
      tokenizer.json)          decoder.onnx     embeds (S, hidden), cos, sin (S, head_dim / 2), write_index (1,), KV
-                                                                                   -> logits (1, vocabulary), KV
+                                                                                   -> logits (L, vocabulary), KV
                               config.json, tokenizer.json: what the runtime needs beside them
 
 The decoder serves prefill (S = many) and decode (S = 1) alike: `write_index` is the cache place of the first row, rows
-see every place up to their own, the present caches may be the past caches' own buffers, and only the last row's logits
-are computed. M-RoPE's cosines and sines come from outside, because they follow from three positions per token
-(segzero_ros/backends/prompt.py). The graphs are built node by node from the checkpoint's weights: opset 24's
-RotaryEmbedding, TensorScatter and Attention, which both ONNX Runtime and TensorRT know.
+see every place up to their own, the present caches may be the past caches' own buffers, and only the logits of the last
+L = min(S, LOGIT_ROWS) rows are computed: one to decode, a few to check tokens that were guessed ahead. M-RoPE's cosines
+and sines come from outside, because they follow from three positions per token (segzero_ros/backends/prompt.py). The
+graphs are built node by node from the checkpoint's weights: opset 24's RotaryEmbedding, TensorScatter and Attention,
+which both ONNX Runtime and TensorRT know. With `--arithmetic half` (for GPUs) the KV caches are FP16, all other inputs
+and outputs FP32 as without; see export/onnx_graph.py for what is computed how.
 
 Run: python -m export.reasoner_onnx CHECKPOINT OUT --image-size 840 --max-length 2048
 """
@@ -33,9 +35,11 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from export.onnx_graph import INLINE_BYTES, DataFile, Graph, Store, stored
+from export.onnx_graph import INLINE_BYTES, Arithmetic, DataFile, Graph, Store, stored
 from export.vision_tower import FixedGridVision
 from segzero_ros.backends.prompt import IMAGE_TOKEN
+
+LOGIT_ROWS = 8
 
 FILES = {
     "vision": "vision.onnx",
@@ -53,13 +57,13 @@ def export_reasoner(
     image_size: tuple[int, int],
     max_length: int = 2048,
     store: Store = "half",
-    half_attention: bool = False,
+    arithmetic: Arithmetic = "float",
 ) -> list[str]:
     """Write the files of `FILES` (and `weights.bin` beside them when the weights are large); return their names.
 
-    `max_length` is the capacity of the KV cache in tokens: prompt, image, thinking and answer. `half_attention` is for
-    TensorRT, which has no FP32 kernel for the Attention operator. Raises ValueError for a checkpoint that is no
-    Qwen2.5-VL of the kind `check_supported` describes, FileNotFoundError without tokenizer.json.
+    `max_length` is the capacity of the KV cache in tokens: prompt, image, thinking and answer. `arithmetic`: "half" for
+    GPUs, which stores in FP16 too. Raises ValueError for a checkpoint that is no Qwen2.5-VL of the kind
+    `check_supported` describes, FileNotFoundError without tokenizer.json.
     """
     tokenizer = checkpoint / "tokenizer.json"
     if not tokenizer.is_file():
@@ -68,11 +72,12 @@ def export_reasoner(
     check_supported(model.config, Tokenizer.from_file(str(tokenizer)))
     tower = FixedGridVision(model.model.visual, image_size)
 
+    store = "half" if arithmetic == "half" else store
     out_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         large = _stored_bytes(model, store) > INLINE_BYTES
         data = stack.enter_context(DataFile(out_dir / "weights.bin")) if large else None
-        new_graph = partial(Graph, store=store, data=data, half_attention=half_attention)
+        new_graph = partial(Graph, store=store, data=data, arithmetic=arithmetic)
         write_vision(tower, out_dir / FILES["vision"], new_graph)
         write_language(model, out_dir, max_length, new_graph)
     shutil.copyfile(tokenizer, out_dir / FILES["tokenizer"])
@@ -125,6 +130,7 @@ def runtime_config(config: Any, tower: FixedGridVision, image_size: tuple[int, i
         "mrope_section": list(text.rope_parameters["mrope_section"]),
         "vocabulary": text.vocab_size,
         "max_length": max_length,
+        "logit_rows": LOGIT_ROWS,
     }
 
 
@@ -138,15 +144,15 @@ def write_vision(tower: FixedGridVision, path: Path, new_graph: Callable[[str], 
         name = f"blocks.{index}"
         normed = graph.rms_norm(hidden, f"{name}.norm1", block.norm1.weight, block.norm1.variance_epsilon)
         mixed = _vision_attention(graph, tower, block.attn, normed, rotary, name, index not in tower.full_attention)
-        hidden = graph.node("Add", hidden, mixed)
+        hidden = graph.add(hidden, mixed)
         normed = graph.rms_norm(hidden, f"{name}.norm2", block.norm2.weight, block.norm2.variance_epsilon)
-        hidden = graph.node("Add", hidden, _swiglu(graph, normed, f"{name}.mlp", block.mlp))
+        hidden = graph.add(hidden, _swiglu(graph, normed, f"{name}.mlp", block.mlp))
     merger = visual.merger
     normed = graph.rms_norm(hidden, "merger.ln_q", merger.ln_q.weight, merger.ln_q.variance_epsilon)
     grouped = graph.reshape(normed, [tower.tokens, -1])
     inner = graph.node("Gelu", graph.linear(grouped, "merger.mlp.0", merger.mlp[0].weight, merger.mlp[0].bias))
     tokens = graph.linear(inner, "merger.mlp.2", merger.mlp[2].weight, merger.mlp[2].bias)
-    graph.node("Gather", tokens, graph.constant(layout.token_order.numpy()), result="tokens", axis=0)
+    graph.node("Gather", graph.widen(tokens), graph.constant(layout.token_order.numpy()), result="tokens", axis=0)
     graph.output("tokens", [tower.tokens, merger.mlp[2].out_features])
     graph.save(path)
 
@@ -175,7 +181,7 @@ def _stored_bytes(model: nn.Module, store: Store) -> int:
 
 
 class _VisionRotary:
-    """Rotates (1, T, hidden) by the patches' rows and columns."""
+    """Rotates (1, T, hidden) by the patches' rows and columns, in FP32 as the stock tower does."""
 
     def __init__(self, graph: Graph, tower: FixedGridVision) -> None:
         self._graph, self._heads = graph, tower.heads
@@ -184,8 +190,8 @@ class _VisionRotary:
         self._places = graph.constant(np.arange(len(tower.layout.patch_order), dtype=np.int64)[None])
 
     def __call__(self, states: str) -> str:
-        inputs = (states, self._cos, self._sin, self._places)
-        return self._graph.node("RotaryEmbedding", *inputs, num_heads=self._heads)
+        inputs = (self._graph.widen(states), self._cos, self._sin, self._places)
+        return self._graph.narrow(self._graph.node("RotaryEmbedding", *inputs, num_heads=self._heads))
 
 
 def _patch_embedding(graph: Graph, tower: FixedGridVision) -> str:
@@ -276,8 +282,8 @@ class _Rows:
 
     def __init__(self, graph: Graph, capacity: int, head_dim: int, embeds: str) -> None:
         self._graph = graph
-        self.cos = graph.input("cos", np.float32, ["tokens", head_dim // 2])
-        self.sin = graph.input("sin", np.float32, ["tokens", head_dim // 2])
+        self.cos = graph.narrow(graph.input("cos", np.float32, ["tokens", head_dim // 2]))
+        self.sin = graph.narrow(graph.input("sin", np.float32, ["tokens", head_dim // 2]))
         self.write_index = graph.input("write_index", np.int64, [1])
         places = graph.constant(np.arange(capacity, dtype=np.int64))
         count = graph.node("Shape", embeds, start=0, end=1)
@@ -300,14 +306,14 @@ def _decoder(
     for index, layer in enumerate(language.layers):
         name = f"layers.{index}"
         normed = graph.rms_norm(hidden, f"{name}.input_layernorm", layer.input_layernorm.weight, config.rms_norm_eps)
-        hidden = graph.node("Add", hidden, _attention(graph, layer.self_attn, normed, rows, index, capacity))
+        hidden = graph.add(hidden, _attention(graph, layer.self_attn, normed, rows, index, capacity))
         weight = layer.post_attention_layernorm.weight
         normed = graph.rms_norm(hidden, f"{name}.post_attention_layernorm", weight, config.rms_norm_eps)
-        hidden = graph.node("Add", hidden, _swiglu(graph, normed, f"{name}.mlp", layer.mlp))
-    last = graph.node("Slice", hidden, graph.constant([-1]), graph.constant([2**31]), graph.constant([0]))
+        hidden = graph.add(hidden, _swiglu(graph, normed, f"{name}.mlp", layer.mlp))
+    last = graph.node("Slice", hidden, graph.constant([-LOGIT_ROWS]), graph.constant([2**31]), graph.constant([0]))
     normed = graph.rms_norm(last, "norm", language.norm.weight, config.rms_norm_eps)
     _head(graph, normed, model.lm_head.weight, shared_head)
-    graph.output("logits", [1, config.vocab_size])
+    graph.output("logits", ["last", config.vocab_size])
 
 
 def _attention(graph: Graph, attention: nn.Module, value: str, rows: _Rows, index: int, capacity: int) -> str:
@@ -327,24 +333,27 @@ def _attention(graph: Graph, attention: nn.Module, value: str, rows: _Rows, inde
     shape = [1, kv_heads, capacity, head_dim]
     caches = []
     for kind, states in (("key", rows.rotate(key)), ("value", new_value)):
-        past = graph.input(f"past_{kind}_{index}", np.float32, shape)
+        past = graph.input(f"past_{kind}_{index}", graph.dtype, shape)
         present = f"present_{kind}_{index}"
         graph.node("TensorScatter", past, states, rows.write_index, result=present, axis=-2)
-        caches.append(graph.output(present, shape))
+        caches.append(graph.output(present, shape, graph.dtype))
     mixed = graph.attention(rows.rotate(query), caches[0], caches[1], rows.visible)
     joined = graph.reshape(graph.node("Transpose", mixed, perm=[0, 2, 1, 3]), [-1, heads * head_dim])
     return graph.linear(joined, f"layers.{index}.self_attn.o_proj", attention.o_proj.weight)
 
 
 def _head(graph: Graph, value: str, weight: torch.Tensor, shared: TensorProto | None) -> None:
+    half = graph.arithmetic == "half"
     if shared is None:
-        graph.linear(value, "lm_head", weight, result="logits")
-        return
-    graph.weights.append(shared)
-    table = shared.name
-    if shared.data_type == TensorProto.FLOAT16:
-        table = graph.node("Cast", table, name="lm_head/cast", to=TensorProto.FLOAT)
-    graph.node("Gemm", value, table, name="lm_head", result="logits", transB=1)
+        table = graph.weight("lm_head.weight", weight)
+    else:
+        graph.weights.append(shared)
+        table = shared.name
+        if shared.data_type == TensorProto.FLOAT16 and not half:
+            table = graph.node("Cast", table, name="lm_head/cast", to=TensorProto.FLOAT)
+    logits = graph.node("Gemm", value, table, name="lm_head", result="" if half else "logits", transB=1)
+    if half:
+        graph.node("Cast", logits, result="logits", to=TensorProto.FLOAT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -359,7 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--image-size", type=int, default=840, help="side of the squashed picture (multiple of 28)")
     parser.add_argument("--max-length", type=int, default=2048, help="capacity of the KV cache in tokens")
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
-    parser.add_argument("--half-attention", action="store_true", help="attention in FP16, as TensorRT wants it")
+    parser.add_argument("--arithmetic", choices=("half", "float"), default="float", help="half: FP16 for GPUs")
     options = parser.parse_args(arguments)
     size = (options.image_size, options.image_size)
     names = export_reasoner(
@@ -368,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         image_size=size,
         max_length=options.max_length,
         store=options.store,
-        half_attention=options.half_attention,
+        arithmetic=options.arithmetic,
     )
     for name in names:
         print(f"{(options.out / name).stat().st_size:>14,} {options.out / name}")

@@ -17,12 +17,10 @@ from types import MappingProxyType
 from typing import Any
 
 from segzero_ros.errors import Code, RejectedInput, nearest
-from segzero_ros.pipeline import DEFAULT_BUDGET, Pipeline
 from segzero_ros.profile import Profile, get_profile
 
 FORMAT = 1
 MANIFEST = "bundle.json"
-BACKENDS = ("onnx", "fake")  # in the order in which "auto" prefers them; fake only when asked for
 MAX_MANIFEST_BYTES = 1 << 20  # the demo bundle's has 4 kB
 MAX_IMAGE_SIDE = 4096  # of a model's input; the largest in use is 1024
 _HASH_CHUNK = 1 << 20
@@ -336,78 +334,3 @@ def write_manifest(
     partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
     partial.replace(path / MANIFEST)
     return open_bundle(path)
-
-
-# ---- its engines ----
-
-
-def open_pipeline(
-    bundle: Bundle | None,
-    backend: str = "auto",
-    *,
-    threads: int = 0,
-    budget: int = DEFAULT_BUDGET,
-    label: str = "",
-) -> Pipeline:
-    """Open the bundle's engines and join them to a pipeline, or say exactly why not (``RejectedInput`` BUNDLE_BACKEND).
-
-    ``backend``: "auto" takes the first of BACKENDS that the bundle has; "fake" needs no bundle. ``threads``: CPU
-    threads per engine, 0 = the engine's own choice. ``budget``, ``label``: see ``Pipeline``.
-    """
-    chosen = choose_backend(bundle, backend)
-    if chosen == "fake" or bundle is None:
-        return _open_fake(bundle, budget, label)
-    return _open_onnx(bundle, threads, budget, label)
-
-
-def choose_backend(bundle: Bundle | None, backend: str) -> str:
-    """Return the backend that ``open_pipeline`` will open; raises ``RejectedInput`` BUNDLE_BACKEND."""
-    if backend not in (*BACKENDS, "auto"):
-        raise _no_backend(f"got the backend {backend[:100]!r}{nearest(backend, (*BACKENDS, 'auto'))}")
-    if backend == "fake":
-        return backend
-    if bundle is None:
-        raise _no_backend(f"got no bundle for the backend {backend!r}; name one, or use the backend fake")
-    present = [known for known in BACKENDS if known in bundle.backends and known != "fake"]
-    if backend == "auto" and present:
-        return present[0]
-    if backend in present:
-        return backend
-    raise _no_backend(
-        f"the bundle {bundle.name!r} has {', '.join(bundle.backends) or 'no backends'}, want {backend}; "
-        "export it for a backend this version has: " + ", ".join(BACKENDS[:-1])
-    )
-
-
-def _open_onnx(bundle: Bundle, threads: int, budget: int, label: str) -> Pipeline:
-    try:
-        from segzero_ros.backends.onnx_reasoner import OnnxReasoner
-        from segzero_ros.backends.onnx_segmenter import OnnxSegmenter
-    except ImportError as error:
-        raise _no_backend(
-            f"the onnx backend cannot be imported ({error}); install onnxruntime and tokenizers"
-        ) from error
-    try:
-        reasoner = OnnxReasoner.open(bundle, threads=threads)
-        segmenter = OnnxSegmenter.open(bundle, threads=threads)
-    except RejectedInput:
-        raise
-    except Exception as error:
-        raise _no_backend(
-            f"the onnx engines of {bundle.path} do not open ({type(error).__name__}: {error}); "
-            "export the bundle again with the pinned versions"
-        ) from error
-    return Pipeline(bundle.profile, reasoner, segmenter, budget=budget, label=label)
-
-
-def _open_fake(bundle: Bundle | None, budget: int, label: str) -> Pipeline:
-    from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter, centre_answer
-
-    profile = bundle.profile if bundle else get_profile(PROFILE)
-    return Pipeline(
-        profile, FakeReasoner(centre_answer(profile)), FakeSegmenter(ellipse=True), budget=budget, label=label
-    )
-
-
-def _no_backend(detail: str) -> RejectedInput:
-    return RejectedInput(Code.BUNDLE_BACKEND, detail)

@@ -62,8 +62,23 @@ class NodeConfig:
     """Everything that can be set about the node; times in seconds."""
 
     bundle: str = _text("tabletop", "the models: a bundle's name, an absolute path or package://PKG/PATH")
-    backend: str = _text("auto", "the engine; auto takes the best one the bundle has", "auto", "onnx", "fake")
+    backend: str = _text(
+        "auto",
+        "the reasoner's engine; auto takes the fastest that works",
+        *("auto", "tensorrt", "onnx", "torch_cuda", "tensorrt_llm", "remote", "fake"),
+    )
+    provider: str = _text(
+        "auto", "ONNX Runtime's provider; auto takes CUDA where it is", "auto", "cpu", "cuda", "tensorrt"
+    )
     threads: int = _number(0, 0, 256, "CPU threads per engine; 0 leaves it to the engine")
+    engine_dir: str = _text("", "where built TensorRT engines lie; empty = ~/.cache/segzero_ros/engines")
+    model: str = _text("", "tensorrt_llm, torch_cuda: a checkpoint's directory; remote: the server's name of its model")
+    server: str = _text("", "remote: the server's address, http://HOST:PORT/v1")
+    server_timeout_sec: float = _number(10.0, 0.1, 600.0, "remote: a server silent for so long has stalled")
+    fallback: bool = _flag(True, "remote: answer with the bundle's own reasoner when the server does not")
+    constrained: bool = _flag(True, "keep answers to their grammar; what it forces goes in one pass")
+    speculate: int = _number(0, 0, 7, "tokens guessed ahead from the prompt per pass; 0 = none")
+    warm_frame: bool = _flag(False, "look at frames before anybody speaks: quicker answers for steady work")
     autostart: bool = _flag(True, "configure and activate at start, without a lifecycle manager")
     image_transport: str = _text("raw", "subscribe to image or to image/compressed", "raw", "compressed")
     image_qos: str = _text(

@@ -102,12 +102,17 @@ class Pipeline:
         *,
         budget: int = DEFAULT_BUDGET,
         label: str = "",
+        engines: str = "",
         now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """``budget``: thinking tokens per command. ``label``: every instance's label, the command's text if empty."""
+        """``budget``: thinking tokens per command. ``label``: every instance's label, the command's text if empty.
+
+        ``engines``: which engines these are and why, for logs and diagnostics.
+        """
         self.profile = profile
         self.reasoner = reasoner
         self.segmenter = segmenter
+        self.engines = engines
         self._budget = budget
         self._label = label
         self._now = now

@@ -17,7 +17,8 @@ class Answer:
     ``text``: the whole generated text, tags included. ``tokens``: generated tokens. ``confidence``: mean gap between
     the two best probabilities over the generated tokens, 0..1 (PixelThink, arXiv 2505.23727; 1 = certain).
     ``timings_ms``: "vision", "prefill", "first_token" (from the call on), "decode". ``finish``: why it ended; with
-    "budget" or "deadline" the thinking was closed early and the answer asked for all the same.
+    "budget" or "deadline" the thinking was closed early and the answer asked for all the same. ``steps``: passes of
+    the decoder after the prompt, fewer than tokens where several went in one; 0 = not known.
     """
 
     text: str
@@ -25,6 +26,7 @@ class Answer:
     confidence: float
     timings_ms: Mapping[str, float]
     finish: Finish
+    steps: int = 0
 
 
 class Reasoner(Protocol):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from segzero_ros.bundle import MANIFEST, open_bundle, resolve_bundle
-from segzero_ros.commands.ground import add_bundle_options, from_here, open_engines
+from segzero_ros.commands.ground import add_bundle_options, engine_options, from_here, open_engines
 from segzero_ros.commands.parser import OK, Parser, at_least, one_of
 from training.data import FORMATS, Examples, open_examples, unusable
 from training.evaluation_compare import compare, comparison_table
@@ -83,14 +83,14 @@ def go_on(options: Namespace, examples: Examples, about: dict[str, Any], done: S
     """Ask what has not been asked yet; a full file of samples needs no engine."""
     if len(done) == len(examples):
         return
-    pipeline = open_engines(options.bundle, options.backend)
+    pipeline = open_engines(options.bundle, options.backend, engine_options(options))
     with Progress(options.samples, about, done, len(examples)) as progress:
         yield from ask_all(pipeline, examples, progress.seen, start=len(done), timeout_sec=options.timeout)
 
 
 def spoken_figures(options: Namespace) -> dict[str, Any]:
     """Return the figures of the commands by hand, as those of one group."""
-    pipeline = open_engines(options.bundle, options.backend)
+    pipeline = open_engines(options.bundle, options.backend, engine_options(options))
     asked = ask_all(pipeline, SpokenExamples(), lambda _: None, timeout_sec=options.timeout)
     return scores(list(asked))
 

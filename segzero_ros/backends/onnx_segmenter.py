@@ -1,114 +1,57 @@
-"""SAM 2 on ONNX Runtime: a frame encoded once, any number of boxes and points decoded in one batch.
-
-Covered: equal to transformers' ``Sam2Model`` with a box and points per object, the best of its three masks by
-predicted IoU, bilinear to the source's size, threshold 0 (tests/export/test_segmenter_onnx.py).
-Not covered: mask prompts and negative points, which no reasoner here gives.
-"""
+"""SAM 2 on ONNX Runtime: a frame encoded once, any number of boxes and points decoded in one batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.answer import Target
-from segzero_ros.backends.image import IMAGENET_MEAN, IMAGENET_STD, normalise, squash
 from segzero_ros.backends.onnx_session import open_session
+from segzero_ros.backends.sam2 import FEATURES, Sam2Segmenter, check_graphs
 from segzero_ros.bundle import Bundle
-from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.frame import Frame
-from segzero_ros.segmenter import Masks
-
-FEATURES = ("embedding", "fine", "middle")  # the encoder's outputs and the decoder's first inputs
-ON_OBJECT, NO_POINT = 1, -10  # point labels of SAM 2
-MAX_BATCH = 16  # objects decoded at once: bounds the memory (33 MB of masks each with SAM 2 large), not the number
 
 
-class OnnxSegmenter:
+class OnnxSegmenterEngine:
+    """``SegmenterEngine`` on ONNX Runtime."""
+
+    def __init__(
+        self, files: Mapping[str, Path], image_size: tuple[int, int], *, threads: int = 0, provider: str = "auto"
+    ) -> None:
+        """Open both graphs or raise ``RejectedInput``; see ``OnnxSegmenter``."""
+        self._encoder = open_session(files["encoder"], threads=threads, provider=provider)
+        self._decoder = open_session(files["decoder"], threads=threads, provider=provider)
+        self._features: dict[str, NDArray[Any]] = {}
+        inputs = [value.name for value in self._decoder.get_inputs()]
+        check_graphs(image_size, self._encoder.get_inputs()[0].shape, inputs)
+
+    def encode(self, pixels: NDArray[np.float32]) -> None:
+        """Encode normalised pixels (1, 3, H, W) and keep the features."""
+        outputs = self._encoder.run(list(FEATURES), {"pixels": pixels})
+        self._features = dict(zip(FEATURES, outputs, strict=True))
+
+    def decode(self, prompts: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits (N, 3, h, w) and predicted IoUs (N, 3)."""
+        logits, ious = self._decoder.run(["logits", "scores"], {**self._features, **prompts})
+        return logits, ious
+
+
+class OnnxSegmenter(Sam2Segmenter):
     """``Segmenter`` on ONNX Runtime; ``open`` makes one from a bundle."""
 
-    def __init__(self, files: Mapping[str, Path], image_size: tuple[int, int], *, threads: int = 0) -> None:
+    def __init__(
+        self, files: Mapping[str, Path], image_size: tuple[int, int], *, threads: int = 0, provider: str = "auto"
+    ) -> None:
         """Open both graphs. ``files``: "encoder" and "decoder"; ``image_size``: (width, height) they were made for.
 
         Raises ``RejectedInput``: BUNDLE_BACKEND when ONNX Runtime cannot open them, BUNDLE_FORMAT when they are not
         what the manifest says.
         """
-        self._encoder = open_session(files["encoder"], threads=threads)
-        self._decoder = open_session(files["decoder"], threads=threads)
-        self._image_size = image_size
-        self._frame: Frame | None = None
-        self._features: dict[str, NDArray[np.float32]] = {}
-        self._scale: NDArray[np.float32] = np.ones(
-            2, np.float32
-        )  # (x, y) from source pixels to pixels of the squashed picture
-        self._check_graphs()
+        super().__init__(OnnxSegmenterEngine(files, image_size, threads=threads, provider=provider), image_size)
 
     @classmethod
-    def open(cls, bundle: Bundle, *, threads: int = 0) -> OnnxSegmenter:
+    def open(cls, bundle: Bundle, *, threads: int = 0, provider: str = "auto") -> OnnxSegmenter:
         """Open a bundle's segmenter; ``threads`` per graph, 0 = one per core."""
-        return cls(bundle.segmenter.files, bundle.segmenter.image_size, threads=threads)
-
-    def set_image(self, frame: Frame) -> None:
-        """Encode ``frame``; the same frame object a second time costs nothing."""
-        if frame is self._frame:
-            return
-        self._frame = None  # should the encoder fail, the last picture's features must not answer for this one
-        pixels = normalise(squash(frame.rgb, self._image_size), IMAGENET_MEAN, IMAGENET_STD)
-        outputs = self._encoder.run(list(FEATURES), {"pixels": pixels[None]})
-        self._features = dict(zip(FEATURES, outputs, strict=True))
-        self._scale = np.divide(self._image_size, frame.size, dtype=np.float32)
-        self._frame = frame
-
-    def predict(self, targets: tuple[Target, ...]) -> Masks:
-        """Masks of all ``targets`` on the frame of the last ``set_image``; RuntimeError before the first."""
-        if self._frame is None:
-            raise RuntimeError("predict without an image; call set_image first")
-        width, height = self._frame.size
-        masks = np.zeros((len(targets), height, width), np.bool_)
-        scores = np.zeros(len(targets), np.float32)
-        for batch in _batches(targets):
-            logits, ious = self._decode([targets[index] for index in batch])
-            for index, low, iou in zip(batch, logits, ious, strict=True):
-                best = int(iou.argmax())
-                masks[index] = cv2.resize(low[best], (width, height), interpolation=cv2.INTER_LINEAR) > 0
-                scores[index] = np.clip(iou[best], 0.0, 1.0)
-        return Masks(masks, scores)
-
-    def _decode(self, targets: Sequence[Target]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits (N, 3, h, w) and predicted IoUs (N, 3) of targets that have the same number of points."""
-        boxes = np.array([target.box for target in targets], np.float32) * np.tile(self._scale, 2)
-        count = len(targets[0].points)
-        points = np.zeros((len(targets), max(1, count), 2), np.float32)
-        if count:
-            points[:] = np.array([target.points for target in targets], np.float32) * self._scale
-        labels = np.full(points.shape[:2], ON_OBJECT if count else NO_POINT, np.int64)
-        prompts = {"boxes": boxes, "points": points, "point_labels": labels}
-        logits, ious = self._decoder.run(["logits", "scores"], {**self._features, **prompts})
-        return logits, ious
-
-    def _check_graphs(self) -> None:
-        width, height = self._image_size
-        got = list(self._encoder.get_inputs()[0].shape)
-        if got != [1, 3, height, width]:
-            raise _not_ours(f"an encoder for {got}", f"[1, 3, {height}, {width}]")
-        missing = {*FEATURES, "boxes", "points", "point_labels"} - {value.name for value in self._decoder.get_inputs()}
-        if missing:
-            raise _not_ours("a decoder", f"one with the inputs {', '.join(sorted(missing))}")
-
-
-def _batches(targets: Sequence[Target]) -> list[list[int]]:
-    """Indices grouped by number of points, at most MAX_BATCH each: a padding point is a token the model attends to."""
-    batches = []
-    for count in sorted({len(target.points) for target in targets}):
-        group = [index for index, target in enumerate(targets) if len(target.points) == count]
-        batches += [group[first : first + MAX_BATCH] for first in range(0, len(group), MAX_BATCH)]
-    return batches
-
-
-def _not_ours(got: str, want: str) -> RejectedInput:
-    return RejectedInput(
-        Code.BUNDLE_FORMAT, f"segmenter: got {got}, want {want}; export the bundle again with this version of segzero"
-    )
+        return cls(bundle.segmenter.files, bundle.segmenter.image_size, threads=threads, provider=provider)

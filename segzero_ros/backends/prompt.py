@@ -18,7 +18,7 @@ from tokenizers.decoders import DecodeStream
 IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105
 _STOPS = ("<|im_end|>", "<|endoftext|>")
 # How an answer may go on. Tokens may reach across the end of a forced text: only those all agree on are forced.
-_CONTINUATIONS = ("", "[", "[]", '[{"', "{", '{"', "{'", "\n", "```json")
+_CONTINUATIONS = ("[", "[]", '[{"', "{", '{"', "{'", "\n", "```json")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +47,7 @@ class ChatPrompt:
             tokenizer.no_truncation()
             tokenizer.no_padding()
         self.vocabulary = self.tokenizer.get_vocab_size()
+        self._forced: dict[tuple[str, tuple[str, ...]], list[int]] = {}  # as many as an answer has forced texts
         self.stops = frozenset(id for id in map(self.tokenizer.token_to_id, _STOPS) if id is not None)
         self.prefix = self._prefix(token_grid, system)
         self._end = [self._special("<|im_end|>"), *self.plain("\n")]
@@ -60,11 +61,15 @@ class ChatPrompt:
         """Encode untrusted text: whatever it spells, no special token is among the ids."""
         return list(self._plain.encode(text, add_special_tokens=False).ids)
 
-    def forced(self, text: str) -> list[int]:
-        """Encode text put into the model's mouth, up to where its last token could still join what comes next."""
-        first, *others = [self.plain(text + more) for more in _CONTINUATIONS]
-        agreed = min(_common_length(first, other) for other in others)
-        return first[:agreed]
+    def forced(self, text: str, openings: tuple[str, ...] = _CONTINUATIONS) -> list[int]:
+        """Encode text put into the model's mouth, up to where its last token could still join what comes next.
+
+        ``openings``: how the text may go on, a few characters each.
+        """
+        if (text, openings) not in self._forced:
+            first, *others = [self.plain(text + more) for more in ("", *openings)]
+            self._forced[text, openings] = first[: min(_common_length(first, other) for other in others)]
+        return self._forced[text, openings]
 
     def stream(self, on_text: Callable[[str], None]) -> TextStream:
         """Open a stream that turns ids into text, piece by piece."""
@@ -106,6 +111,11 @@ class TextStream:
     def text(self) -> str:
         """Return the text so far."""
         return "".join(self._pieces)
+
+    @property
+    def tail(self) -> str:
+        """Return the last characters of the text."""
+        return self._tail
 
     def push(self, ids: Sequence[int]) -> None:
         """Decode ``ids``; bytes of an unfinished character wait for the next call."""

@@ -40,17 +40,18 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def verify(directory: str, backend: str) -> dict[str, Any]:
     """Open the bundle and its engines; return what it is, or raise ``RejectedInput``."""
-    from segzero_ros.bundle import choose_backend, open_bundle, open_pipeline, resolve_bundle
+    from segzero_ros.bundle import open_bundle, resolve_bundle
+    from segzero_ros.engines import open_pipeline
 
     bundle = open_bundle(resolve_bundle(from_here(directory)))
-    open_pipeline(bundle, backend)
+    engines = open_pipeline(bundle, backend).engines
     files = [file for file in bundle.path.glob("*/**/*") if file.is_file()]
     return {
         "path": str(bundle.path),
         "name": bundle.name,
         "profile": bundle.profile.name,
         "image_size": list(bundle.profile.image_size),
-        "backend": choose_backend(bundle, backend),
+        "engines": engines,
         "reasoner": bundle.reasoner.architecture,
         "segmenter": bundle.segmenter.architecture,
         "files": len(files),
@@ -70,6 +71,6 @@ def described(report: dict[str, Any]) -> str:
             f"  profile    {report['profile']}, pictures {width} x {height}",
             f"  reasoner   {report['reasoner']}",
             f"  segmenter  {report['segmenter']}",
-            f"  engines    {report['backend']}: open",
+            f"  engines    {report['engines']}",
         )
     )

@@ -4,17 +4,19 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from segzero_ros.commands.parser import NOT_OK, OK, Parser, one_of
+from segzero_ros.commands.parser import NOT_OK, OK, Parser, at_least, one_of
+from segzero_ros.engines import BACKENDS as ENGINES
+from segzero_ros.engines import DEFAULTS, EngineOptions, open_pipeline
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import MAX_COMPRESSED_BYTES, Frame
 from segzero_ros.pipeline import Pipeline, Segmentation
 
 DEFAULT_BUNDLE = "tabletop"
-BACKENDS = ("auto", "onnx", "fake")
+BACKENDS = ("auto", *ENGINES)
 
 EXAMPLES = (
     'segzero ground table.jpg "the mug left of the bowl" --out found.png',
@@ -51,10 +53,30 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def add_bundle_options(parser: argparse.ArgumentParser) -> None:
-    """Add --bundle and --backend, which several commands have."""
+    """Add --bundle, --backend and what the backends take, which several commands have."""
     where = f"a bundle's directory or name (default {DEFAULT_BUNDLE}, which knows the demo world only)"
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help=where)
     parser.add_argument("--backend", type=one_of(BACKENDS), default="auto", metavar="NAME", help=", ".join(BACKENDS))
+    add = parser.add_argument
+    add("--threads", type=at_least(0), default=0, metavar="N", help="CPU threads per engine; 0 leaves it to the engine")
+    add("--server", default="", metavar="URL", help="remote: http://HOST:PORT/v1")
+    add("--model", default="", metavar="NAME", help="a checkpoint's directory, or the server's name of its model")
+    add("--provider", default="auto", metavar="NAME", help="of ONNX Runtime: auto, cpu, cuda, tensorrt")
+    add("--speculate", type=at_least(0), default=0, metavar="N", help="tokens guessed ahead from the prompt")
+    add("--free-answers", action="store_true", help="do not keep answers to the grammar")
+
+
+def engine_options(options: argparse.Namespace) -> EngineOptions:
+    """Return what `add_bundle_options` read for the engines."""
+    return replace(
+        DEFAULTS,
+        threads=options.threads,
+        server=options.server,
+        model=options.model,
+        provider=options.provider,
+        speculate=options.speculate,
+        constrained=not options.free_answers,
+    )
 
 
 def read_picture(path: Path) -> Frame:
@@ -89,7 +111,7 @@ def ground(frame: Frame, options: argparse.Namespace) -> Segmentation:
     from segzero_ros.command import read_command
 
     command = read_command(options.command, "segzero-ground")
-    pipeline = open_engines(options.bundle, options.backend)
+    pipeline = open_engines(options.bundle, options.backend, engine_options(options))
     if options.json:
         return pipeline.ground(frame, command)
     result = pipeline.ground(frame, command, on_text=_show)
@@ -97,13 +119,13 @@ def ground(frame: Frame, options: argparse.Namespace) -> Segmentation:
     return result
 
 
-def open_engines(bundle: str, backend: str) -> Pipeline:
+def open_engines(bundle: str, backend: str, engines: EngineOptions = DEFAULTS) -> Pipeline:
     """Open a bundle, by name or directory, and its engines; the fake ones need no bundle."""
-    from segzero_ros.bundle import open_bundle, open_pipeline, resolve_bundle
+    from segzero_ros.bundle import open_bundle, resolve_bundle
 
     if backend == "fake" and bundle == DEFAULT_BUNDLE:
-        return open_pipeline(None, backend)
-    return open_pipeline(open_bundle(resolve_bundle(from_here(bundle))), backend)
+        return open_pipeline(None, backend, options=engines)
+    return open_pipeline(open_bundle(resolve_bundle(from_here(bundle))), backend, options=engines)
 
 
 def from_here(bundle: str) -> str:

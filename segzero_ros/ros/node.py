@@ -22,8 +22,9 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from segzero_ros.bundle import open_bundle, open_pipeline, resolve_bundle
+from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
+from segzero_ros.engines import EngineOptions, open_pipeline
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.health import Diagnostic, Health, Level
 from segzero_ros.pipeline import Pipeline
@@ -51,9 +52,18 @@ _INACTIVE = "the node is inactive; activate it with the service `enable`"
 def open_engines(config: NodeConfig) -> tuple[str, Pipeline]:
     """Open the bundle the configuration names: its name and its pipeline; ``RejectedInput`` with a BUNDLE_ code."""
     bundle = None if config.backend == "fake" else open_bundle(resolve_bundle(config.bundle))
-    pipeline = open_pipeline(
-        bundle, config.backend, threads=config.threads, budget=config.thinking_budget, label=config.label
+    options = EngineOptions(
+        threads=config.threads,
+        constrained=config.constrained,
+        speculate=config.speculate,
+        provider=config.provider,
+        engine_dir=config.engine_dir,
+        model=config.model,
+        server=config.server,
+        server_timeout_s=config.server_timeout_sec,
+        fallback=config.fallback,
     )
+    pipeline = open_pipeline(bundle, config.backend, budget=config.thinking_budget, label=config.label, options=options)
     return (bundle.name if bundle else config.backend), pipeline
 
 
@@ -148,7 +158,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         else:
             self._fault = None
             self._desk.close(_INACTIVE)
-            self.get_logger().info(f"configured: bundle {name}, profile {pipeline.profile.name}")
+            self.get_logger().info(f"configured: bundle {name}, profile {pipeline.profile.name}, {pipeline.engines}")
             return True
         self._free()
         self._desk.close(f"the node is unconfigured, since {self._fault}; mend it, then call `enable`")

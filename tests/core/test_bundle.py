@@ -20,13 +20,12 @@ from segzero_ros.bundle import (
     MANIFEST,
     Bundle,
     bundle_folders,
-    choose_backend,
     open_bundle,
-    open_pipeline,
     resolve_bundle,
     write_manifest,
 )
 from segzero_ros.command import Command
+from segzero_ros.engines import EngineOptions, open_pipeline
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.profile import get_profile
@@ -295,14 +294,20 @@ def fake_engines(monkeypatch: pytest.MonkeyPatch, opening: Callable[..., Any]) -
     """Put engines into the places where the onnx backend is looked for."""
     for name, attribute in (("onnx_reasoner", "OnnxReasoner"), ("onnx_segmenter", "OnnxSegmenter")):
         module = types.ModuleType(f"segzero_ros.backends.{name}")
-        setattr(module, attribute, types.SimpleNamespace(open=lambda bundle, *, threads, n=name: opening(n, threads)))
+        setattr(
+            module,
+            attribute,
+            types.SimpleNamespace(
+                open=lambda _, *more, n=name, **named: opening(n, more[0].threads if more else named["threads"])
+            ),
+        )
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
 def test_auto_opens_the_engines_of_the_bundle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     fake_engines(monkeypatch, lambda name, threads: opened.append((name, threads)))
-    pipeline = open_pipeline(open_bundle(folder), threads=3)
+    pipeline = open_pipeline(open_bundle(folder), options=EngineOptions(threads=3))
     assert opened == [("onnx_reasoner", 3), ("onnx_segmenter", 3)]
     assert pipeline.profile.image_size == (168, 168)
 
@@ -316,7 +321,7 @@ def test_an_engine_that_does_not_open_says_so_with_what_to_do(folder: Path, monk
 
 def test_an_engine_that_is_not_installed_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segzero_ros.backends.onnx_reasoner", None)
-    with pytest.raises(RejectedInput, match=r"cannot be imported.*install") as error:
+    with pytest.raises(RejectedInput, match=r"onnx engines .* do not open .*onnx_reasoner") as error:
         open_pipeline(open_bundle(folder))
     assert error.value.code is Code.BUNDLE_BACKEND
 
@@ -333,7 +338,7 @@ def test_a_backend_that_cannot_be_has_a_reason(
     folder: Path, backend: str, backends: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(RejectedInput, match=message) as error:
-        choose_backend(replace(open_bundle(folder), backends=backends), backend)
+        open_pipeline(replace(open_bundle(folder), backends=backends), backend)
     assert error.value.code is Code.BUNDLE_BACKEND
 
 

@@ -46,7 +46,7 @@ def test_an_unknown_parameter_gets_the_nearest_name() -> None:
         ("use_depth", 1, "bool"),
         ("use_depth", "true", "bool"),
         ("busy_policy", "prempt", "did you mean 'preempt'"),
-        ("backend", "tensorrtx", "auto or onnx or fake"),
+        ("backend", "tensorrtx", "auto or tensorrt or onnx or torch_cuda or tensorrt_llm or remote or fake"),
         ("bundle", "./here", "absolute path"),
         ("bundle", None, "str"),
         ("label", 5, "str"),

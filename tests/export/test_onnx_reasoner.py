@@ -15,7 +15,8 @@ pytest.importorskip("transformers")
 from export.compare import drawn_questions
 from export.reasoner_onnx import FILES, export_reasoner
 from segzero_ros.answer import split_thinking
-from segzero_ros.backends.onnx_reasoner import ANSWER_RESERVE_TOKENS, OnnxReasoner, read_shape
+from segzero_ros.backends.generation import ANSWER_RESERVE_TOKENS, read_shape
+from segzero_ros.backends.onnx_reasoner import OnnxReasoner
 from segzero_ros.command import Command, read_command
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame

@@ -22,7 +22,8 @@ from export.compare import compare_reasoner, drawn_questions, format_table  # no
 from export.onnx_graph import stored  # noqa: E402
 from export.reasoner_onnx import FILES, export_reasoner  # noqa: E402
 from export.vision_tower import FixedGridVision  # noqa: E402
-from segzero_ros.backends.onnx_reasoner import Decoder, read_shape  # noqa: E402
+from segzero_ros.backends.generation import read_shape  # noqa: E402
+from segzero_ros.backends.onnx_reasoner import Decoder  # noqa: E402
 from segzero_ros.backends.onnx_session import open_session  # noqa: E402
 from segzero_ros.backends.prompt import Rotary, mrope_positions  # noqa: E402
 from tests.export.small_reasoner import (  # noqa: E402
@@ -155,8 +156,8 @@ def test_the_real_widths_export_unchanged_and_agree(real: tuple[Path, Qwen2_5_VL
     decoder = Decoder(open_session(files["decoder"]), shape)
     cos, sin = Rotary(shape.head_dim, shape.rope_theta, shape.mrope_section).rows(positions)
     rows = embeds[0].numpy()
-    prefilled = decoder.append(rows[:99], cos[:99], sin[:99], 0).copy()
-    decoded = decoder.append(rows[99:], cos[99:], sin[99:], 99)
+    prefilled = decoder.append(rows[:99], cos[:99], sin[:99], 0)[-1].copy()
+    decoded = decoder.append(rows[99:], cos[99:], sin[99:], 99)[-1]
     assert _relative(prefilled, logits[0]) < 2e-3
     assert _relative(decoded, logits[1]) < 2e-3
 
