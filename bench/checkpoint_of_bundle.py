@@ -1,4 +1,4 @@
-"""Bundle -> transformers: the demo bundle's graphs turned back into the stock classes, so that both sides weigh the same.
+"""Bundle -> transformers: the demo bundle's graphs turned back into the stock classes, the same weights on both sides.
 
 The bundle ships no checkpoint, and a comparison of speed wants the very same weights on both sides. Every weight that
 the graphs use is read from their initialisers; names are the parameters' own, but for the products that the exporter

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
         "engine": "build, list or verify TensorRT engines for this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
+        "bench": "measure a bundle: where the time goes, and against transformers",
         "export": "turn Qwen2.5-VL and SAM 2 checkpoints into a bundle",
         "train": "make training data; train a demo reasoner or segmenter",
     }

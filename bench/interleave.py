@@ -1,0 +1,49 @@
+"""Contestants side by side: each question is asked of all of them in turn, so that a busy machine slows all alike."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bench.questions import Question
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one contestant needed for one question: ``ms`` by stage ("total" always), counts, and what it said."""
+
+    ms: Mapping[str, float]
+    counts: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+    code: str = "OK"
+
+
+Contestant = Callable[[Question], Measured]
+
+
+def interleave(
+    contestants: Mapping[str, Contestant], questions: Sequence[Question], *, warmup: int = 3, label: str = ""
+) -> dict[str, list[Measured]]:
+    """Ask every contestant every question; who begins changes from question to question.
+
+    The first ``warmup`` questions are asked but not counted: caches fill, compilers compile. Each question comes on a
+    new frame object.
+    """
+    names = list(contestants)
+    found: dict[str, list[Measured]] = {name: [] for name in names}
+    gc.collect()
+    for number, question in enumerate(questions):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            measured = contestants[name](question.afresh())
+            if number >= warmup:
+                found[name].append(measured)
+        _tell(f"{label} {number + 1}/{len(questions)}", last=number + 1 == len(questions))
+    return found
+
+
+def _tell(line: str, *, last: bool) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{line} ", end="\n" if last else "", file=sys.stderr, flush=True)

@@ -1,0 +1,230 @@
+"""From bench/results/ to docs/speed.md: its tables between their marks, and the picture beside them.
+
+    .venv/bin/python -m bench.report     # make both anew from what is there; a test compares
+
+Every figure of the page that is not in the running text comes out of a JSON file of bench/results/.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.record import RESULTS, ROOT
+from bench.stages import STAGES
+
+PAGE = ROOT / "docs" / "speed.md"
+PICTURE = ROOT / "docs" / "images" / "speed.png"
+Figures = Mapping[str, Any]
+
+
+# ---- one table per subject ----
+
+
+def stage_table(figures: Figures) -> str:
+    """Where a command's time goes."""
+    rows = [
+        [name, _number(values["p50"]), _number(values["p95"]), meaning]
+        for name, meaning in STAGES.items()
+        if (values := figures["ms"].get(name))
+    ]
+    return _table(["stage", "median ms", "95th percentile", "what"], rows)
+
+
+def transformers_table(figures: Figures) -> str:
+    """Ours and theirs, side by side."""
+    names = {"ours": "this project", "eager": "transformers, eager", "compiled": "transformers, compiled"}
+    rows = []
+    for name, medians in figures["medians"].items():
+        against = figures["times_slower"].get(name, {})
+        rows.append(
+            [
+                names[name],
+                _number(medians["total"]["p50"]),
+                _number(medians["total"]["p95"]),
+                _number(medians["reasoning"]["p50"]),
+                _number(medians["steps"]["p50"]),
+                _interval(against.get("command_to_mask")),
+                _percent(against.get("same_text")),
+            ]
+        )
+    heads = [
+        "",
+        "command to mask, median ms",
+        "95th",
+        "reasoning",
+        "decoder steps",
+        "times slower",
+        "same text as ours",
+    ]
+    return _table(heads, rows)
+
+
+def lever_table(figures: Figures) -> str:
+    """What each lever buys."""
+    rows = []
+    for lever, gains in figures["levers"].items():
+        for what, value in gains.items():
+            if isinstance(value, Mapping) and value:
+                rows.append([lever.replace("_", " "), what.replace("_", " "), _interval(value)])
+    return _table(["lever", "of what", "times less"], rows)
+
+
+def node_table(figures: Figures) -> str:
+    """ROS around the models."""
+    meanings = {
+        "work": "this node: decode, pipeline, messages, publish",
+        "whole_node": "the same through its threads and executor",
+        "cv_bridge": "by hand, `array.array` as cv_bridge fills it",
+        "field_bytes": "by hand, `msg.data = labels.tobytes()`",
+        "field_numpy": "by hand, `msg.data = labels.flatten()`",
+        "field_list": "by hand, `msg.data = labels.flatten().tolist()`",
+        "field_bytes_checked": "the same with bytes where the field checks its values (Humble)",
+        "field_list_checked": "the same with a list where the field checks its values (Humble)",
+    }
+    found, slower = figures["overhead"]["ms_per_720p_frame"], figures["overhead"]["times_slower_than_work"]
+    rows = [
+        [meaning, _number(found[name]["p50"]), _number(found[name]["p95"]), _interval(slower.get(name))]
+        for name, meaning in meanings.items()
+        if name in found
+    ]
+    return _table(["per 720p frame", "median ms", "95th percentile", "times this node's work"], rows)
+
+
+def idle_table(figures: Figures) -> str:
+    """A camera nobody speaks to."""
+    idle = figures["idle"]
+    rows = [[f"{idle['sent_hz']:.0f} Hz, {idle['frames']} frames in {idle['seconds']:.0f} s"]]
+    rows[0] += [f"{100 * idle['share_of_one_core']:.1f} %", _number(idle["cpu_ms_per_frame"])]
+    return _table(["720p camera, nobody speaks", "of one core", "CPU ms per frame"], rows)
+
+
+TABLES: Mapping[str, Callable[[Figures], str]] = {
+    "stages": stage_table,
+    "transformers": transformers_table,
+    "levers": lever_table,
+    "node": lambda figures: f"{node_table(figures)}\n\n{idle_table(figures)}",
+}
+
+
+def made_by(result: Mapping[str, Any]) -> str:
+    """Where a result comes from, in one line."""
+    machine, versions = result["machine"], result["versions"]
+    packages = ", ".join(
+        f"{name} {versions[name]}" for name in ("onnxruntime", "torch", "transformers") if name in versions
+    )
+    where = machine["gpu"] or f"{machine['cpu']}, {machine['cores']} cores"
+    return (
+        f"`{result['command']}` on {where}, {result['date'][:10]}, commit {result['commit']}, {packages}; "
+        f"load of the machine at the end {machine['load_1min']:g}."
+    )
+
+
+# ---- the page ----
+
+
+def renew(page: Path = PAGE, picture: Path = PICTURE) -> None:
+    """Rewrite the page's tables and the picture from the results that are there."""
+    page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
+    draw(picture)
+
+
+def renewed(text: str) -> str:
+    """Return the page's text with its tables made anew; a table without results says so."""
+    for name in (*TABLES, "gpu"):
+        start, end = marks(name)
+        before, found, rest = text.partition(start)
+        if found:
+            text = f"{before}{start}\n{section(name)}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def section(name: str) -> str:
+    """Return the tables of one subject, one per device."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(f"*/{name}.json"))]
+    if not results:
+        return "Not yet run."
+    tables = {**TABLES, "gpu": _gpu_table}
+    return "\n\n".join(f"{tables[name](result['figures'])}\n\n{made_by(result)}" for result in results)
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Return the comments between which a table stands."""
+    return f"<!-- {name}: bench/report.py -->", f"<!-- end of {name} -->"
+
+
+def _gpu_table(figures: Figures) -> str:
+    from bench.gpu import table
+
+    return table(figures)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _interval(value: Mapping[str, float] | None) -> str:
+    return f"{value['ratio']:.3g} ({value['low']:.3g}-{value['high']:.3g})" if value else ""
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+# ---- the picture ----
+
+WIDTH, BAR, GAP, LEFT = 900, 34, 14, 230
+INK, PAPER = (40, 40, 40), (255, 255, 255)
+COLOURS = {"reasoning": (76, 120, 168), "segmentation": (245, 133, 24)}
+
+
+def draw(path: Path) -> None:
+    """Draw each contestant's medians as bars; nothing without a result of ``transformers``."""
+    from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+    source = next(iter(sorted(RESULTS.glob("*/transformers.json"))), None)
+    if source is None:
+        return
+    bars = contestants(json.loads(source.read_text(encoding="utf-8")))
+    longest = max(sum(parts.values()) for parts in bars.values())
+    canvas = Image.new("RGB", (WIDTH, 70 + len(bars) * (BAR + GAP)), PAPER)
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(17)
+    pen.text((12, 12), "From command to mask, median ms, same weights and questions, one run", INK, font)
+    for row, (name, parts) in enumerate(bars.items()):
+        top, left = 48 + row * (BAR + GAP), float(LEFT)
+        pen.text((12, top + 7), name, INK, font)
+        for part, ms in parts.items():
+            right = left + ms / longest * (WIDTH - LEFT - 80)
+            pen.rectangle((left, top, right, top + BAR), COLOURS[part])
+            left = right
+        pen.text((left + 8, top + 7), f"{sum(parts.values()):.0f}", INK, font)
+    foot = canvas.height - 16
+    for at, (part, colour) in enumerate(COLOURS.items()):
+        pen.rectangle((LEFT + at * 140, foot - 6, LEFT + at * 140 + 12, foot + 6), colour)
+        pen.text((LEFT + at * 140 + 18, foot - 9), part, INK, ImageFont.load_default(14))
+    note = PngImagePlugin.PngInfo()
+    note.add_text("bars", json.dumps(bars))  # so that a test can tell whether the picture is of these results
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(path, pnginfo=note, optimize=True)
+
+
+def contestants(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return for each bar its parts in ms: the reasoning's median, and what is left of the total's."""
+    names = {"ours": "segzero_ros", "eager": "transformers, eager", "compiled": "transformers, compiled"}
+    bars = {}
+    for name, medians in result["figures"]["medians"].items():
+        reasoning = medians["reasoning"]["p50"]
+        rest = max(0.0, medians["total"]["p50"] - reasoning)
+        bars[names[name]] = {"reasoning": reasoning, "segmentation": round(rest, 2)}
+    return bars
+
+
+if __name__ == "__main__":
+    renew()
