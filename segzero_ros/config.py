@@ -78,7 +78,9 @@ class NodeConfig:
     fallback: bool = _flag(True, "remote: answer with the bundle's own reasoner when the server does not")
     constrained: bool = _flag(True, "keep answers to their grammar; what it forces goes in one pass")
     speculate: int = _number(0, 0, 7, "tokens guessed ahead from the prompt per pass; 0 = none")
-    warm_frame: bool = _flag(False, "look at frames before anybody speaks: quicker answers for steady work")
+    warm_frame_hz: float = _number(
+        0.0, 0.0, 60.0, "how often to look at the newest frame while nobody speaks: quicker answers; 0 = never"
+    )
     autostart: bool = _flag(True, "configure and activate at start, without a lifecycle manager")
     image_transport: str = _text("raw", "subscribe to image or to image/compressed", "raw", "compressed")
     image_qos: str = _text(

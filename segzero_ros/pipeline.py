@@ -16,7 +16,7 @@ from segzero_ros.command import Command, Stage
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame, no_frame
 from segzero_ros.profile import Profile
-from segzero_ros.reasoner import Answer, Reasoner
+from segzero_ros.reasoner import Answer, EarlyReasoner, Reasoner
 from segzero_ros.segmenter import Masks, Segmenter
 
 DEFAULT_BUDGET = 256  # thinking tokens; upstream's models need 60-110
@@ -148,6 +148,15 @@ class Pipeline:
             return run.found(targets, masks, self._label or command.text)
         except RejectedInput as error:
             return run.end(error.code, error.detail)
+
+    def look(self, frame: Frame) -> None:
+        """Do on ``frame`` what needs no command (vision, the picture's part of the prompt, SAM 2's encoder).
+
+        A command on the same frame object then starts with its text: a warm frame. Raises what the engines raise.
+        """
+        if isinstance(self.reasoner, EarlyReasoner):
+            self.reasoner.look(frame)
+        self.segmenter.set_image(frame)
 
 
 class _Run:

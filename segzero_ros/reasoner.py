@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from segzero_ros.command import Command
 from segzero_ros.frame import Frame
@@ -48,4 +48,13 @@ class Reasoner(Protocol):
         either runs out the thinking is closed (``</think><answer>``) and the answer still given. ``cancelled`` is
         asked between tokens. ``on_text`` gets each new piece, in order; the pieces add up to ``Answer.text``.
         """
+        ...
+
+
+@runtime_checkable
+class EarlyReasoner(Protocol):
+    """A reasoner that can look at a picture before anybody asks, so that an answer on it begins sooner."""
+
+    def look(self, frame: Frame) -> object:
+        """Do all that ``reason`` would do on ``frame`` before it reads the command; a second time costs nothing."""
         ...

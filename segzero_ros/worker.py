@@ -38,7 +38,8 @@ class WorkerStats:
     """What the worker has seen so far; ``ended`` counts commands by code, ``busy`` = one is waiting or at work.
 
     ``frames_dropped``: frames that came while a command was at work and were replaced before anybody looked.
-    ``overdue``: the engine has not come back from a command whose end was already reported.
+    ``overdue``: the engine has not come back from a command whose end was already reported. ``warmed``: frames looked
+    at before anybody spoke.
     """
 
     frames: int
@@ -48,6 +49,7 @@ class WorkerStats:
     callback_errors: int
     busy: bool
     overdue: bool
+    warmed: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -97,24 +99,32 @@ class Worker:
         first_frame_wait_s: float = FIRST_FRAME_WAIT_S,
         frame_max_age_s: float = FRAME_MAX_AGE_S,
         grace_s: float = GRACE_S,
+        warm_hz: float = 0.0,
         now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Start the thread. ``busy_policy``: a second command "preempt"s the first or is "reject"ed with BUSY.
 
         ``first_frame_wait_s``: how long a command waits for a frame not older than ``frame_max_age_s`` (counted from
-        its arrival here), before it ends with NO_FRAME or STALE_FRAME. ``grace_s``: see ``expire``.
+        its arrival here), before it ends with NO_FRAME or STALE_FRAME. ``grace_s``: see ``expire``. ``warm_hz``: how
+        often the newest frame is looked at while nobody speaks, at most; 0 = never. A command then takes the newest
+        frame that was looked at, as long as that one is not older than ``frame_max_age_s``.
         """
         self._pipeline = pipeline
         self._busy_policy = busy_policy
         self._first_frame_wait_ns = int(first_frame_wait_s * 1e9)
         self._frame_max_age_ns = int(frame_max_age_s * 1e9)
         self._grace_ns = int(grace_s * 1e9)
+        self._warm_period_ns = int(1e9 / warm_hz) if warm_hz > 0 else None
         self._now = now
         self._changed = threading.Condition()
         self._waiting: _Job | None = None
         self._running: _Job | None = None
         self._newest: tuple[Frame | FrameSource, int] | None = None  # with its arrival on the monotonic clock
         self._newest_was_used = True
+        self._warm: tuple[Frame, int] | None = None  # the newest frame looked at, with its arrival
+        self._tried_ns = self._warmed_ns = -(1 << 62)  # the newest frame tried: its arrival; when that was
+        self._warming = False
+        self._warmed = 0
         self._stopping = False
         self._frames = self._frames_dropped = self._commands = self._callback_errors = 0
         self._ended: collections.Counter[Code] = collections.Counter()
@@ -179,7 +189,8 @@ class Worker:
         """Cancel what waits and runs and forget the frame."""
         with self._changed:
             found = self._unfinished()
-            self._newest = None
+            self._newest = self._warm = None
+            self._warming = False
         for job in found:
             self._stop_job(job, Code.CANCELLED, "cancelled by a reset; send the command again if wanted")
 
@@ -229,13 +240,17 @@ class Worker:
                 self._callback_errors,
                 busy=running is not None or waiting is not None,
                 overdue=running is not None and running.stage is Stage.DONE,
+                warmed=self._warmed,
             )
 
     # ---- the thread ----
 
     def _work(self) -> None:
-        while (job := self._take_job()) is not None:
-            self._run_safely(job)
+        while (todo := self._take()) is not None:
+            if isinstance(todo, _Job):
+                self._run_safely(todo)
+            else:
+                self._warm_up(*todo)
 
     def _run_safely(self, job: _Job) -> None:
         try:
@@ -245,14 +260,37 @@ class Worker:
             what = clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
             self._end(job, Code.INTERNAL, f"got {what}; please report this with the log")
 
-    def _take_job(self) -> _Job | None:
-        """Wait for a command; None when stopping."""
+    def _take(self) -> _Job | tuple[Frame | FrameSource, int] | None:
+        """Wait for a command, or for a frame to look at before there is one; None when stopping."""
         with self._changed:
             self._running = None
             while self._waiting is None and not self._stopping:
-                self._changed.wait()
+                wait_s = self._until_warming_s()
+                if wait_s == 0.0 and self._newest is not None:
+                    self._warmed_ns, self._tried_ns, self._warming = self._now(), self._newest[1], True
+                    return self._newest
+                self._changed.wait(wait_s)
             self._running, self._waiting = self._waiting, None
             return self._running
+
+    def _until_warming_s(self) -> float | None:
+        """Return in how many seconds the newest frame is to be looked at, None = not this one; the lock is held."""
+        if self._warm_period_ns is None or self._newest is None or self._tried_ns >= self._newest[1]:
+            return None
+        return max(0.0, (self._warmed_ns + self._warm_period_ns - self._now()) / 1e9)
+
+    def _warm_up(self, source: Frame | FrameSource, arrived_ns: int) -> None:
+        """Look at a frame before anybody has asked. What goes wrong is a command's to report, not this one's."""
+        try:
+            frame = self._decoded(source)
+            self._pipeline.look(frame)
+        except Exception:  # noqa: BLE001
+            _log.debug("a frame could not be looked at in advance", exc_info=True)
+            return
+        with self._changed:
+            self._warmed += 1
+            if self._warming:  # else it was forgotten meanwhile
+                self._warm = frame, arrived_ns
 
     def _run(self, job: _Job) -> None:
         source = job.source or self._wait_for_frame(job)
@@ -300,9 +338,10 @@ class Worker:
         with self._changed:
             while job.stop_code is None:
                 now = self._now()
-                if self._newest is not None and now - self._newest[1] <= self._frame_max_age_ns:
-                    self._newest_was_used = True
-                    return self._newest[0]
+                for known in (self._warm, self._newest):
+                    if known is not None and now - known[1] <= self._frame_max_age_ns:
+                        self._newest_was_used = True
+                        return known[0]
                 if now >= until:
                     break
                 self._changed.wait((until - now) / 1e9)

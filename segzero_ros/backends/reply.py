@@ -28,7 +28,8 @@ class Reply:
         self.thinking = thinks
         self.steps = 0
         self._budget, self._deadline_ns = budget, deadline_ns
-        self._tokens = self._answer_tokens = self._late_tokens = 0
+        self._tokens = self._answer_tokens = 0
+        self._late_from: int | None = None  # answer tokens when the deadline passed
         self._gaps: list[float] = []
         self._start = self._prompt_end = time.perf_counter()
         self._first: float | None = None
@@ -73,8 +74,9 @@ class Reply:
             if self.stream.inside("</think>"):
                 return None  # it is closing by itself
             return "deadline" if late else "budget" if self._tokens >= self._budget else None
-        self._late_tokens += late
-        if self._late_tokens > LATE_TOKENS:
+        if late and self._late_from is None:
+            self._late_from = self._answer_tokens
+        if self._late_from is not None and self._answer_tokens - self._late_from > LATE_TOKENS:
             return "deadline"
         return "budget" if self._answer_tokens >= MAX_ANSWER_TOKENS else None
 

@@ -14,11 +14,12 @@ PERIOD_S = 1.0
 
 
 def node_diagnostic(
-    state: str, bundle: str, fault: RejectedInput | None, worker: Worker | None, ignored: int
+    state: str, bundle: str, fault: RejectedInput | None, worker: Worker | None, ignored: int, *, engines: str = ""
 ) -> Diagnostic:
     """Return the line about the node itself: life cycle, bundle, and what keeps it from working.
 
-    ``ignored``: images that came while the node was not active. ``fault``: why the last configure failed.
+    ``ignored``: images that came while the node was not active. ``fault``: why the last configure failed. ``engines``:
+    which ones these are and why.
     """
     values = {"state": state, "bundle": bundle or "none", "images_ignored_while_inactive": str(ignored)}
     stats = worker.stats() if worker is not None else None
@@ -27,6 +28,8 @@ def node_diagnostic(
             "commands": str(stats.commands),
             "frames_dropped": str(stats.frames_dropped),
             "busy": str(stats.busy),
+            "frames_looked_at_in_advance": str(stats.warmed),
+            "engines": engines,
         }
     if fault is not None:
         return Diagnostic(Level.ERROR, "node", str(fault), values)

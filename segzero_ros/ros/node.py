@@ -94,6 +94,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._camera: Camera | None = None
         self._worker: Worker | None = None
         self._fault: RejectedInput | None = None
+        self._engines = ""
         self._warned = ""
         self._active_since_s = 0.0
         self._create_interfaces()
@@ -215,10 +216,12 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             busy_policy="reject" if config.busy_policy == "reject" else "preempt",
             first_frame_wait_s=config.first_frame_sec,
             frame_max_age_s=config.stale_sec,
+            warm_hz=config.warm_frame_hz,
         )
         self._health.expect_frames_within(config.stale_sec)
         self._camera = Camera(self, config, self._health, self._worker.offer_frame)
         self._outputs.camera, self._outputs.bundle = self._camera, name
+        self._engines = pipeline.engines
 
     def _rest(self, reason: str) -> None:
         """Close the desk, stop the work and look away from the camera."""
@@ -235,7 +238,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if self._camera is not None:
             self._camera.close()
         self._worker = self._camera = self._outputs.camera = None
-        self._outputs.bundle = ""
+        self._outputs.bundle = self._engines = ""
         self._desk.close(_UNCONFIGURED)
 
     # ---- callbacks ----
@@ -285,7 +288,9 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def _diagnostics(self) -> list[Diagnostic]:
         ignored = self._camera.ignored if self._camera is not None else 0
-        line = node_diagnostic(self.state, self._outputs.bundle, self._fault, self._worker, ignored)
+        line = node_diagnostic(
+            self.state, self._outputs.bundle, self._fault, self._worker, ignored, engines=self._engines
+        )
         return [line, *self._health.report()]
 
     def _warn_about(self, lines: list[Diagnostic]) -> None:
