@@ -7,17 +7,16 @@ gives profile, tokenizer and cache length; the segmenter is another backend's. `
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
+from segzero_ros.backends.checkpoint import checkpoint_of
 from segzero_ros.backends.generation import LocalReasoner
 from segzero_ros.bundle import Bundle
 from segzero_ros.engines import EngineOptions
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.reasoner import Reasoner
 
-ARCHITECTURE = "Qwen2_5_VLForConditionalGeneration"
 _INSTALL = "pip install torch transformers accelerate safetensors"
 
 
@@ -49,27 +48,6 @@ def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
     )
 
 
-def checkpoint_of(bundle: Bundle, options: EngineOptions) -> Path:
-    """Return the checkpoint directory: the one named, or the one the bundle was made from if it is still there.
-
-    ``RejectedInput`` BUNDLE_BACKEND when there is none, or one of another architecture.
-    """
-    made_from = bundle.provenance.get("reasoner", {}).get("checkpoint", "")
-    named = options.model or (made_from if Path(str(made_from)).is_absolute() else "")
-    path = Path(named).expanduser()
-    if not named or not (path / "config.json").is_file():
-        raise _refused(f"got model {named!r}, want the directory of a checkpoint with its config.json; set model:=DIR")
-    try:
-        architectures = json.loads((path / "config.json").read_text("utf-8")).get("architectures")
-    except (OSError, ValueError, AttributeError) as error:
-        raise _refused(
-            f"got {path / 'config.json'}, which cannot be read ({error}); save the checkpoint again"
-        ) from None
-    if architectures != [ARCHITECTURE]:
-        raise _refused(f"got {path} with the architectures {architectures}, want [{ARCHITECTURE!r}]")
-    return path
-
-
 def _engine(checkpoint: Path, bundle: Bundle) -> Any:
     try:
         import torch
@@ -83,8 +61,6 @@ def _engine(checkpoint: Path, bundle: Bundle) -> Any:
         )
         return TorchEngine(model.eval(), image_size=bundle.profile.image_size, max_length=bundle.reasoner.max_length)
     except Exception as error:
-        raise _refused(f"got {checkpoint}, which torch cannot open ({str(error)[:300]}); {_INSTALL}") from error
-
-
-def _refused(detail: str) -> RejectedInput:
-    return RejectedInput(Code.BUNDLE_BACKEND, detail)
+        raise RejectedInput(
+            Code.BUNDLE_BACKEND, f"got {checkpoint}, which torch cannot open ({str(error)[:300]}); {_INSTALL}"
+        ) from error
