@@ -2,6 +2,10 @@
 
 Weights are stored as FP16 with a Cast to FP32 (`store="half"`), which halves a bundle and leaves the arithmetic in
 FP32, or as they are (`store="float"`). Large ones go to one external data file beside the graph, tensor by tensor.
+
+`arithmetic="half"` makes products, attention and caches FP16, as GPUs want it: TensorRT's networks are strongly typed
+and have the graph's precision, no other. What FP16 cannot hold stays FP32 even then: the residual stream and its norms
+(large models have channels beyond 65504 there), angles, patches, and every input and output but the caches.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 Store = Literal["half", "float"]
+Arithmetic = Literal["half", "float"]
 
 OPSET = 24  # the first with TensorScatter (static KV cache) and Attention's full set of masks
 IR_VERSION = 11  # the lowest that the checker allows with this opset
@@ -30,8 +35,11 @@ def stored(weight: torch.Tensor, store: Store) -> torch.Tensor:
 
     ValueError when FP16 cannot hold a value (beyond 65504).
     """
-    if store == "float" or weight.ndim < 2:
-        return weight.detach().float()
+    return weight.detach().float() if store == "float" or weight.ndim < 2 else halved(weight)
+
+
+def halved(weight: torch.Tensor) -> torch.Tensor:
+    """Return `weight` in FP16; ValueError when that cannot hold a value (beyond 65504)."""
     half = weight.detach().half()
     if not bool(torch.isfinite(half).all()):
         raise ValueError(
@@ -70,8 +78,11 @@ class DataFile:
 class Graph:
     """Nodes and weights of one graph; every method returns the name of the value it made."""
 
-    def __init__(self, name: str, *, store: Store, data: DataFile | None = None, half_attention: bool = False) -> None:
-        self.name, self.store, self.data, self.half_attention = name, store, data, half_attention
+    def __init__(
+        self, name: str, *, store: Store, data: DataFile | None = None, arithmetic: Arithmetic = "float"
+    ) -> None:
+        self.name, self.store, self.data, self.arithmetic = name, store, data, arithmetic
+        self.dtype: type[np.generic] = np.float16 if arithmetic == "half" else np.float32
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.nodes: list[onnx.NodeProto] = []
@@ -84,9 +95,9 @@ class Graph:
         self.inputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), list(shape)))
         return name
 
-    def output(self, name: str, shape: Sequence[int | str]) -> str:
-        """Declare the value called `name`, made by `node(..., result=name)`, as a FP32 graph output."""
-        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
+    def output(self, name: str, shape: Sequence[int | str], dtype: type[np.generic] = np.float32) -> str:
+        """Declare the value called `name`, made by `node(..., result=name)`, as a graph output."""
+        self.outputs.append(helper.make_tensor_value_info(name, _onnx_type(dtype), list(shape)))
         return name
 
     def node(self, op: str, *inputs: str, name: str = "", result: str = "", **attributes: Any) -> str:
@@ -110,8 +121,26 @@ class Graph:
             self.weights.append(numpy_helper.from_array(array, self._constants[key]))
         return self._constants[key]
 
+    def narrow(self, value: str) -> str:
+        """`value`, which is FP32, in the precision of the arithmetic."""
+        return self.node("Cast", value, to=TensorProto.FLOAT16) if self.arithmetic == "half" else value
+
+    def widen(self, value: str) -> str:
+        """`value`, which is in the precision of the arithmetic, in FP32."""
+        return self.node("Cast", value, to=TensorProto.FLOAT) if self.arithmetic == "half" else value
+
+    def add(self, stream: str, branch: str) -> str:
+        """The residual stream, FP32, plus what a branch adds to it."""
+        return self.node("Add", stream, self.widen(branch))
+
     def weight(self, name: str, tensor: torch.Tensor, *, exact: bool = False) -> str:
-        """Name of a weight as FP32, stored as `stored` says (`exact`: in FP32 whatever the store)."""
+        """Name of a weight in the precision of the arithmetic, stored as `stored` says.
+
+        `exact`: in FP32 whatever the store and the arithmetic.
+        """
+        if self.arithmetic == "half" and not exact:
+            self.raw_weight(name, halved(tensor))
+            return name
         kept = tensor.detach().float() if exact else stored(tensor, self.store)
         self.raw_weight(name, kept)
         return (
@@ -143,17 +172,13 @@ class Graph:
         return self.node("Gemm", *inputs, name=name, result=result, transB=1)
 
     def rms_norm(self, value: str, name: str, weight: torch.Tensor, epsilon: float) -> str:
-        """Root-mean-square normalisation over the last axis."""
-        scale = self.weight(f"{name}.weight", weight)
-        return self.node("RMSNormalization", value, scale, name=name, axis=-1, epsilon=epsilon)
+        """Root-mean-square normalisation of FP32 over the last axis; the result is in the arithmetic's precision."""
+        scale = self.weight(f"{name}.weight", weight, exact=True)
+        return self.narrow(self.node("RMSNormalization", value, scale, name=name, axis=-1, epsilon=epsilon))
 
     def attention(self, query: str, key: str, value: str, mask: str | None = None, **heads: int) -> str:
-        """Scaled dot-product attention, in FP16 where the graph says so: TensorRT has no FP32 kernel for it."""
-        states = [query, key, value]
-        if self.half_attention:
-            states = [self.node("Cast", state, to=TensorProto.FLOAT16) for state in states]
-        mixed = self.node("Attention", *states, *([mask] if mask else []), **heads)
-        return self.node("Cast", mixed, to=TensorProto.FLOAT) if self.half_attention else mixed
+        """Scaled dot-product attention, in the arithmetic's precision."""
+        return self.node("Attention", query, key, value, *([mask] if mask else []), **heads)
 
     def reshape(self, value: str, shape: Sequence[int]) -> str:
         """Reshape; -1 is inferred, 0 is kept."""

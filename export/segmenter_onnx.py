@@ -1,6 +1,6 @@
 """A SAM 2 checkpoint -> encoder.onnx and decoder.onnx: any `Sam2Model` directory of transformers.
 
-    python -m export.segmenter_onnx CHECKPOINT OUT [--store half|float]
+    python -m export.segmenter_onnx CHECKPOINT OUT [--store half|float] [--arithmetic half|float]
 
 | graph | in | out |
 |---|---|---|
@@ -10,6 +10,9 @@
 S is the checkpoint's image size; N objects and K points are dynamic. Boxes and points are pixels of the squashed
 picture; label (int64) 1 is a point on the object, 0 one beside it, -10 none. The decoder always gives the three masks
 of `multimask_output=True`; the runtime keeps the one with the best predicted IoU.
+With `--arithmetic half` (for GPUs: TensorRT takes precision from the graph) image encoder and mask decoder compute in
+FP16 and embedding, fine and middle are FP16; layer norms sum in FP32, prompts are encoded in FP32 (a box of 1024 pixels
+needs more than 11 bits), and pixels, prompts, logits and scores stay FP32.
 Opset 18: FP32 attention of a newer opset does not build in TensorRT. Left out: mask prompts, prompts without a box, the
 memory for video.
 """
@@ -26,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Sam2Model
 
-from export.onnx_graph import Store
+from export.onnx_graph import Arithmetic, Store, halved
 from export.onnx_storage import save_graph, store_half
 
 OPSET = 18
@@ -56,7 +59,7 @@ class SegmenterEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised pixels (1, 3, S, S) -> embedding, fine and middle feature maps; see the module's table."""
         backbone = self.vision.backbone
-        hidden = backbone.patch_embed(pixels) + self.positions
+        hidden = backbone.patch_embed(pixels.to(self.positions.dtype)) + self.positions
         stages = []
         for index, block in enumerate(backbone.blocks):
             hidden = block(hidden)
@@ -81,19 +84,19 @@ class SegmenterDecoder(nn.Module):
     def forward(
         self, embedding: Tensor, fine: Tensor, middle: Tensor, boxes: Tensor, points: Tensor, point_labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Feature maps and prompts -> mask logits (N, 3, S/4, S/4) and predicted IoUs (N, 3)."""
+        """Feature maps and prompts -> mask logits (N, 3, S/4, S/4) and predicted IoUs (N, 3), both FP32."""
         sparse, dense = self.prompts(
             input_points=points[None], input_labels=point_labels[None], input_boxes=boxes[None], input_masks=None
         )
         logits, scores, _, _ = self.decoder(
             image_embeddings=embedding,
-            image_positional_embeddings=self.grid_positions,
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
+            image_positional_embeddings=self.grid_positions.to(embedding.dtype),
+            sparse_prompt_embeddings=sparse.to(embedding.dtype),
+            dense_prompt_embeddings=dense.to(embedding.dtype),
             multimask_output=True,
             high_resolution_features=[fine, middle],
         )
-        return logits[0], scores[0]
+        return logits[0].float(), scores[0].float()
 
 
 def load_segmenter(checkpoint: Path) -> Sam2Model:
@@ -104,22 +107,27 @@ def load_segmenter(checkpoint: Path) -> Sam2Model:
     return model.eval()
 
 
-def export_segmenter(checkpoint: Path, out_dir: Path, *, store: Store = "half") -> dict[str, Path]:
+def export_segmenter(
+    checkpoint: Path, out_dir: Path, *, store: Store = "half", arithmetic: Arithmetic = "float"
+) -> dict[str, Path]:
     """Write encoder.onnx and decoder.onnx of a Sam2Model directory to `out_dir`; returns their paths by role.
 
-    store: precision of the stored matrices, "half" or "float"; the arithmetic is FP32 either way. A graph too large for
-    one file keeps its weights in `<name>.onnx.data` beside it. ValueError when the checkpoint does not fit its own
-    configuration or FP16.
+    store: precision of the stored matrices, "half" or "float"; arithmetic: of the computation, see the module. A graph
+    too large for one file keeps its weights in `<name>.onnx.data` beside it. ValueError when the checkpoint does not
+    fit its own configuration or FP16.
     """
     model = load_segmenter(checkpoint)
     out_dir.mkdir(parents=True, exist_ok=True)
     side = model.config.prompt_encoder_config.image_size
-    features = _example_features(model)
+    features = _example_features(model, arithmetic)
     objects, points = {0: "objects"}, {0: "objects", 1: "points"}
-    encoder = _graph(SegmenterEncoder(model), {"pixels": torch.zeros(1, 3, side, side)}, FEATURES, {})
+    modules = SegmenterEncoder(model), SegmenterDecoder(model)
+    if arithmetic == "half":
+        _halve(model, modules[0])
+    encoder = _graph(modules[0], {"pixels": torch.zeros(1, 3, side, side)}, FEATURES, {})
     _check_shapes(encoder, features)
     decoder = _graph(
-        SegmenterDecoder(model),
+        modules[1],
         {**features, **_example_prompts(side)},
         ("logits", "scores"),
         {"boxes": objects, "points": points, "point_labels": points},
@@ -130,14 +138,23 @@ def export_segmenter(checkpoint: Path, out_dir: Path, *, store: Store = "half") 
     }
 
 
-def _example_features(model: Sam2Model) -> dict[str, Tensor]:
+def _halve(model: Sam2Model, encoder: SegmenterEncoder) -> None:
+    """Turn image encoder and mask decoder to FP16, in place; ValueError when that cannot hold a weight."""
+    for part in (model.vision_encoder, model.mask_decoder):
+        for weight in part.parameters():
+            halved(weight)
+    encoder.half()
+    model.mask_decoder.half()
+
+
+def _example_features(model: Sam2Model, arithmetic: Arithmetic) -> dict[str, Tensor]:
     """Feature maps of the shapes the configuration promises, all zero."""
-    width = model.hidden_dim
+    width, dtype = model.hidden_dim, torch.float16 if arithmetic == "half" else torch.float32
     fine, middle, coarse = (tuple(size) for size in model.backbone_feature_sizes)
     return {
-        "embedding": torch.zeros(1, width, *coarse),
-        "fine": torch.zeros(1, width // 8, *fine),
-        "middle": torch.zeros(1, width // 4, *middle),
+        "embedding": torch.zeros(1, width, *coarse, dtype=dtype),
+        "fine": torch.zeros(1, width // 8, *fine, dtype=dtype),
+        "middle": torch.zeros(1, width // 4, *middle, dtype=dtype),
     }
 
 
@@ -225,8 +242,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path, help="Sam2Model directory (config.json, model.safetensors)")
     parser.add_argument("out", type=Path, help="directory for encoder.onnx and decoder.onnx")
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
+    parser.add_argument("--arithmetic", choices=("half", "float"), default="float", help="half: FP16 for GPUs")
     options = parser.parse_args(arguments)
-    for role, path in export_segmenter(options.checkpoint, options.out, store=options.store).items():
+    paths = export_segmenter(options.checkpoint, options.out, store=options.store, arithmetic=options.arithmetic)
+    for role, path in paths.items():
         print(f"{role}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0
 

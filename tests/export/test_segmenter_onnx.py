@@ -13,7 +13,8 @@ from transformers import Sam2Model
 from export.onnx_storage import save_graph, store_half
 from export.segmenter_onnx import FEATURES, export_segmenter
 from segzero_ros.answer import Target
-from segzero_ros.backends.onnx_segmenter import MAX_BATCH, OnnxSegmenter
+from segzero_ros.backends.onnx_segmenter import OnnxSegmenter
+from segzero_ros.backends.sam2 import MAX_BATCH
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from training.judge_segmenter import predict
@@ -113,7 +114,7 @@ def test_the_encoder_sees_the_picture_as_sam2_wants_it(graphs, monkeypatch):
             seen.update(inputs)
             return [np.zeros(1, np.float32)] * len(names)
 
-    monkeypatch.setattr(segmenter, "_encoder", Watching())
+    monkeypatch.setattr(segmenter._engine, "_encoder", Watching())
     frame = picture(4, size=(640, 360))
     segmenter.set_image(frame)
     small = np.asarray(Image.fromarray(frame.rgb).resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float64)
@@ -150,14 +151,14 @@ def test_no_targets_give_no_masks(segmenter):
 
 def test_one_frame_is_encoded_once_and_another_one_again(graphs, monkeypatch):
     segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), threads=1)
-    runs, encoder = [], segmenter._encoder
+    runs, encoder = [], segmenter._engine._encoder
 
     class Counting:
         def run(self, *arguments):
             runs.append(1)
             return encoder.run(*arguments)
 
-    monkeypatch.setattr(segmenter, "_encoder", Counting())
+    monkeypatch.setattr(segmenter._engine, "_encoder", Counting())
     first, second = picture(0), picture(2)
     for frame in (first, first, second, second, first):
         segmenter.set_image(frame)
@@ -167,7 +168,7 @@ def test_one_frame_is_encoded_once_and_another_one_again(graphs, monkeypatch):
 def test_a_picture_that_failed_leaves_no_old_features_behind(graphs, monkeypatch):
     segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), threads=1)
     segmenter.set_image(picture(0))
-    monkeypatch.setattr(segmenter, "_encoder", None)
+    monkeypatch.setattr(segmenter._engine, "_encoder", None)
     with pytest.raises(AttributeError):
         segmenter.set_image(picture(2))
     with pytest.raises(RuntimeError, match="set_image first"):
