@@ -144,12 +144,11 @@ class RemoteReasoner:
             "temperature": 0,
             "max_tokens": MAX_ANSWER_TOKENS + (0 if begun else budget),
         }
-        if self._profile.tags:
-            body["stop"] = [END]
         if dialect.native:
             body["segzero"] = {"budget": budget, "deadline_s": reply.left_s, "client": _client()}
-            body["segzero"] |= {} if self._constrained else {"constrained": False}
             return body
+        if self._profile.tags:
+            body["stop"] = [END]
         if begun:
             body |= dialect.resume
         if kind < _BARE:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from segzero_ros.backends.remote_events import Delta, EventStream, error_text, read_delta
+from segzero_ros.backends.remote_events import Delta, EventStream, error_code, error_text, read_delta
 from segzero_ros.backends.remote_http import CONNECT_S, KEY_VARIABLE, Endpoint, Exchange, Head, ServerFault, without
-from segzero_ros.errors import Code, nearest
+from segzero_ros.errors import Code, RejectedInput, nearest
 
 POLL_S = 0.02  # how soon a cancel is noticed while nothing comes; what comes is read at once
 RETRIES = 3
@@ -44,10 +44,10 @@ class Model:
 class Server:
     """A server's address, key and patience."""
 
-    def __init__(self, endpoint: Endpoint, key: str, *, stall_s: float, connect_s: float = CONNECT_S) -> None:
-        """``stall_s``: no byte for that long is a fault; ``connect_s``: to be connected within."""
+    def __init__(self, endpoint: Endpoint, key: str, *, stall_s: float, back_off_s: float = BACK_OFF_S) -> None:
+        """``stall_s``: no byte for that long is a fault. ``back_off_s``: see BACK_OFF_S."""
         self.endpoint = endpoint
-        self._key, self._stall_s, self._connect_s = key, stall_s, connect_s
+        self._key, self._stall_s, self._back_off_s = key, stall_s, back_off_s
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
     def models(self, stop: Stop, *, patience_s: float | None = None) -> list[Model]:
@@ -85,8 +85,8 @@ class Server:
                 self._pause(fault, attempt, stop)
 
     def _exchange(self, path: str, body: bytes | None, patience_s: float | None = None) -> Exchange:
-        stall_s, connect_s = patience_s or self._stall_s, patience_s or self._connect_s
-        return Exchange(self.endpoint, path, body, self._key, connect_s=connect_s, stall_s=stall_s)
+        stall_s = patience_s or self._stall_s
+        return Exchange(self.endpoint, path, body, self._key, connect_s=min(CONNECT_S, stall_s), stall_s=stall_s)
 
     def _attempt(self, data: bytes, stop: Stop) -> Iterator[Delta]:
         exchange = self._exchange("/chat/completions", data)
@@ -146,17 +146,20 @@ class Server:
                 return piece
 
     def _pause(self, fault: ServerFault, attempt: int, stop: Stop) -> None:
-        chosen = self._random.uniform(0, BACK_OFF_S * 2**attempt)
+        chosen = self._random.uniform(0, self._back_off_s * 2**attempt)
         until = time.monotonic() + min(MAX_PAUSE_S, chosen + (fault.wait_s or 0.0))
         while (left := until - time.monotonic()) > 0:
             if stop():
                 raise Interrupted
             time.sleep(min(POLL_S, left))
 
-    def _refusal(self, head: Head, content: bytes) -> ServerFault:
+    def _refusal(self, head: Head, content: bytes) -> RejectedInput:
         """Say what a status other than 200 means here, with the server's own words."""
         try:
-            said = error_text(json.loads(content), self._key)
+            parsed = json.loads(content)
+            said = error_text(parsed, self._key)
+            if error_code(parsed) == Code.COMMAND_TOO_LONG.name:  # `segzero serve` has a model as small as ours
+                return RejectedInput(Code.COMMAND_TOO_LONG, said)
         except (ValueError, RecursionError):
             said = without(self._key, content.decode("utf-8", "replace"))
         detail = f"{self.endpoint.url} answered {head.status} ({said or 'no reason given'}){self._advice(head)}"
@@ -192,6 +195,8 @@ def choose_model(models: list[Model], wanted: str, url: str) -> Model:
 
 
 def _model(entry: Any) -> Model:
+    if not isinstance(entry, dict):
+        raise TypeError(f"got a model that is {type(entry).__name__}")
     notes = entry.get("segzero")
     return Model(str(entry["id"])[:300], str(entry.get("owned_by", ""))[:100], notes if isinstance(notes, dict) else {})
 

@@ -113,6 +113,11 @@ def error_text(content: Any, key: str = "") -> str:
     return without(key, inner if isinstance(inner, str) else json.dumps(inner))
 
 
+def error_code(content: Any) -> str:
+    """Return the code in a server's error, "" without one."""
+    return _text(_object(_object(content).get("error")).get("code"))
+
+
 def _gaps(logprobs: Any) -> tuple[float, ...]:
     """Gaps of the tokens of this event (top_logprobs: 2 was asked for); empty where the server gives none."""
     content = _object(logprobs).get("content")

@@ -139,7 +139,7 @@ class Exchange:
     ) -> None:
         """Begin: POST ``body``, or GET without one. ``stall_s``: no byte for that long is a fault."""
         self._endpoint, self._path, self._body, self._key = endpoint, path, body, key
-        self._connect_s, self._stall_s = min(connect_s, stall_s), stall_s
+        self._connect_s, self._stall_s = connect_s, stall_s
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._socket: socket.socket | None = None

@@ -113,7 +113,8 @@ class RemoteReply:
         if finish == "stop":
             noted_finish = self._notes.get("finish")
             finish = noted_finish if noted_finish in _FINISHES else "budget" if self._cut_short else finish
-        return Answer(self.text, self._counted, min(1.0, confidence), timings, finish)
+        tokens, steps = (int(_number(self._notes.get(key))) for key in ("tokens", "steps"))
+        return Answer(self.text, tokens or self._counted, min(1.0, confidence), timings, finish, steps)
 
     @property
     def _counted(self) -> int:

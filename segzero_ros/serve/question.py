@@ -36,11 +36,14 @@ _PASSED_OVER = ("seed", "user", "metadata", "store")
 
 
 class Refusal(Exception):
-    """A request that is not taken: HTTP ``status`` and a sentence; ``wait_s``: when to try again, None = never."""
+    """A request that is not taken: HTTP ``status`` and a sentence; ``wait_s``: when to try again, None = never.
 
-    def __init__(self, status: int, detail: str, *, wait_s: int | None = None) -> None:
+    ``code``: a name of ``segzero_ros.errors.Code`` where the command itself is at fault.
+    """
+
+    def __init__(self, status: int, detail: str, *, wait_s: int | None = None, code: str = "") -> None:
         super().__init__(detail)
-        self.status, self.detail, self.wait_s = status, detail, wait_s
+        self.status, self.detail, self.wait_s, self.code = status, detail, wait_s, code
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def event(content: dict[str, Any]) -> bytes:
 def failure(refusal: Refusal) -> dict[str, Any]:
     """Return an error as OpenAI writes it."""
     kind = _TYPES.get(refusal.status, "server_error")
-    return {"error": {"message": refusal.detail, "type": kind, "param": None, "code": refusal.status}}
+    return {"error": {"message": refusal.detail, "type": kind, "param": None, "code": refusal.code or refusal.status}}
 
 
 def models(name: str, profile: Profile) -> dict[str, Any]:
@@ -111,7 +111,13 @@ def why_ended(answer: Answer, *, cut: bool, tags: bool) -> str:
 def notes(answer: Answer) -> dict[str, Any]:
     """Return what OpenAI's protocol has no field for."""
     timings = {key: round(value, 3) for key, value in answer.timings_ms.items()}
-    return {"finish": answer.finish, "confidence": answer.confidence, "timings_ms": timings, "steps": answer.steps}
+    return {
+        "finish": answer.finish,
+        "tokens": answer.tokens,
+        "steps": answer.steps,
+        "confidence": answer.confidence,
+        "timings_ms": timings,
+    }
 
 
 def _usage(answer: Answer) -> dict[str, int]:

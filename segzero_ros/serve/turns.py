@@ -135,7 +135,7 @@ class Turns:
                 on_text=turn.on_text,
             )
         except RejectedInput as error:
-            return Refusal(400, f"{error.code.name}: {error.detail}")
+            return Refusal(400, error.detail, code=error.code.name)
         except Exception:  # noqa: BLE001 - whatever an engine raises; the next question gets its turn
             _log.exception("the engine raised")
             return Refusal(500, "the engine failed; see the server's log")
