@@ -12,6 +12,7 @@ from typing import Any, Literal
 Value = str | int | float | bool
 Camera = Literal["none", "tabletop"]
 CAMERAS: tuple[Camera, ...] = ("none", "tabletop")
+BACKENDS = ("auto", "tensorrt", "onnx", "torch_cuda", "tensorrt_llm", "remote", "fake")
 
 PACKAGE = "segzero_ros"
 NODE = "segzero"
@@ -70,6 +71,9 @@ def node(
     namespace: str = "",
     bundle: str = "",
     backend: str = "",
+    server: str = "",
+    model: str = "",
+    warm_frame_hz: str = "",
     image: str = "",
     depth: str = "",
     camera_info: str = "",
@@ -83,7 +87,8 @@ def node(
 
     ``more``: further parameters by name.
     """
-    chosen: dict[str, Value] = {"bundle": bundle, "backend": backend, "image_transport": image_transport}
+    chosen: dict[str, Value] = {"bundle": bundle, "backend": backend, "server": server, "model": model}
+    chosen |= {"image_transport": image_transport, "warm_frame_hz": float(warm_frame_hz or 0)}
     parameters = {name: value for name, value in chosen.items() if value} | more
     if use_depth:
         parameters["use_depth"] = True
@@ -123,6 +128,9 @@ def demo(
     bundle: str = "",
     namespace: str = "",
     backend: str = "",
+    server: str = "",
+    model: str = "",
+    warm_frame_hz: str = "",
     camera: Camera = "tabletop",
     use_depth: bool = True,
     config: str = "",
@@ -134,6 +142,9 @@ def demo(
             namespace=namespace,
             bundle=bundle,
             backend=backend,
+            server=server,
+            model=model,
+            warm_frame_hz=warm_frame_hz,
             image=image,
             use_depth=use_depth,
             config=config,
