@@ -3,7 +3,7 @@
 Covered: trtllm-serve, TensorRT Edge-LLM's server, vLLM, SGLang and `segzero serve` (docs/remote.md has their commands
 and what was run); streaming; cancelling; budget and deadline, which close the thinking and still ask for the answer
 where the server can go on with a message begun for it; guided answers; a server that is dead, slow, wrong or rude.
-Not covered: looking at a frame before anybody asks. Plain http is for networks one trusts: pictures cross it readable.
+Not covered: sending a frame before anybody asks. Plain http is for networks one trusts: pictures cross it readable.
 """
 
 from __future__ import annotations
@@ -46,10 +46,15 @@ _log = logging.getLogger(__name__)
 class RemoteReasoner:
     """``Reasoner`` over a server; raises ``ServerFault`` when the server does not do its part."""
 
-    def __init__(self, profile: Profile, server: Server, *, model: str = "", constrained: bool = True) -> None:
-        """``model``: the name the server knows it by, may be empty if it has one only. ``constrained``: guided."""
+    def __init__(
+        self, profile: Profile, server: Server, *, model: str = "", constrained: bool = True, spare: bool = False
+    ) -> None:
+        """``model``: the name the server knows it by, may be empty if it has one only. ``constrained``: guided.
+
+        ``spare``: another reasoner answers when this one raises, so some of the time is left to it.
+        """
         self._profile, self._server = profile, server
-        self._wanted, self._constrained = model, constrained
+        self._wanted, self._constrained, self._spare = model, constrained, spare
         self._model: Model | None = None
         self._request = _FULL
         self._seen: tuple[Frame, str] | None = None
@@ -66,7 +71,12 @@ class RemoteReasoner:
     ) -> Answer:
         """Answer ``command`` on ``frame``; see ``Reasoner``."""
         reply = RemoteReply(
-            on_text, budget=budget, deadline_ns=deadline_ns, cancelled=cancelled, thinks=self._profile.tags
+            on_text,
+            budget=budget,
+            deadline_ns=deadline_ns,
+            cancelled=cancelled,
+            thinks=self._profile.tags,
+            spare=self._spare,
         )
         try:
             dialect = self._dialect(lambda: reply.over() is not None)
@@ -78,6 +88,10 @@ class RemoteReasoner:
             self._model = None if fault.status in (0, 404) else self._model  # it may come back as another one
             raise
         return reply.answer(reply.finish)
+
+    def look(self, frame: Frame) -> None:
+        """Encode the picture before anybody asks; it is not sent: a server's cache is for those who do ask."""
+        self._picture(frame)
 
     def probe(self, *, patience_s: float | None = None, stop: Stop = lambda: False) -> Model:
         """Return the model that will be asked; ``ServerFault`` when the server is not there or has another one."""
@@ -215,8 +229,11 @@ def open_reasoner(bundle: Bundle, options: EngineOptions, local: Callable[[], Re
     if not (endpoint.secure or endpoint.here):
         _log.warning("%s: pictures cross the network readable; use https or a tunnel if that matters", endpoint.url)
     server = Server(endpoint, read_key(endpoint), stall_s=options.server_timeout_s)
-    remote = RemoteReasoner(bundle.profile, server, model=options.model, constrained=options.constrained)
-    spare = None if local is None or not options.fallback else FallbackReasoner(remote, local, probe_s=PROBE_S)
+    falls_back = local is not None and options.fallback
+    remote = RemoteReasoner(
+        bundle.profile, server, model=options.model, constrained=options.constrained, spare=falls_back
+    )
+    spare = FallbackReasoner(remote, local, probe_s=PROBE_S) if local is not None and falls_back else None
     try:
         remote.probe()
     except ServerFault as fault:

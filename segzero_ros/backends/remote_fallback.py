@@ -28,6 +28,10 @@ _log = logging.getLogger(__name__)
 class Probed(Reasoner, Protocol):
     """A reasoner that can be asked whether it is there; ``ServerFault`` when it is not."""
 
+    def look(self, frame: Frame) -> object:
+        """Prepare a picture before anybody asks."""
+        ...
+
     def probe(self, *, patience_s: float | None = None) -> object:
         """Look whether the server is there and has the model."""
         ...
@@ -117,6 +121,10 @@ class FallbackReasoner:
             frame, command, budget=budget, deadline_ns=deadline_ns, cancelled=cancelled, on_text=on_text
         )
         return replace(answer, text="".join(said) + answer.text, timings_ms={**answer.timings_ms, "server": lost_ms})
+
+    def look(self, frame: Frame) -> None:
+        """Prepare the picture for the server."""
+        self._remote.look(frame)
 
     def begin_without(self, fault: ServerFault) -> None:
         """Note that the server was down from the start."""

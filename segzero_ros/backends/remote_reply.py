@@ -32,12 +32,16 @@ class RemoteReply:
         deadline_ns: int | None,
         cancelled: Callable[[], bool],
         thinks: bool,
+        spare: bool = False,
     ) -> None:
+        """``thinks``: the profile has tags. ``spare``: another reasoner waits to answer in the time that is left."""
         self.thinking = thinks
         self.native = False  # the server keeps budget and deadline itself
         self.finish: Finish = "stop"
         self._on_text, self._budget, self._cancelled, self._tags = on_text, budget, cancelled, thinks
         self._start_ns = time.monotonic_ns()
+        # Half of the time for the first word: the other half is enough for the spare one to answer.
+        self._first_by_ns = (self._start_ns + deadline_ns) // 2 if spare and deadline_ns is not None else None
         self._deadline_ns = deadline_ns if deadline_ns is not None else self._start_ns + int(LONGEST_S * 1e9)
         self._pieces: list[str] = []
         self._tail = ""
@@ -61,10 +65,16 @@ class RemoteReply:
         return max(0.0, (self._deadline_ns - time.monotonic_ns()) / 1e9)
 
     def over(self) -> Finish | None:
-        """Return why to stop listening now, None to go on; asked between pieces and while nothing comes."""
+        """Return why to stop listening now, None to go on; asked between pieces and while nothing comes.
+
+        ``ServerFault`` SERVER_STALLED when there is a spare reasoner and no word has come in half of the time.
+        """
         now = time.monotonic_ns()
         if self._cancelled():
             return "cancelled"
+        if self._first_by_ns is not None and now >= self._first_by_ns and not self._pieces:
+            seconds = (now - self._start_ns) / 1e9
+            raise ServerFault(Code.SERVER_STALLED, f"the server said nothing in {seconds:.1f} s, half of the time")
         if self._complete_ns is not None:
             return "stop" if now > self._complete_ns + LINGER_S * 1e9 else None
         if now >= self._deadline_ns + LATE_S * 1e9:

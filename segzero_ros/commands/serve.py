@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     options = read_arguments(arguments)
     absent = missing(NEEDED)
     if absent:
-        return refuse("segzero serve", f"{' and '.join(absent)} not installed; pip install 'segzero_ros[serve]'")
+        return refuse("segzero serve", f"{' and '.join(absent)} not installed; pip install starlette uvicorn")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.host not in HERE and not os.environ.get("SEGZERO_API_KEY", "").strip():
         print(

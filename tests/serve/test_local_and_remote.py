@@ -1,6 +1,7 @@
-"""A real `segzero serve` answers as the same bundle does here, for several robots at once, and survives what they do."""
+"""A real `segzero serve` answers as the same bundle does here, for several robots, and survives what they do."""
 
 import signal
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -179,12 +180,12 @@ def test_a_server_killed_in_the_middle_of_an_answer_is_replaced_by_the_local_bun
 
 def test_a_robot_that_starts_before_its_server_answers_by_itself(local, bundle, questions):
     frame, command = questions[0]
-    started = ServeProcess()
-    started.end()
-    alone = open_remote(bundle, EngineOptions(server=started.url), local=lambda: local)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    alone = open_remote(bundle, EngineOptions(server=nobody), local=lambda: local)
     assert essence(ask(alone, frame, command)) == essence(ask(local, frame, command))
     with pytest.raises(RejectedInput) as refusal:
-        open_remote(bundle, EngineOptions(server=started.url, fallback=False))
+        open_remote(bundle, EngineOptions(server=nobody, fallback=False))
     assert refusal.value.code is Code.BUNDLE_BACKEND
 
 

@@ -208,6 +208,14 @@ def test_a_deadline_that_passes_at_a_silent_server_is_a_timeout():
         assert grounded(remote, deadline_ns=time.monotonic_ns() + int(1e8)).code is Code.TIMEOUT
 
 
+def test_half_of_the_time_is_left_to_the_local_bundle():
+    with ScriptedServer(stalling(STREAM)) as server:
+        remote = RemoteReasoner(PROFILE, Server(read_endpoint(server.url), "", stall_s=LIMIT_S), spare=True)
+        deadline_ns = time.monotonic_ns() + int(1e9)
+        result = grounded(FallbackReasoner(remote, lambda: FakeReasoner(ANSWER)), deadline_ns=deadline_ns)
+    assert (result.code, result.text) == (Code.OK, ANSWER)
+
+
 # ---- models ----
 
 
