@@ -30,7 +30,7 @@ PYTHON = VENV / "bin" / "python"
 TARGETS = {
     "demo": ("runtime", "demo", "ros", "build"),
     "check": ("runtime", "dev"),
-    "test": ("runtime", "demo", "ros", "build", "dev", "offline", "serve"),
+    "test": ("runtime", "demo", "ros", "build", "dev", "offline", "serve", "engines"),
 }
 
 #: Said before the files of requirements/ are installed: what they are, and what they cost on two cores.
@@ -42,6 +42,7 @@ GROUPS = {
     "dev": "pytest, ruff, mypy",
     "offline": "PyTorch, transformers",
     "serve": "Starlette, uvicorn",
+    "engines": "TensorRT-RTX (95 MB)",
 }
 
 #: The interfaces are built anew when the text of one of these changes.

@@ -14,7 +14,7 @@ import json
 import mmap
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,10 +125,10 @@ def read_note(file: Path) -> Note:
     beside = file.with_suffix(".json")
     if beside.stat().st_size > MAX_NOTE_BYTES:
         raise ValueError(f"{beside.name} is too long")
-    content = json.loads(beside.read_text("utf-8"))
     try:
+        content = json.loads(beside.read_text("utf-8"))
         return Note(**{**content, "identity": Identity(**content["identity"])})
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{beside.name} is no note of an engine ({error})") from None
 
 
@@ -174,8 +174,8 @@ def open_engine(bundle: Bundle, role: str, folder: Path, library: Library, gpu: 
     if not file.exists() and not file.is_symlink():
         raise refused(Code.BUNDLE_BACKEND, bundle, f"no engine for {why_missing(folder, wanted)}")
     try:
-        for each in (folder, file, file.with_suffix(".json")):
-            check_owner(each)
+        for each, kind in ((folder, stat.S_ISDIR), (file, stat.S_ISREG), (file.with_suffix(".json"), stat.S_ISREG)):
+            check_owner(each, kind)
         note = read_note(file)
     except (OSError, ValueError) as error:
         raise refused(Code.BUNDLE_ALTERED, bundle, f"{file}: {error}") from None
@@ -185,15 +185,18 @@ def open_engine(bundle: Bundle, role: str, folder: Path, library: Library, gpu: 
         yield view
 
 
-def check_owner(path: Path) -> None:
-    """``ValueError`` unless ``path`` is a plain file or folder of this user or of root that nobody else may write."""
+def check_owner(path: Path, kind: Callable[[int], bool]) -> None:
+    """``ValueError`` unless ``path`` is of ``kind``, of this user or of root, and nobody else may write it."""
     found = path.lstat()
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-        raise ValueError(f"{path.name} is a symbolic link or no plain file")
+    if not kind(found.st_mode):
+        raise ValueError(f"{path.name} is a symbolic link or something else than a plain {_KINDS[kind]}")
     if found.st_uid not in (os.geteuid(), 0):
         raise ValueError(f"{path.name} belongs to user {found.st_uid}")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ValueError(f"{path.name} may be written by others (mode {found.st_mode & 0o777:o})")
+
+
+_KINDS = {stat.S_ISDIR: "folder", stat.S_ISREG: "file"}
 
 
 @contextmanager
