@@ -10,6 +10,7 @@ Not covered: sampling, several pictures, several commands at once (one thread ow
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -31,7 +32,10 @@ from segzero_ros.reasoner import Answer, Finish
 
 ANSWER_RESERVE_TOKENS = 192  # of the cache kept from the thinking: about five objects
 LEAST_REPLY_TOKENS = 64  # a prompt must leave room in the cache for an answer of one object
+MOST_OVERRULED = 2  # choices per answer; a model that knows its format needs none
 _THINK, _CLOSE = "<think>", "</think><answer>"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class LocalReasoner:
         self._texts = TokenTexts(self._prompt) if self._grammar else None
         self._ahead = max(0, min(speculate, shape.logit_rows - 1))
         self._seen: Frame | None = None
+        self._complained = False
 
     def look(self, frame: Frame) -> tuple[float, float]:
         """Bring the picture into the cache unless it is there; return the ms of vision and of prefill.
@@ -166,6 +171,8 @@ class LocalReasoner:
         constraint = Constraint(self._grammar, self._texts, self._prompt) if self._grammar and self._texts else None
         finish = self._speak(reply, cursor, constraint, cancelled)
         reply.steps = cursor.steps
+        if constraint is not None:
+            self._complain(constraint.overruled)
         return reply.answer(finish, vision=vision_ms, prefill=prefill_ms)
 
     def score(self, frame: Frame, command: Command, reply: list[int]) -> NDArray[np.float32]:
@@ -212,6 +219,16 @@ class LocalReasoner:
         logits = cursor.logits()[: self._prompt.vocabulary]
         id = reply.choose(logits)
         return id if constraint is None else constraint.best(id, logits)
+
+    def _complain(self, overruled: list[str]) -> None:
+        """Say once that this model spells its answers otherwise than the grammar; its numbers suffer from it."""
+        if len(overruled) > MOST_OVERRULED and not self._complained:
+            self._complained = True
+            _log.warning(
+                "the model wanted to write %r where the answer's grammar has something else; "
+                "if its answers are spelled otherwise, open it with constrained off",
+                overruled[:3],
+            )
 
     def _close_thinking(self, reply: Reply, cursor: _Cursor, constraint: Constraint | None) -> None:
         """End the thinking and ask for the answer."""

@@ -114,6 +114,7 @@ class Constraint:
         self._grammar, self._tokens, self._prompt = grammar, tokens, prompt
         self._state: State | None = None
         self.closing = False
+        self.overruled: list[str] = []  # what the model wanted to write and may not
 
     def begin(self, said: str = "") -> None:
         """Begin the answer after ``said``, from ``</think`` on; where that is no start, after the tag alone."""
@@ -143,6 +144,7 @@ class Constraint:
         """Return ``id`` if the grammar goes on with it, else the most likely one of those it does."""
         if self._state is None or (not self.closing and self._grammar.walk(self._state, self._tokens.text(id))):
             return id
+        self.overruled.append(self._tokens.text(id))
         allowed = self._tokens.that_continue(self._grammar, self._state, self.closing)
         return id if allowed is None else int(allowed[logits[allowed].argmax()])
 

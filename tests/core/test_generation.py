@@ -119,6 +119,13 @@ def test_an_answer_kept_to_its_grammar_can_be_read_whatever_the_model_wants(text
     assert answer.text.endswith("</answer>")
 
 
+def test_a_model_that_spells_its_answers_otherwise_is_complained_of(caplog: pytest.LogCaptureFixture) -> None:
+    ask(ScriptedEngine(ONE))
+    assert not caplog.records
+    ask(ScriptedEngine(ONE.replace("[12,30,145,160]", "[ 12, 30, 145, 160]")))
+    assert "open it with constrained off" in caplog.text
+
+
 def test_a_profile_without_tags_answers_freely() -> None:
     profile = replace(BUNDLE.profile, tags=False)
     engine = ScriptedEngine('[{"bbox_2d": [12, 30, 145, 160]}]')

@@ -79,6 +79,20 @@ def test_nothing_of_an_earlier_question_is_left_in_the_cache(
     assert np.array_equal(OnnxReasoner(files, PROFILE, threads=1).score(frames[1], MUG, [5, 6, 7]), used)
 
 
+def test_what_a_token_needs_is_bound_once_and_logits_have_one_place(
+    reasoner: OnnxReasoner, frames: list[Frame]
+) -> None:
+    ask(reasoner, frames[0], budget=30)
+    decoder = reasoner._engine._decoder  # type: ignore[attr-defined]
+    bound = {count: id(binding) for count, (_, binding) in decoder._bindings.items()}
+    ask(reasoner, frames[0], budget=30)
+    assert {count: id(binding) for count, (_, binding) in decoder._bindings.items()} == bound
+    assert 1 in bound and max(bound) <= reasoner._shape.logit_rows
+    one = np.zeros((1, reasoner._shape.hidden_size), np.float32)
+    angle = np.zeros((1, reasoner._shape.head_dim // 2), np.float32)
+    assert np.shares_memory(decoder.append(one, angle, angle, 3), decoder.append(one, angle, angle, 4))
+
+
 def test_another_frame_is_another_answer(reasoner: OnnxReasoner, frames: list[Frame]) -> None:
     one, other = (reasoner.score(frame, MUG, []) for frame in frames[:2])
     assert np.abs(one - other).max() > 1e-3
