@@ -76,7 +76,7 @@ class Robot:
 
     def __init__(self, node: GroundingNode) -> None:
         self.node = node
-        self.client = rclpy.create_node("client")
+        self.client = rclpy.create_node("client", namespace=node.get_namespace())
         self.answers: list[Segmentation] = []
         self.heard: dict[str, list[Any]] = {}
         self._mine = SingleThreadedExecutor()
