@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from export.compare import compare_reasoner, compare_segmenter, drawn_questions, format_table, to_json
-from export.onnx_graph import Store
+from export.onnx_graph import Arithmetic, Store
 from export.reasoner_onnx import FILES, export_reasoner
 from export.segmenter_onnx import export_segmenter
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, write_manifest
@@ -45,6 +45,7 @@ def export_bundle(
     *,
     max_length: int = 2048,
     store: Store = "half",
+    arithmetic: Arithmetic = "float",
     compare: int = 4,
     evaluation: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -52,9 +53,10 @@ def export_bundle(
 ) -> Bundle:
     """Write the bundle `out` from two checkpoint directories and return it, opened as the robot opens it.
 
-    `compare`: pictures on which the graphs are compared with the checkpoints first (0 = not at all); the result goes
-    into the evaluation as "parity", and NotEqual is raised beyond the limits. FileExistsError when `out` is there and
-    `replace_old` is not set. Nothing is left behind by a failure.
+    `arithmetic`: "half" for GPUs; TensorRT builds graphs in the precision they have. `compare`: pictures on which the
+    graphs are compared with the checkpoints first (0 = not at all); the result goes into the evaluation as "parity",
+    and NotEqual is raised beyond the limits. FileExistsError when `out` is there and `replace_old` is not set. Nothing
+    is left behind by a failure.
     """
     out = out.expanduser().resolve()
     if out.exists() and not replace_old:
@@ -63,7 +65,7 @@ def export_bundle(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         partial = Path(folder) / out.name
         partial.mkdir()
-        parts = _export_parts(reasoner, segmenter, partial, profile, max_length, store)
+        parts = _export_parts(reasoner, segmenter, partial, profile, max_length, store, arithmetic)
         parity = _parity(reasoner, segmenter, partial, profile, parts, compare) if compare else {}
         _carry_over(out, partial)
         write_manifest(
@@ -74,19 +76,26 @@ def export_bundle(
             reasoner=parts["reasoner"],
             segmenter=parts["segmenter"],
             versions=versions(),
-            provenance={**_provenance(reasoner, segmenter, store), **(provenance or {})},
+            provenance={**_provenance(reasoner, segmenter, store), "arithmetic": arithmetic, **(provenance or {})},
             evaluation={**(evaluation or {}), **parity},
         )
         return _move_into_place(partial, out)
 
 
 def _export_parts(
-    reasoner: Path, segmenter: Path, partial: Path, profile: Profile, max_length: int, store: Store
+    reasoner: Path,
+    segmenter: Path,
+    partial: Path,
+    profile: Profile,
+    max_length: int,
+    store: Store,
+    arithmetic: Arithmetic,
 ) -> dict[str, dict[str, Any]]:
     """Export both checkpoints below `partial` and return the manifest's two parts."""
     size = profile.image_size
-    export_reasoner(reasoner, partial / "reasoner", image_size=size, max_length=max_length, store=store)
-    graphs = export_segmenter(segmenter, partial / "segmenter", store=store)
+    precision: dict[str, Any] = {"store": store, "arithmetic": arithmetic}
+    export_reasoner(reasoner, partial / "reasoner", image_size=size, max_length=max_length, **precision)
+    graphs = export_segmenter(segmenter, partial / "segmenter", **precision)
     side = json.loads((segmenter / "config.json").read_text())["prompt_encoder_config"]["image_size"]
     return {
         "reasoner": {
@@ -190,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _profile(options),
             max_length=options.max_length,
             store=options.store,
+            arithmetic=options.arithmetic,
             compare=options.compare,
             evaluation=evaluation,
             replace_old=options.replace,
@@ -229,6 +239,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--system", help="system message (default: the profile's)")
     parser.add_argument("--max-length", type=int, default=2048, help="tokens of picture, prompt and reply together")
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
+    parser.add_argument(
+        "--arithmetic", choices=("half", "float"), default="float", help="half: FP16 for GPUs and TensorRT"
+    )
     parser.add_argument(
         "--compare", type=int, default=4, help="pictures to compare graphs and checkpoints on; 0 = none"
     )

@@ -17,6 +17,7 @@ from export.bundle import NotEqual, export_bundle, main
 from export.compare import Check
 from segzero_ros.backends.onnx_reasoner import OnnxReasoner
 from segzero_ros.bundle import open_bundle
+from segzero_ros.engines import EngineOptions
 from tests.export.small_reasoner import PROFILE, save_checkpoint
 
 
@@ -35,11 +36,11 @@ def segmenter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (checkpoint / "config.json").write_text('{"prompt_encoder_config": {"image_size": 256}}')
     (checkpoint / "model.safetensors").write_bytes(b"weights")
 
-    def export(_: Path, out_dir: Path, *, store: str) -> dict[str, Path]:
+    def export(_: Path, out_dir: Path, *, store: str, arithmetic: str) -> dict[str, Path]:
         out_dir.mkdir(parents=True)
         files = {role: out_dir / f"{role}.onnx" for role in ("encoder", "decoder")}
         for role, file in files.items():
-            file.write_text(f"{role} {store}")
+            file.write_text(f"{role} {store} {arithmetic}")
         return files
 
     monkeypatch.setattr(exporter, "export_segmenter", export)
@@ -70,7 +71,7 @@ def test_the_robot_opens_what_was_written(make: Callable[..., Any], tmp_path: Pa
     assert bundle.versions["torch"] and bundle.versions["onnx"]
     assert bundle.provenance["reasoner"]["training"] == {"step": 7}
     assert set(bundle.provenance["segmenter"]["sha256"]) == {"model.safetensors"}
-    OnnxReasoner.open(bundle, threads=1)
+    OnnxReasoner.open(bundle, EngineOptions(threads=1))
     assert left_over(tmp_path) == ["table"]
 
 
@@ -137,6 +138,7 @@ def test_the_manifest_is_for_people_too(make: Callable[..., Any], tmp_path: Path
     make()
     manifest = json.loads((tmp_path / "bundles" / "table" / "bundle.json").read_text())
     assert manifest["provenance"]["store"] == "half" and "commit" in manifest["provenance"]
+    assert manifest["provenance"]["arithmetic"] == "float"
     assert sorted(manifest["files"]) == [
         "reasoner/config.json",
         "reasoner/decoder.onnx",
