@@ -11,7 +11,7 @@ from segzero_ros.commands.train import TARGETS
 from tools.readme import README, ROOT, renewed
 
 TEXT = README.read_text(encoding="utf-8")
-DOCS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("docs/deploy/*.md"))]
 
 
 def commands(path):
