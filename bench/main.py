@@ -147,6 +147,13 @@ def levers(options: Namespace) -> dict[str, Any]:
     return measure(_bundle(options), questions_of(options), threads=options.threads, backend=options.backend)
 
 
+def quantised(options: Namespace) -> dict[str, Any]:
+    """Measure the bundle with fewer bits per weight."""
+    from bench.quantised_side import measure
+
+    return measure(_bundle(options), questions_of(options), threads=options.threads)
+
+
 def around_the_models(options: Namespace) -> dict[str, Any]:
     """Measure the node without its models, and with a camera nobody speaks to."""
     import tempfile
@@ -172,8 +179,9 @@ SUBJECTS: Mapping[str, Callable[[Namespace], dict[str, Any]]] = {
     "transformers": transformers,
     "levers": levers,
     "node": around_the_models,
+    "quantised": quantised,
 }
-NEEDS = {"transformers": ("torch", "transformers", "onnx"), "node": ("rclpy",)}
+NEEDS = {"transformers": ("torch", "transformers", "onnx"), "node": ("rclpy",), "quantised": ("torch", "onnx")}
 
 
 def shown(name: str, figures: Mapping[str, Any]) -> str:

@@ -101,10 +101,30 @@ def idle_table(figures: Figures) -> str:
     return _table(["720p camera, nobody speaks", "of one core", "CPU ms per frame"], rows)
 
 
+def quantised_table(figures: Figures) -> str:
+    """Fewer bits per weight."""
+    rows = []
+    for name, faster in figures["times_faster"].items():
+        gate = figures["gate"][name]
+        rows.append(
+            [
+                name.replace("_", ", ").replace("block", "block of "),
+                f"{figures['decoder_bytes'][name] / figures['decoder_bytes']['parent']:.0%}",
+                _interval(faster["per_token"]),
+                _interval(faster["total"]),
+                *(f"{check['value']:.3f}" for check in gate),
+                "passes" if all(check["passed"] for check in gate) else "does not pass",
+            ]
+        )
+    heads = ["weights", "size of the decoder", "tokens: times faster", "command to mask: times faster"]
+    return _table([*heads, "median box IoU", "gIoU lost", "gate"], rows)
+
+
 TABLES: Mapping[str, Callable[[Figures], str]] = {
     "stages": stage_table,
     "transformers": transformers_table,
     "levers": lever_table,
+    "quantised": quantised_table,
     "node": lambda figures: f"{node_table(figures)}\n\n{idle_table(figures)}",
 }
 

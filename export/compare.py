@@ -366,9 +366,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=10, help="pictures and prompts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the table here")
+    parser.add_argument("--parent", type=Path, help="of a quantised bundle: the one it was made from (export/gate.py)")
     options = parser.parse_args(arguments)
-    if options.reasoner is None and options.segmenter is None:
-        parser.error("nothing to compare with: give --reasoner or --segmenter")
+    if options.reasoner is None and options.segmenter is None and options.parent is None:
+        parser.error("nothing to compare with: give --reasoner, --segmenter or --parent")
     bundle = open_bundle(options.bundle)
     questions = {"drawn": drawn_questions, "tabletop": tabletop_questions}[options.data](options.count, options.seed)
     checks: list[Check] = []
@@ -377,6 +378,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.segmenter:
         part = bundle.segmenter
         checks += compare_segmenter(options.segmenter, part.files, part.image_size, questions, options.seed)
+    if options.parent:
+        from export.gate import drawn_from_tabletop, pass_gate
+
+        checks += pass_gate(bundle, open_bundle(options.parent), drawn_from_tabletop(options.count, options.seed))
     print(format_table(checks))
     if options.json:
         options.json.write_text(json.dumps(to_json(checks), indent=1) + "\n")
