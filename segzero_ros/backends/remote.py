@@ -39,7 +39,8 @@ from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Answer, Reasoner
 
 PROBE_S = 1.0  # for a server that was down to say that it is back
-_FULL, _UNGUIDED, _BARE = range(3)  # requests: all that the server is known to take; no grammar; nothing unusual
+_FULL, _UNGUIDED, _BARE = range(3)  # requests: all that the server is known to take; no grammar; the least
+_NO_LIST = (404, 405, 500, 501)  # what servers without /v1/models say
 _log = logging.getLogger(__name__)
 
 
@@ -95,12 +96,23 @@ class RemoteReasoner:
 
     def probe(self, *, patience_s: float | None = None, stop: Stop = lambda: False) -> Model:
         """Return the model that will be asked; ``ServerFault`` when the server is not there or has another one."""
-        models = self._server.models(stop, patience_s=patience_s)
-        model = choose_model(models, self._wanted, self._server.endpoint.url)
+        model = self._choose(stop, patience_s)
         self._check_bundle(model)
         self._model, self._request = model, _FULL
         _log.info("%s: %s by %s", self._server.endpoint.url, model.name, _dialect_of(model).name)
         return model
+
+    def _choose(self, stop: Stop, patience_s: float | None) -> Model:
+        """Return the model that was asked for; a server that lists none (transformers' own) is taken at its word."""
+        try:
+            models = self._server.models(stop, patience_s=patience_s)
+        except ServerFault as fault:
+            if not self._wanted or fault.status not in _NO_LIST:
+                raise
+            models = []
+        if self._wanted and not models:
+            return Model(self._wanted, "")
+        return choose_model(models, self._wanted, self._server.endpoint.url)
 
     def _dialect(self, stop: Stop) -> Dialect:
         return _dialect_of(self._model or self.probe(stop=stop))
@@ -161,12 +173,10 @@ class RemoteReasoner:
         if dialect.native:
             body["segzero"] = {"budget": budget, "deadline_s": reply.left_s, "client": _client()}
             return body
-        if self._profile.tags:
-            body["stop"] = [END]
         if begun:
             body |= dialect.resume
         if kind < _BARE:
-            body |= dialect.stop if self._profile.tags else {}
+            body |= {"stop": [END], **dialect.stop} if self._profile.tags else {}
             body |= {"stream_options": {"include_usage": True}, "logprobs": True, "top_logprobs": 2}
         if kind < _UNGUIDED and self._constrained and dialect.guide:
             thinking = None if dialect.resume else budget

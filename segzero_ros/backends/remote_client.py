@@ -190,8 +190,7 @@ def choose_model(models: list[Model], wanted: str, url: str) -> Model:
     names = ", ".join(sorted(named)[:20]) or "none"
     if not wanted:
         raise ServerFault(Code.SERVER_REFUSED, f"{url} has the models {names}; say which one (model)")
-    hint = nearest(wanted, named) if named else "; it has none"
-    raise ServerFault(Code.SERVER_REFUSED, f"{url} has no model {wanted!r}{hint}", status=404)
+    raise ServerFault(Code.SERVER_REFUSED, f"{url} has no model {wanted!r}{nearest(wanted, named)}", status=404)
 
 
 def _model(entry: Any) -> Model:

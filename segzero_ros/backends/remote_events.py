@@ -89,7 +89,9 @@ def read_delta(event: bytes, key: str = "") -> Delta:
     if not isinstance(content, dict):
         raise _garbage(event, key)
     if content.get("error") or content.get("object") == "error":
-        raise ServerFault(Code.SERVER_REFUSED, f"the server ended its answer with an error: {error_text(content, key)}")
+        # As good as a refused request, if nothing was said yet: some servers read it only once the stream has begun.
+        detail = f"the server ended its answer with an error: {error_text(content, key)}"
+        raise ServerFault(Code.SERVER_REFUSED, detail, status=400)
     choices = content.get("choices")
     if not isinstance(choices, list):
         raise _garbage(event, key)

@@ -241,6 +241,16 @@ def test_a_list_of_models_that_is_none_is_refused(content):
         assert grounded(reasoner(server)).code is Code.SERVER_REFUSED
 
 
+@pytest.mark.parametrize(
+    "listing", [refusing(404), refusing(500), lambda request: request.send(*whole(200, {"data": []}))]
+)
+def test_a_server_without_a_list_is_asked_for_the_model_one_names(listing):
+    with ScriptedServer(saying(), models=listing) as server:
+        assert grounded(reasoner(server, model="mini")).code is Code.OK
+        assert server.chats[0].json["model"] == "mini"
+        assert grounded(reasoner(server)).code is Code.SERVER_REFUSED
+
+
 def test_a_server_that_came_back_with_another_model_is_asked_again_what_it_has():
     with ScriptedServer(refusing(404, "no such model"), saying()) as server:
         remote = reasoner(server)
