@@ -10,10 +10,10 @@ Needs neither torch nor onnx: this is what runs on the robot, from a clone.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +34,8 @@ from segzero_ros.backends.tensorrt_store import (
     wanted_identity,
 )
 from segzero_ros.bundle import Bundle, open_bundle, resolve_bundle
-from segzero_ros.commands.parser import OK, Parser, one_of
+from segzero_ros.commands.ground import from_here
+from segzero_ros.commands.parser import OK, Parser, one_of, refuse
 from segzero_ros.errors import Code, RejectedInput
 
 EXAMPLES = (
@@ -209,16 +210,24 @@ def _unnamed(file: Path) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
 # ---- command line ----
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Build a bundle's engines from the command line."""
-    options = _parser().parse_args(arguments)
-    bundle = open_bundle(resolve_bundle(options.bundle))
+def main(arguments: Sequence[str] | None = None, only: str = "") -> int:
+    """Build a bundle's engines from the command line; `only`: those of this part."""
+    options = _parser(only).read(sys.argv[1:] if arguments is None else arguments)
+    bundle = open_bundle(resolve_bundle(from_here(options.bundle)))
     library = find_library()
     gpu = _target(options.target, library) if options.target else find_gpu(find_cuda())
     roles = [role for role in ROLES if options.only in ("all", ROLES[role][0])]
     print(f"{library.flavour} {library.version} for {gpu.name} ({gpu.capability}), driver {gpu.driver}")
     build_engines(bundle, roles, options.engine_dir, library, gpu, again=options.again)
     return OK
+
+
+def run(only: str = "") -> int:
+    """Call `main`; what the outside did wrong is one line and status 2."""
+    try:
+        return main(only=only)
+    except RejectedInput as error:
+        return refuse("segzero engine build", str(error))
 
 
 def _target(text: str, library: Library) -> Gpu:
@@ -233,10 +242,13 @@ def _target(text: str, library: Library) -> Gpu:
     return Gpu(name, capability, driver)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(only: str) -> Parser:
     parser = Parser("segzero engine build", "Build the bundle's TensorRT engines for this machine.", EXAMPLES)
     parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's directory or name")
-    parser.add_argument("--only", type=one_of(PARTS), default="all", metavar="PART", help=", ".join(PARTS))
+    if only:
+        parser.set_defaults(only=only)
+    else:
+        parser.add_argument("--only", type=one_of(PARTS), default="all", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--engine-dir", default="", metavar="DIR", help="default: ~/.cache/segzero_ros/engines")
     parser.add_argument(
         "--target", default="", metavar="NAME:CAPABILITY:DRIVER", help="build for a GPU that is elsewhere"
@@ -246,4 +258,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run())

@@ -15,7 +15,8 @@ ACTIONS = ("build", "list", "verify")
 EXAMPLES = ("segzero engine build tabletop", "segzero engine list tabletop", "segzero engine verify tabletop")
 ABOUT = (
     "TensorRT engines are built on the machine that runs them, from a bundle's ONNX graphs. build: those that are "
-    "missing. list: what is there, and for what it was built. verify: whether the bundle can run on them here."
+    "missing; it has options of its own (--only, --target, --again): segzero engine build --help. list: what is there, "
+    "and for what it was built. verify: whether the bundle can run on them here."
 )
 
 

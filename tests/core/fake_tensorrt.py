@@ -80,6 +80,10 @@ class FakeCuda:
     def cudaStreamDestroy(self, stream: Any) -> tuple[Any]:
         return (OK,)
 
+    def cudaMemGetInfo(self) -> tuple[Any, int, int]:
+        used = sum(ctypes.sizeof(memory) for kind, memory in self.live.values() if kind == "device")
+        return OK, self.memory - used, self.memory
+
     def cudaMalloc(self, size: int) -> tuple[Any, int | None]:
         return self._allocate(size, "device")
 
