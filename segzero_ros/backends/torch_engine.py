@@ -27,6 +27,8 @@ CAPTURED_ROWS = (1, 8, 32)  # a token; guesses and forced tags; a forced answer
 LENGTH_STEP = 512  # of 7B's cache a step is 29 MB, 0.2 % of what a token reads anyway
 LOGIT_ROWS = 8  # as the exported decoders have it
 
+Record = Callable[[Callable[[], Tensor]], tuple[Any, Tensor]]  # a pass -> what replays it, and where its result is
+
 
 class TorchEngine:
     """``ReasonerEngine`` over a ``Qwen2_5_VLForConditionalGeneration``, whose weights are copied and left alone.
@@ -65,7 +67,7 @@ class TorchEngine:
         self._graphs: dict[tuple[int, int], _Graph] = {}
         self._seeing: _Seeing | None = None
         if graphs and target.device.type == "cuda":
-            self._capture()
+            self._capture(_Recorder())
 
     def see(self, pixels: NDArray[np.float32]) -> Tensor:
         """Return visual tokens (M, hidden), on the device, of a normalised picture (3, H, W)."""
@@ -152,17 +154,17 @@ class TorchEngine:
         rows = next((size for size in CAPTURED_ROWS if size >= count), 0)
         return self._graphs.get((rows, self._length(place + rows))) if place + rows <= self.shape.max_length else None
 
-    def _capture(self) -> None:
+    def _capture(self, record: Record) -> None:
         """Capture the tower and every short pass: seconds once, so that no command pays for it."""
         with torch.inference_mode():
             pixels = torch.zeros(3, self.shape.image_size[1], self.shape.image_size[0], device=self._target.device)
-            self._seeing = _Seeing(self._tower, pixels.to(self._target.dtype))
+            self._seeing = _Seeing(self._tower, pixels.to(self._target.dtype), record)
             lengths = sorted({self._length(place) for place in range(1, self.shape.max_length + 1)})
             for rows in CAPTURED_ROWS:
                 for length in lengths:
                     if rows <= length:
                         inputs = _Staging(self.shape, rows, self._target.device)
-                        self._graphs[rows, length] = _Graph(inputs, partial(self._pass, inputs.rows, length))
+                        self._graphs[rows, length] = _Graph(inputs, record(partial(self._pass, inputs.rows, length)))
             self._caches.zero_()
 
 
@@ -197,8 +199,9 @@ class _Staging:
 
     def __init__(self, shape: ReasonerShape, count: int, device: torch.device) -> None:
         self._count, self._kept = count, min(count, shape.logit_rows)
-        self._numbers = torch.zeros(2 * count + self._kept, dtype=torch.int64).pin_memory()
-        self._turns = torch.zeros(2, count, shape.head_dim // 2).pin_memory()
+        pinned = device.type == "cuda"
+        self._numbers = torch.zeros(2 * count + self._kept, dtype=torch.int64, pin_memory=pinned)
+        self._turns = torch.zeros(2, count, shape.head_dim // 2, pin_memory=pinned)
         self._there = self._numbers.to(device), self._turns.to(device)
         ids, places, last = self._there[0].split([count, count, self._kept])
         places.copy_(torch.arange(count))
@@ -221,9 +224,9 @@ class _Staging:
 class _Graph:
     """One captured pass and its inputs."""
 
-    def __init__(self, inputs: _Staging, run: Callable[[], Tensor]) -> None:
+    def __init__(self, inputs: _Staging, recorded: tuple[Any, Tensor]) -> None:
         self._inputs = inputs
-        self._graph, self._logits = _captured(run)
+        self._graph, self._logits = recorded
 
     def replay(
         self, ids: NDArray[np.int64], cos: NDArray[np.float32], sin: NDArray[np.float32], place: int
@@ -237,9 +240,9 @@ class _Graph:
 class _Seeing:
     """The captured vision tower."""
 
-    def __init__(self, tower: Tower, pixels: Tensor) -> None:
+    def __init__(self, tower: Tower, pixels: Tensor, record: Record) -> None:
         self._pixels = pixels
-        self._graph, self._tokens = _captured(partial(tower, pixels))
+        self._graph, self._tokens = record(partial(tower, pixels))
 
     def __call__(self, pixels: Tensor) -> Tensor:
         self._pixels.copy_(pixels)
@@ -247,18 +250,24 @@ class _Seeing:
         return self._tokens.clone()
 
 
-def _captured(run: Callable[[], Tensor]) -> tuple[Any, Tensor]:
-    """Return a CUDA graph of ``run`` and where it leaves its result; run first, for what libraries set up lazily."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(2):
-            run()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = run()
-    return graph, result
+class _Recorder:
+    """Makes CUDA graphs that share their memory, because only one of them runs at a time."""
+
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, run: Callable[[], Tensor]) -> tuple[Any, Tensor]:
+        """Return a graph of ``run`` and where it leaves its result; runs it first, for what libraries set up lazily."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                run()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            result = run()
+        return graph, result
 
 
 def _here(logits: Tensor) -> NDArray[np.float32]:

@@ -12,14 +12,17 @@ pytest.importorskip("transformers")
 import torch
 
 from export.reasoner_onnx import FILES, export_reasoner, load_checkpoint
+from segzero_ros.backends import torch_cuda
 from segzero_ros.backends.generation import LocalReasoner
 from segzero_ros.backends.image import patchify
 from segzero_ros.backends.onnx_reasoner import OnnxEngine
 from segzero_ros.backends.torch_engine import CAPTURED_ROWS, LOGIT_ROWS, TorchEngine
 from segzero_ros.backends.torch_layers import Target
 from segzero_ros.backends.torch_vision import Tower
-from segzero_ros.bundle import open_bundle
+from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.command import Command
+from segzero_ros.engines import EngineOptions
+from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.tabletop.samples import samples
 from tests.export.small_reasoner import random_model, save_checkpoint, small_config, small_tokenizer
@@ -145,5 +148,107 @@ def test_it_says_what_the_onnx_graphs_say(demo, constrained: bool) -> None:
         assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
 
 
-def test_captured_passes_are_short_and_ordered() -> None:
-    assert tuple(sorted(CAPTURED_ROWS)) == CAPTURED_ROWS and CAPTURED_ROWS[0] == 1
+# ---- recorded passes ----
+
+
+class Recording:
+    """Stands in for a CUDA graph: run again, with the result left in the same place."""
+
+    def __init__(self, run) -> None:
+        self.run, self.result, self.replays = run, run(), 0
+
+    def replay(self) -> None:
+        self.result.copy_(self.run())
+        self.replays += 1
+
+
+@pytest.fixture
+def recorded(model) -> tuple[TorchEngine, list[Recording]]:
+    recordings: list[Recording] = []
+
+    def record(run):
+        recordings.append(Recording(run))
+        return recordings[-1], recordings[-1].result
+
+    engine = TorchEngine(model, image_size=(168, 168), max_length=600, device="cpu")
+    engine._capture(record)
+    return engine, recordings
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 20, 32])
+def test_a_padded_recorded_pass_says_what_an_exact_one_says(recorded, engine: TorchEngine, count: int) -> None:
+    ids, cos, sin = rows(engine, 60)
+    last = slice(40, 40 + count) if count <= 20 else slice(28, 60)
+    for each in (recorded[0], engine):
+        each.append(ids[:40], cos[:40], sin[:40], 0)
+    got, want = (each.append(ids[last], cos[last], sin[last], last.start).copy() for each in (recorded[0], engine))
+    assert sum(recording.replays for recording in recorded[1]) == 1
+    assert close(got, want)
+
+
+def test_padding_is_never_seen(recorded, engine: TorchEngine) -> None:
+    """Two rows are padded to eight: the six after them are written anew by the next passes."""
+    ids, cos, sin = rows(engine, 40)
+    want = engine.append(ids, cos, sin, 0)[-1].copy()
+    recorded[0].append(ids[:33], cos[:33], sin[:33], 0)
+    for start, end in ((33, 35), (35, 38), (38, 39), (39, 40)):
+        got = recorded[0].append(ids[start:end], cos[start:end], sin[start:end], start)
+    assert close(got[-1], want)
+
+
+def test_at_the_caches_end_rows_are_not_padded_beyond_it(recorded) -> None:
+    engine, recordings = recorded
+    assert len(engine.append(*rows(engine, 3), 597)) == 3
+    assert not any(recording.replays for recording in recordings)
+
+
+def test_a_recorded_picture_is_kept_when_the_next_is_looked_at(recorded, engine: TorchEngine) -> None:
+    pictures = np.random.default_rng(1).standard_normal((2, 3, 168, 168)).astype(np.float32)
+    first, second = (recorded[0].see(picture) for picture in pictures)
+    assert torch.equal(first, engine.see(pictures[0])) and torch.equal(second, engine.see(pictures[1]))
+
+
+def test_there_is_a_recording_for_every_row_count_and_length(recorded) -> None:
+    assert set(recorded[0]._graphs) == {(count, length) for count in CAPTURED_ROWS for length in (512, 600)}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_graphs_on_a_gpu_say_what_launched_passes_say(model) -> None:
+    single = {"image_size": (168, 168), "max_length": 600, "dtype": torch.float32}
+    captured, launched = TorchEngine(model, **single), TorchEngine(model, graphs=False, **single)
+    ids, cos, sin = rows(captured, 60)
+    for start, end in ((0, 40), (40, 41), (41, 43), (43, 51), (51, 60)):
+        part = slice(start, end)
+        got, want = (each.append(ids[part], cos[part], sin[part], start).copy() for each in (captured, launched))
+        assert close(got, want)
+
+
+# ---- opening ----
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return open_bundle(ROOT / "bundles" / "tabletop")
+
+
+def test_a_bundle_is_opened_with_the_checkpoint_that_is_named(bundle: Bundle) -> None:
+    reasoner = torch_cuda.open_reasoner(bundle, EngineOptions(model=str(CHECKPOINT)))
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), 0, "camera")
+    answer = reasoner.reason(
+        frame, Command("1", "the red mug"), budget=32, deadline_ns=None, cancelled=lambda: False, on_text=lambda _: None
+    )
+    assert "</answer>" in answer.text
+
+
+def test_what_torch_cannot_open_is_one_clear_line(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((CHECKPOINT / "config.json").read_text())
+    for model in ("", str(tmp_path / "nowhere"), str(tmp_path)):
+        with pytest.raises(RejectedInput) as caught:
+            torch_cuda.open_reasoner(bundle, EngineOptions(model=model))
+        assert caught.value.code is Code.BUNDLE_BACKEND and "\n" not in caught.value.detail
+
+
+def test_without_a_gpu_it_says_so(bundle: Bundle) -> None:
+    why = torch_cuda.unusable(bundle, EngineOptions(model=str(CHECKPOINT)))
+    assert why == "" if torch.cuda.is_available() else "no CUDA device" in why
