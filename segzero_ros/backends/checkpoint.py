@@ -21,7 +21,10 @@ def checkpoint_of(bundle: Bundle, options: EngineOptions) -> Path:
     named = options.model or (made_from if Path(made_from).is_absolute() else "")
     path = Path(named).expanduser()
     if not named or not (path / "config.json").is_file():
-        raise _refused(f"got model {named!r}, want the directory of a checkpoint with its config.json; set model:=DIR")
+        raise _refused(
+            f"got model {named!r}, want the directory of a checkpoint with its config.json; name it (model:=DIR, "
+            "--model DIR)"
+        )
     try:
         architectures = json.loads((path / "config.json").read_text("utf-8")).get("architectures")
     except (OSError, ValueError, AttributeError) as error:
