@@ -79,7 +79,7 @@ def _allow_decomposing(api: Any, network: Any) -> None:
     for index in range(network.num_layers):
         layer = network.get_layer(index)
         if layer.type == api.LayerType.ATTENTION_INPUT:
-            layer.__class__ = api.IAttentionInputLayer  # get_layer returns the base class; TensorRT's own way down
+            layer.__class__ = api.IAttentionInputLayer  # get_layer returns the base class; this is the way down
             layer.attention.decomposable = True
 
 

@@ -245,7 +245,7 @@ def test_a_really_full_file_system_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("chunk", range(4))
+@pytest.mark.parametrize("chunk", [0, 1, 9])
 def test_a_build_killed_at_any_chunk_leaves_the_old_engine_or_nothing(tmp_path: Path, chunk: int) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; from export import tensorrt_engine as t; t._CHUNK = 1000\n"
@@ -258,10 +258,11 @@ def test_a_build_killed_at_any_chunk_leaves_the_old_engine_or_nothing(tmp_path: 
         "t.write_whole(Path(sys.argv[1]), View(bytes(10_000)))"
     )
     (tmp_path / "old.engine").write_bytes(b"old")
-    for name in ("old.engine", "new.engine"):
-        command = [sys.executable, "-c", program, str(tmp_path / name)]
-        done = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
-        assert done.returncode == -signal.SIGKILL
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path / name)], cwd=Path(__file__).parents[2])
+        for name in ("old.engine", "new.engine")
+    ]
+    assert [process.wait() for process in running] == [-signal.SIGKILL] * 2
     left = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert left == {"old.engine": b"old"}
 

@@ -27,7 +27,7 @@ from tests.core.fake_tensorrt import FakeCuda, fake_tensorrt
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "tabletop"
 COMMANDS = ("the red block", "the blue mug", "something to drink from", "the leftmost thing")
-REQUESTS = {"fake": 12, "gpu": 200}
+REQUESTS = {"fake": 6, "gpu": 200}
 # Of the largest magnitude; the engines are built without TF32, so only the order of FP32 sums differs.
 CLOSE = 2e-3
 
