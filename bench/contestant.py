@@ -30,6 +30,10 @@ class WatchedReasoner:
         self.last = self._reasoner.reason(*arguments, **options)
         return self.last
 
+    def look(self, frame: Frame) -> Any:
+        """Look at a frame before anybody asks; see ``EarlyReasoner``."""
+        return self._reasoner.look(frame)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reasoner, name)
 
@@ -73,12 +77,12 @@ class Ours:
         if self._before is not None:
             self._before(self.pipeline, question.frame)
         pieces: list[str] = []
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         result = self.pipeline.ground(question.frame, question.command, on_text=pieces.append)
-        total = (time.perf_counter() - start) * 1e3
+        total, cpu = (time.perf_counter() - start) * 1e3, (time.process_time() - busy) * 1e3
         measured = self.measured(result, total)
         answering = {"answer_steps": max(0.0, measured.counts["steps"] - thinking_pieces(pieces))}
-        return replace(measured, counts={**measured.counts, **answering})
+        return replace(measured, ms={**measured.ms, "cpu": cpu}, counts={**measured.counts, **answering})
 
     def measured(self, result: Segmentation, total_ms: float) -> Measured:
         """Return the stages of the command that has just ended."""

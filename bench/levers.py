@@ -44,12 +44,7 @@ def measure(
 
 def warm(pipeline: Pipeline, frame: Frame) -> None:
     """Look at a frame before anybody has spoken, as the node does with ``warm_frame``."""
-    look = getattr(pipeline, "look", None)
-    if look is not None:
-        look(frame)
-    else:
-        pipeline.reasoner.look(frame)
-        pipeline.segmenter.set_image(frame)
+    pipeline.look(frame)
 
 
 def compared(found: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
@@ -61,16 +56,19 @@ def compared(found: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
         "warm_frame": {
             "first_token": _times(default, found["warm_frame"], "first_token"),
             "command_to_mask": _times(default, found["warm_frame"], "total"),
+            "cpu_time": _times(default, found["warm_frame"], "cpu"),
         },
         "constrained": {
             "steps_per_reply": _times(free, default, "steps"),
             "steps_per_answer": _times(free, default, "answer_steps"),
             "command_to_mask": _times(free, default, "total"),
+            "cpu_time": _times(free, default, "cpu"),
             "readable": [_readable(free), _readable(default)],
         },
         "speculate": {
             "steps_per_reply": _times(default, found[fast], "steps"),
             "command_to_mask": _times(default, found[fast], "total"),
+            "cpu_time": _times(default, found[fast], "cpu"),
             "same_text": float(np.mean([a.text == b.text for a, b in zip(default, found[fast], strict=True)])),
         },
         "one_thread": {"command_to_mask": _times(default, found["one_thread"], "total")},

@@ -62,6 +62,7 @@ def compared(found: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
     against = {
         name: {
             "command_to_mask": ratio(_ms(theirs, "total"), _ms(ours, "total")),
+            "cpu_time": ratio(_ms(theirs, "cpu"), _ms(ours, "cpu")),
             "reasoning": ratio(_ms(theirs, "reasoning"), _ms(ours, "reasoning")),
             "same_text": round(float(np.mean([_same(a, b) for a, b in zip(ours, theirs, strict=True)])), 4),
         }

@@ -43,7 +43,7 @@ def test_misuse_ends_with_status_2(arguments, capsys):
 def measured(total, steps, text="a</answer>"):
     from bench.interleave import Measured
 
-    ms = {"total": total, "reasoning": total / 2, "first_token": total / 4}
+    ms = {"cpu": total, "total": total, "reasoning": total / 2, "first_token": total / 4}
     return Measured(ms, {"tokens": steps, "steps": steps, "answer_steps": steps / 2}, text)
 
 
