@@ -131,7 +131,7 @@ class TensorRtLlmReasoner:
         guided = self._package.llmapi.GuidedDecodingParams(**guide) if guide else None
         return self._package.SamplingParams(
             max_tokens=tokens,
-            temperature=0.0,
+            top_k=1,  # greedy in every version; a temperature of 0 is documented as out of range
             logprobs=2,
             stop=END if self._profile.tags else None,
             include_stop_str_in_output=True,

@@ -135,7 +135,7 @@ def test_an_error_of_the_package_is_raised_and_the_next_command_works(
 def test_decoding_is_greedy_and_stops_at_the_answers_end(reasoner: TensorRtLlmReasoner, llm: fake.LLM) -> None:
     ask(reasoner)
     sampling = llm.requests[0][1]
-    assert sampling.temperature == 0.0 and sampling.top_k is None and sampling.top_p is None
+    assert sampling.top_k == 1 and sampling.temperature is None and sampling.top_p is None
     assert sampling.stop == "</answer>" and sampling.include_stop_str_in_output
     assert sampling.max_tokens <= 512
 
