@@ -15,7 +15,8 @@ from segzero_ros.errors import Code
 from segzero_ros.pipeline import Segmentation
 
 RATE_WINDOW = 30  # frames over which the rate is averaged: a second of a usual camera
-_FAULTS = frozenset({Code.REASONER_FAILED, Code.SEGMENTER_FAILED, Code.INTERNAL})  # ours, or the bundle's
+_SERVER = {Code.SERVER_UNREACHABLE, Code.SERVER_STALLED, Code.SERVER_REFUSED}
+_FAULTS = frozenset({Code.REASONER_FAILED, Code.SEGMENTER_FAILED, Code.INTERNAL, *_SERVER})  # not the command's
 
 
 class Level(enum.IntEnum):

@@ -117,6 +117,11 @@ class Pipeline:
         self._label = label
         self._now = now
 
+    @property
+    def trouble(self) -> str:
+        """What keeps the reasoner from its best while it answers all the same (a server that was lost), else ""."""
+        return str(getattr(self.reasoner, "trouble", ""))
+
     def ground(
         self,
         frame: Frame,

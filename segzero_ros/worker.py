@@ -39,7 +39,7 @@ class WorkerStats:
 
     ``frames_dropped``: frames that came while a command was at work and were replaced before anybody looked.
     ``overdue``: the engine has not come back from a command whose end was already reported. ``warmed``: frames looked
-    at before anybody spoke.
+    at before anybody spoke. ``trouble``: see ``Pipeline.trouble``.
     """
 
     frames: int
@@ -50,6 +50,7 @@ class WorkerStats:
     busy: bool
     overdue: bool
     warmed: int = 0
+    trouble: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -241,6 +242,7 @@ class Worker:
                 busy=running is not None or waiting is not None,
                 overdue=running is not None and running.stage is Stage.DONE,
                 warmed=self._warmed,
+                trouble=self._pipeline.trouble,
             )
 
     # ---- the thread ----

@@ -122,6 +122,11 @@ class FallbackReasoner:
         )
         return replace(answer, text="".join(said) + answer.text, timings_ms={**answer.timings_ms, "server": lost_ms})
 
+    @property
+    def trouble(self) -> str:
+        """Why the local bundle answers, "" while the server does."""
+        return "" if self._breaker.closed else f"the local bundle answers: {self._last}"
+
     def look(self, frame: Frame) -> None:
         """Prepare the picture for the server."""
         self._remote.look(frame)

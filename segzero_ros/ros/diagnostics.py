@@ -37,6 +37,8 @@ def node_diagnostic(
         return Diagnostic(Level.ERROR, "node", "an engine has not come back from a command; restart the node", values)
     if state != "active":
         return Diagnostic(Level.WARN, "node", f"{state}; commands are answered with NOT_ACTIVE", values)
+    if stats is not None and stats.trouble:
+        return Diagnostic(Level.WARN, "node", stats.trouble, values)
     return Diagnostic(Level.OK, "node", "active", values)
 
 

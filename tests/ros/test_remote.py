@@ -82,3 +82,5 @@ def test_four_nodes_on_one_server_answer_as_they_would_alone_and_go_on_when_it_d
         ] * ROBOTS
         if number == 1:
             server.end(signal.SIGKILL)
+    told = robots[0].diagnostics()["node"]
+    assert "the local bundle answers: SERVER_UNREACHABLE" in told.message

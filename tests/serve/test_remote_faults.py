@@ -270,10 +270,12 @@ def test_a_dead_server_is_left_alone_for_longer_and_longer_until_it_answers_a_pr
         for _ in range(5):
             assert grounded(both).code is Code.OK
         assert len(server.chats) == 1
+        assert "401" in Pipeline(PROFILE, both, FakeSegmenter()).trouble
         now[0] += int(COOL_S * 1e9)
         server.scripts = [saying()]
         assert grounded(both).text == ANSWER
         assert len(server.chats) == 2
+        assert both.trouble == ""
 
 
 def test_a_probe_that_fails_costs_no_command():
