@@ -200,7 +200,8 @@ class LocalReasoner:
             elif over and constraint is None:
                 return over
             elif over and constraint is not None:
-                finish, constraint.closing = over, True
+                finish = over
+                constraint.close()
             if constraint is not None and constraint.jump(reply, cursor.take):
                 return finish
             id = self._choose(reply, cursor, constraint)

@@ -5,9 +5,10 @@ left, that text is handed to the decoder in one pass instead of token by token (
 it decides among the tokens that the grammar goes on with. Numbers are whole, inside the picture, and a box's second
 corner lies beyond its first: such an answer is always readable.
 
-The skeleton is spelled as upstream's prompts spell it, with a space after colons and none between numbers, unless the
-prompt's own example is compact: a spelling that a model did not learn costs it the numbers after it. Profiles without
-``<answer>`` tags answer freely and have no grammar.
+Spaces and quotes are the model's own: where the grammar does not know yet how this model spells, it lets it choose, and
+``learn`` keeps the choice for the answers to come. A spelling that a model did not learn costs it the numbers after it
+(docs/decisions/0007), and the prompts' examples do not tell: Seg-Zero's shows single quotes and no spaces, and its
+models write double quotes and spaces. Profiles without ``<answer>`` tags answer freely and have no grammar.
 """
 
 from __future__ import annotations
@@ -20,9 +21,15 @@ from typing import Literal, NamedTuple
 from segzero_ros.answer import MAX_TARGETS
 from segzero_ros.profile import Profile
 
-CLOSE_THINKING = "</think><answer>"
+CLOSE_THINKING = "</think>"
+OPEN_ANSWER = "<answer>"
 END = "</answer>"
+MAX_GAP = 12  # characters of white space between two signs; indented JSON needs about 8
 _DIGITS = "0123456789"
+_WHITE = " \n"
+_QUOTES = "\"'"
+
+Kind = Literal["x", "y", "x0", "y0", "x1", "y1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +39,23 @@ class _Text:
 
 
 @dataclass(frozen=True, slots=True)
+class _Gap:
+    """White space, as much as this model writes at such places."""
+
+    slot: str
+    then: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Quote:
+    then: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Number:
     """A coordinate: ``kind`` "x"/"y" = anywhere, "x0"/"y0" = a box's first corner, "x1"/"y1" = its second."""
 
-    kind: Literal["x", "y", "x0", "y0", "x1", "y1"]
+    kind: Kind
     then: int
 
 
@@ -47,29 +67,39 @@ class _Choice:
     end: int
 
 
-_Node = _Text | _Number | _Choice | None
+_Node = _Text | _Gap | _Quote | _Number | _Choice | None
 
 
 class State(NamedTuple):
-    """A place in an answer: the node, the characters of it that are there, the box so far, the objects so far."""
+    """A place in an answer: the node, the characters of it that are there, the box so far, the objects so far.
+
+    ``closing``: the list is to end where it can. ``quote``: the one this answer began with.
+    """
 
     node: int
     done: str = ""
     box: tuple[int, ...] = ()
     objects: int = 0
+    closing: bool = False
+    quote: str = ""
 
 
 class AnswerGrammar:
-    """The answers of one profile; a ``State`` walks through it."""
+    """The answers of one profile and, as it comes to be known, of one model; a ``State`` walks through it."""
 
     def __init__(self, profile: Profile) -> None:
         """ValueError for a profile without tags, whose answers are free."""
         if not profile.tags:
             raise ValueError(f"the profile {profile.name} has no <answer> tags, so its answers have no grammar")
         self._width, self._height = profile.coordinate_size()
+        self._spelling: dict[str, str] = {}
         self._nodes: list[_Node] = []
         self.start = State(0)
-        (self._v1 if profile.grammar == "v1" else self._v2)(profile)
+        self._add(CLOSE_THINKING, "tags?", OPEN_ANSWER, "open?")
+        if profile.grammar == "v1":
+            self._v1()
+        else:
+            self._v2(abstains=profile.abstains)
 
     def walk(self, state: State, text: str) -> State | None:
         """Return where ``text`` leads from ``state``, None when it is not a way on."""
@@ -80,13 +110,25 @@ class AnswerGrammar:
             state = after
         return state
 
-    def forced(self, state: State, *, closing: bool = False) -> tuple[str, State]:
-        """Return the text that must come next, up to the next decision, and the state after it.
+    def learn(self, state: State, text: str) -> None:
+        """Keep how ``text``, the model's own choice at ``state``, is spelled."""
+        for char in text:
+            node = self._nodes[state.node]
+            if isinstance(node, _Gap) and char not in _WHITE:
+                self._spelling.setdefault(node.slot, state.done)
+                state = state._replace(node=node.then, done="")
+                node = self._nodes[state.node]
+            if isinstance(node, _Quote):
+                self._spelling.setdefault("quote", char)
+            after = self._step(state, char)
+            if after is None:
+                return
+            state = after
 
-        ``closing``: the list is to end as soon as it can.
-        """
+    def forced(self, state: State) -> tuple[str, State]:
+        """Return the text that must come next, up to the next decision, and the state after it."""
         text: list[str] = []
-        while len(ways := list(islice(self._ways(state, closing), 2))) == 1:
+        while len(ways := list(islice(self._ways(state), 2))) == 1:
             text.append(ways[0])
             after = self._step(state, ways[0])
             assert after is not None  # noqa: S101 - _ways only names what _step takes
@@ -105,9 +147,9 @@ class AnswerGrammar:
         """Whether the answer is complete, its closing tag included."""
         return self._nodes[state.node] is None
 
-    def ways(self, state: State, *, closing: bool = False) -> list[str]:
-        """Return the characters that may come next; ``closing``: of a list's two ways on, its end alone."""
-        return list(self._ways(state, closing))
+    def ways(self, state: State) -> list[str]:
+        """Return the characters that may come next."""
+        return list(self._ways(state))
 
     # ---- walking ----
 
@@ -116,15 +158,14 @@ class AnswerGrammar:
         if isinstance(node, _Text):
             return self._along(node, state, char)
         if isinstance(node, _Number):
-            if char in _DIGITS:
-                digits = state.done + char
-                return state._replace(done=digits) if self._may_become(node, state, digits) else None
-            return self._step(self._after_number(node, state), char) if self._complete(node, state) else None
+            return self._count(node, state, char)
+        if isinstance(node, _Gap):
+            return self._space(node, state, char)
+        if isinstance(node, _Quote):
+            return state._replace(node=node.then, quote=char) if char in self._quotes(state) else None
         if isinstance(node, _Choice):
-            for way in self._options(node, state):
-                after = self._step(state._replace(node=way), char)
-                if after is not None:
-                    return after
+            steps = (self._step(state._replace(node=way), char) for way in self._options(node, state))
+            return next((after for after in steps if after is not None), None)
         return None
 
     def _along(self, node: _Text, state: State, char: str) -> State | None:
@@ -135,31 +176,59 @@ class AnswerGrammar:
             return state._replace(done=done)
         return state._replace(node=node.then, done="")
 
-    def _ways(self, state: State, closing: bool) -> Iterator[str]:
+    def _count(self, node: _Number, state: State, char: str) -> State | None:
+        if char in _DIGITS:
+            digits = state.done + char
+            return state._replace(done=digits) if self._may_become(node, state, digits) else None
+        return self._step(self._after_number(node, state), char) if self._complete(node, state) else None
+
+    def _space(self, node: _Gap, state: State, char: str) -> State | None:
+        known = self._spelling.get(node.slot)
+        if char in _WHITE:
+            longer = state.done + char
+            fits = len(longer) <= MAX_GAP if known is None else known.startswith(longer)
+            return state._replace(done=longer) if fits else None
+        if known is None or known == state.done:
+            return self._step(state._replace(node=node.then, done=""), char)
+        return None
+
+    def _ways(self, state: State) -> Iterator[str]:
         node = self._nodes[state.node]
         if isinstance(node, _Text):
             yield node.text[len(state.done)]
         elif isinstance(node, _Number):
             yield from (digit for digit in _DIGITS if self._may_become(node, state, state.done + digit))
             if self._complete(node, state):
-                yield from self._first(node.then)
+                yield from self._ways(self._after_number(node, state))
+        elif isinstance(node, _Gap):
+            yield from self._gap_ways(node, state)
+        elif isinstance(node, _Quote):
+            yield from self._quotes(state)
         elif isinstance(node, _Choice):
-            options = [node.end] if closing else self._options(node, state)
-            for option in options:
-                yield from self._first(option)
+            for option in self._options(node, state):
+                yield from self._ways(state._replace(node=option, done=""))
 
-    def _first(self, index: int) -> list[str]:
-        node = self._nodes[index]
-        return [node.text[0]] if isinstance(node, _Text) else []
+    def _quotes(self, state: State) -> str:
+        return state.quote or self._spelling.get("quote", _QUOTES)
+
+    def _gap_ways(self, node: _Gap, state: State) -> Iterator[str]:
+        known = self._spelling.get(node.slot)
+        if known is not None and len(state.done) < len(known):
+            yield known[len(state.done)]
+            return
+        yield from self._ways(state._replace(node=node.then, done=""))
+        if known is None and len(state.done) < MAX_GAP:
+            yield from _WHITE
 
     def _options(self, node: _Choice, state: State) -> list[int]:
-        return [node.more, node.end] if state.objects < MAX_TARGETS else [node.end]
+        return [node.end] if state.closing or state.objects >= MAX_TARGETS else [node.more, node.end]
 
     def _after_number(self, node: _Number, state: State) -> State:
         value = int(state.done)
         box = (*state.box, value) if len(node.kind) == 2 else ()
         objects = state.objects + (node.kind == "x0")
-        return State(node.then, "", box if len(box) < 4 else (), objects)
+        box = box if len(box) < 4 else ()
+        return state._replace(node=node.then, done="", box=box, objects=objects)
 
     def _range(self, node: _Number, state: State) -> tuple[int, int]:
         side = self._width if node.kind[0] == "x" else self._height
@@ -187,54 +256,48 @@ class AnswerGrammar:
 
     # ---- building ----
 
-    def _v1(self, profile: Profile) -> None:
-        quote = '"' if '"bbox"' in profile.prompt else "'"
-        colon, comma = _spacing(profile, f"{quote}bbox{quote}:[")
-        keys = [f"{quote}{key}{quote}:{colon}[" for key in ("bbox", "points_1", "points_2")]
-        self._text(CLOSE_THINKING + "{" + keys[0])
-        self._numbers("x0", "y0", "x1", "y1")
-        self._text(f"],{comma}{keys[1]}")
-        self._numbers("x", "y")
-        self._text(f"],{comma}{keys[2]}")
-        self._numbers("x", "y")
-        self._text("]}" + END)
+    def _v1(self) -> None:
+        self._add("{", "brace?")
+        self._pair("bbox", "x0", "y0", "x1", "y1")
+        for key in ("points_1", "points_2"):
+            self._add(",", "key?")
+            self._pair(key, "x", "y")
+        self._add("unbrace?", "}", "close?", END)
         self._nodes.append(None)
 
-    def _v2(self, profile: Profile) -> None:
-        colon, comma = _spacing(profile, '"bbox_2d":[')
-        one = f'{{"bbox_2d":{colon}['
-        if profile.abstains:
-            self._text(CLOSE_THINKING + "[")
-            choice = len(self._nodes)
-            self._nodes.append(None)
-            self._text(one)
-        else:
-            self._text(CLOSE_THINKING + "[" + one)
-        numbers = len(self._nodes)
-        self._numbers("x0", "y0", "x1", "y1")
-        self._text(f'],{comma}"point_2d":{colon}[')
-        self._numbers("x", "y")
-        self._text("]}")
+    def _v2(self, *, abstains: bool) -> None:
+        self._add("[")
+        empty = len(self._nodes)
+        if abstains:
+            self._nodes.append(None)  # a choice, once it is known where the end is
+        self._add("list?")
+        one = len(self._nodes)
+        self._add("{", "brace?")
+        self._pair("bbox_2d", "x0", "y0", "x1", "y1")
+        self._add(",", "key?")
+        self._pair("point_2d", "x", "y")
+        self._add("unbrace?", "}", "unlist?")
         after = len(self._nodes)
-        self._nodes += [
-            _Choice(after + 1, after + 2),
-            _Text(f",{comma}{one}", numbers),
-            _Text("]" + END, after + 3),
-            None,
-        ]
-        if profile.abstains:
-            self._nodes[choice] = _Choice(choice + 1, after + 2)
+        self._nodes += [_Choice(after + 1, after + 3), _Text(",", after + 2), _Gap("object", one)]
+        self._add("]", "close?", END)
+        self._nodes.append(None)
+        if abstains:
+            self._nodes[empty] = _Choice(empty + 1, after + 3)
 
-    def _text(self, text: str) -> None:
-        self._nodes.append(_Text(text, len(self._nodes) + 1))
-
-    def _numbers(self, *kinds: Literal["x", "y", "x0", "y0", "x1", "y1"]) -> None:
-        for kind in kinds[:-1]:
+    def _pair(self, key: str, *kinds: Kind) -> None:
+        """Add a key and the numbers in its brackets."""
+        self._nodes.append(_Quote(len(self._nodes) + 1))
+        self._add(key)
+        self._nodes.append(_Quote(len(self._nodes) + 1))
+        self._add(":", "colon?", "[")
+        for index, kind in enumerate(kinds):
+            if index:
+                self._add(",", "number?")
             self._nodes.append(_Number(kind, len(self._nodes) + 1))
-            self._text(",")
-        self._nodes.append(_Number(kinds[-1], len(self._nodes) + 1))
+        self._add("]")
 
-
-def _spacing(profile: Profile, compact: str) -> tuple[str, str]:
-    """Return what stands after a colon and after a comma between objects; ``compact``: how a prompt tells without."""
-    return ("", "") if compact in profile.prompt else (" ", " ")
+    def _add(self, *parts: str) -> None:
+        """Add text, and gaps, which are named with a question mark."""
+        for part in parts:
+            after = len(self._nodes) + 1
+            self._nodes.append(_Gap(part[:-1], after) if part.endswith("?") else _Text(part, after))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.backends.grammar import CLOSE_THINKING, AnswerGrammar, State
+from segzero_ros.backends.grammar import CLOSE_THINKING, OPEN_ANSWER, AnswerGrammar, State
 from segzero_ros.backends.prompt import ChatPrompt, TextStream
 from segzero_ros.reasoner import Answer, Finish
 
@@ -113,13 +113,21 @@ class Constraint:
     def __init__(self, grammar: AnswerGrammar, tokens: TokenTexts, prompt: ChatPrompt) -> None:
         self._grammar, self._tokens, self._prompt = grammar, tokens, prompt
         self._state: State | None = None
-        self.closing = False
+        self._closing = False
         self.overruled: list[str] = []  # what the model wanted to write and may not
+        self._was_overruled = False
 
     def begin(self, said: str = "") -> None:
         """Begin the answer after ``said``, from ``</think`` on; where that is no start, after the tag alone."""
-        starts = (self._grammar.walk(self._grammar.start, start) for start in (said, "</think>"))
-        self._state = next(state for state in starts if state is not None)
+        starts = (self._grammar.walk(self._grammar.start, start) for start in (said, CLOSE_THINKING))
+        state = next(state for state in starts if state is not None)
+        self._state = state._replace(closing=self._closing)
+
+    def close(self) -> None:
+        """End the list as soon as it can."""
+        self._closing = True
+        if self._state is not None:
+            self._state = self._state._replace(closing=True)
 
     def jump(self, reply: Reply, take: Callable[[list[int]], None]) -> bool:
         """Say all that must come next and hand it to ``take``; True once that completes the answer.
@@ -128,7 +136,7 @@ class Constraint:
         """
         if self._state is None:
             return False
-        text, after = self._grammar.forced(self._state, closing=self.closing)
+        text, after = self._grammar.forced(self._state)
         if not text:
             return False
         ended = self._grammar.ended(after)
@@ -142,10 +150,13 @@ class Constraint:
 
     def best(self, id: int, logits: NDArray[np.float32]) -> int:
         """Return ``id`` if the grammar goes on with it, else the most likely one of those it does."""
-        if self._state is None or (not self.closing and self._grammar.walk(self._state, self._tokens.text(id))):
+        self._was_overruled = False
+        if self._state is None or self._grammar.walk(self._state, self._tokens.text(id)) is not None:
             return id
-        self.overruled.append(self._tokens.text(id))
-        allowed = self._tokens.that_continue(self._grammar, self._state, self.closing)
+        self._was_overruled = True
+        if not self._closing:
+            self.overruled.append(self._tokens.text(id))
+        allowed = self._tokens.that_continue(self._grammar, self._state)
         return id if allowed is None else int(allowed[logits[allowed].argmax()])
 
     def _go_on(self, id: int) -> None:
@@ -156,18 +167,20 @@ class Constraint:
     def _listen(self, reply: Reply) -> None:
         text = reply.stream.tail
         at = text.rfind(_CLOSING_TAG)
-        if at >= 0:
-            tag, closed, rest = text[at:].partition("</think>")
-            self.begin("</think>" + rest.lstrip() if closed else tag)
-        elif reply.opens_answer():
-            self.begin(CLOSE_THINKING + text[text.rfind("<answer>") + len("<answer>") :])
+        if at < 0 and not reply.opens_answer():
+            return
+        said = text[at:] if at >= 0 else CLOSE_THINKING + text[text.rfind(OPEN_ANSWER) :]
+        self._grammar.learn(self._grammar.start, said)
+        self.begin(said)
 
     def hear(self, reply: Reply, id: int) -> None:
         """Go on with the token that the reply was just given, or look whether its answer has begun with it."""
-        if self._state is not None:
-            self._go_on(id)
-        else:
+        if self._state is None:
             self._listen(reply)
+            return
+        if not self._was_overruled:
+            self._grammar.learn(self._state, self._tokens.text(id))
+        self._go_on(id)
 
 
 class TokenTexts:
@@ -188,9 +201,9 @@ class TokenTexts:
         """Return a token's text."""
         return self._texts[id]
 
-    def that_continue(self, grammar: AnswerGrammar, state: State, closing: bool) -> NDArray[np.int64] | None:
+    def that_continue(self, grammar: AnswerGrammar, state: State) -> NDArray[np.int64] | None:
         """Return the ids whose text the grammar takes at ``state``, None when there are none."""
-        ways = grammar.ways(state, closing=closing)
+        ways = grammar.ways(state)
         likely = [id for way in ways for id in self._by_first.get(way, ())]
         ids = [id for id in likely if grammar.walk(state, self._texts[id]) is not None]
         return np.array(ids, np.int64) if ids else None

@@ -17,11 +17,24 @@ def wander(grammar: AnswerGrammar, rng: random.Random, stop_after: int = 10_000)
     """Walk at random from the start to the end, closing the list after so many characters."""
     state, text = grammar.start, ""
     while not grammar.ended(state):
-        char = rng.choice(grammar.ways(state, closing=len(text) > stop_after))
+        state = state._replace(closing=len(text) > stop_after)
+        char = rng.choice(grammar.ways(state))
         after = grammar.walk(state, char)
         assert after is not None, (text, char)
         state, text = after, text + char
     return text
+
+
+SPACED = (
+    '</think><answer>[{"bbox_2d": [1,2,3,4], "point_2d": [5,6]}, {"bbox_2d": [1,2,3,4], "point_2d": [5,6]}]</answer>'
+)
+
+
+def spelled(profile: Profile, text: str = SPACED) -> AnswerGrammar:
+    """A grammar that has seen one answer of its model."""
+    grammar = AnswerGrammar(profile)
+    grammar.learn(grammar.start, text)
+    return grammar
 
 
 @pytest.mark.parametrize("name", TAGGED)
@@ -40,6 +53,7 @@ def test_a_list_ends_at_the_most_objects_a_parser_takes() -> None:
     grammar = AnswerGrammar(SMALL)
     state: State | None = grammar.start
     text = ""
+    grammar = spelled(SMALL)
     while state is not None and not grammar.ended(state):
         way = grammar.ways(state)[0]  # at a choice: another object
         text, state = text + way, grammar.walk(state, way)
@@ -62,7 +76,7 @@ def test_forced_text_is_the_only_way_and_ends_at_a_decision(name: str) -> None:
 
 
 def at(text: str, profile: Profile = SMALL) -> tuple[AnswerGrammar, State]:
-    grammar = AnswerGrammar(profile)
+    grammar = spelled(profile)
     state = grammar.walk(grammar.start, "</think><answer>" + text)
     assert state is not None
     return grammar, state
@@ -98,12 +112,35 @@ def test_thousandths_are_another_range() -> None:
     assert grammar.walk(state, "1001") is None
 
 
-def test_the_spelling_is_the_prompts() -> None:
-    spaced, compact = AnswerGrammar(SMALL), AnswerGrammar(replace(SMALL, prompt='{question} [{{"bbox_2d":[1]}}]'))
-    assert spaced.walk(spaced.start, '</think><answer>[{"bbox_2d": [1,2,3,4], "point_2d": [5,6]}]</answer>')
-    assert compact.walk(compact.start, '</think><answer>[{"bbox_2d":[1,2,3,4],"point_2d":[5,6]}]</answer>')
-    first = AnswerGrammar(get_profile("seg_zero_v1"))
-    assert first.forced(first.start)[0] == "</think><answer>{'bbox': ["
+@pytest.mark.parametrize(
+    "text",
+    [
+        SPACED,
+        SPACED.replace(": ", ":").replace(", ", ","),
+        SPACED.replace(",", ", "),
+        SPACED.replace('"', "'"),
+        '</think>\n<answer>\n[\n  {\n    "bbox_2d": [1, 2, 3, 4],\n    "point_2d": [5, 6]\n  }\n]\n</answer>',
+    ],
+)
+def test_a_model_is_known_by_its_first_answer_and_forced_to_its_own_spelling_after(text: str) -> None:
+    grammar = AnswerGrammar(SMALL)
+    assert grammar.walk(grammar.start, text)
+    first_free = len(grammar.forced(grammar.start)[0])
+    grammar.learn(grammar.start, text)
+    after = grammar.walk(grammar.start, text)
+    assert after is not None and grammar.ended(after)
+    assert grammar.walk(grammar.start, SPACED if text != SPACED else SPACED.replace(": ", ":")) is None
+    opening = text[: text.index("[") + 1]
+    assert grammar.forced(grammar.start)[0] == opening
+    assert first_free < len(opening)
+
+
+def test_the_paper_s_own_answers_are_spelled_otherwise_than_its_prompt() -> None:
+    text = '</think>\n<answer>{"bbox": [35, 60, 354, 423], "points_1": [183, 235], "points_2": [168, 305]}</answer>'
+    grammar = spelled(get_profile("seg_zero_v1"), text)
+    state = grammar.walk(grammar.start, text[: text.index("35")] + "35, 60, 354, 423")
+    assert state is not None
+    assert grammar.forced(state)[0] == '], "points_1": ['
 
 
 def test_profiles_without_tags_have_no_grammar() -> None:
