@@ -20,7 +20,8 @@ from training.tokenizer import train_tokenizer
 def export_random_reasoner(model: Any, load: Load, folder: Path) -> dict[str, Path]:
     """Export ``model`` below ``folder`` and return its files by role."""
     checkpoint, out = _checkpoint(model, folder), folder / "graphs"
-    export_reasoner(checkpoint, out, image_size=(load.image, load.image), max_length=load.max_length)
+    size = (load.image, load.image)
+    export_reasoner(checkpoint, out, image_size=size, max_length=load.max_length, arithmetic="half")
     return {role: out / name for role, name in FILES.items()}
 
 
@@ -30,7 +31,9 @@ def random_bundle(model: Any, load: Load, folder: Path) -> Bundle:
     name = "large" if load.segmenter == REAL.segmenter else "tiny"
     segmenter(name, load.segmenter, "cpu", torch.float32).save_pretrained(masks)
     profile = replace(get_profile("abstaining_v2"), image_size=(load.image, load.image))
-    return export_bundle(checkpoint, masks, folder / "bundle", profile, max_length=load.max_length, compare=0)
+    return export_bundle(
+        checkpoint, masks, folder / "bundle", profile, max_length=load.max_length, arithmetic="half", compare=0
+    )
 
 
 def _checkpoint(model: Any, folder: Path) -> Path:

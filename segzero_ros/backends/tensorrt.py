@@ -5,7 +5,6 @@ Runs only engines that `segzero engine build` has made here from this bundle (do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -26,11 +25,12 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.reasoner import Reasoner
 from segzero_ros.segmenter import Segmenter
 
-PARTS = ("reasoner", "segmenter")
 
+def unusable(bundle: Bundle | None, options: EngineOptions) -> str:
+    """Return in one line why this backend cannot run here, "" when it can; opens no engine.
 
-def unusable(bundle: Bundle | None, options: EngineOptions, parts: Sequence[str] = PARTS) -> str:
-    """Return in one line why ``parts`` of the bundle cannot run here, "" when they can; opens no engine."""
+    A bundle of which one part was built can be used for that part; opening the other is refused then.
+    """
     if not any(installed(module) for module in FLAVOURS.values()):
         return f"no TensorRT; {INSTALL}"
     if not installed(CUDA):
@@ -39,7 +39,7 @@ def unusable(bundle: Bundle | None, options: EngineOptions, parts: Sequence[str]
         library, _, gpu = _machine()
     except RejectedInput as error:
         return error.detail
-    return _missing(bundle, options, parts, library, gpu) if bundle is not None else ""
+    return _missing(bundle, options, library, gpu) if bundle is not None else ""
 
 
 def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
@@ -80,13 +80,19 @@ def _open(kind: Any, bundle: Bundle, options: EngineOptions, *rest: Any) -> Any:
         ) from error
 
 
-def _missing(bundle: Bundle, options: EngineOptions, parts: Sequence[str], library: Library, gpu: Gpu) -> str:
+def _missing(bundle: Bundle, options: EngineOptions, library: Library, gpu: Gpu) -> str:
+    """Return which engines are not there, unless one part has all of its own."""
     from segzero_ros.backends.tensorrt_profiles import ROLES
     from segzero_ros.backends.tensorrt_store import engine_folder, missing_engines
 
-    roles = tuple(role for role, (part, _) in ROLES.items() if part in parts)
-    missing = missing_engines(bundle, roles, engine_folder(options.engine_dir, bundle), library, gpu)
-    return f"no engine for {'; '.join(missing)}; segzero engine build {bundle.path}" if missing else ""
+    folder, missing = engine_folder(options.engine_dir, bundle), list[str]()
+    for part in ("reasoner", "segmenter"):
+        roles = tuple(role for role, (of, _) in ROLES.items() if of == part)
+        absent = missing_engines(bundle, roles, folder, library, gpu)
+        if not absent:
+            return ""
+        missing += absent
+    return f"no engine for {'; '.join(missing)}; segzero engine build {bundle.path}"
 
 
 def _machine() -> tuple[Library, Any, Gpu]:

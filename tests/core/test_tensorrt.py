@@ -16,7 +16,7 @@ from segzero_ros.backends.tensorrt_library import Gpu, Library
 from segzero_ros.backends.tensorrt_profiles import ROLES
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.command import Command
-from segzero_ros.engines import EngineOptions
+from segzero_ros.engines import EngineOptions, open_pipeline
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline
@@ -142,6 +142,16 @@ def test_usable_only_with_engines_and_says_what_to_run(
     assert "segmenter.encoder: not built" in why and f"segzero engine build {bundle.path}" in why
     machine[1].gpus = 0
     assert "no NVIDIA GPU" in tensorrt.unusable(bundle, options)
+
+
+def test_a_segmenter_can_be_used_without_the_reasoner(
+    machine: tuple[Library, FakeCuda], bundle: Bundle, tmp_path: Path
+) -> None:
+    roles = [role for role in ROLES if role.startswith("segmenter")]
+    build_engines(bundle, roles, str(tmp_path), machine[0], GPU, say=lambda _: None)
+    options = EngineOptions(engine_dir=str(tmp_path), threads=1)
+    found = open_pipeline(bundle, "auto", options=options)
+    assert "segmenter tensorrt" in found.engines and "no engine for reasoner.vision" in found.engines
 
 
 def test_rows_of_an_older_picture_are_not_taken_for_the_newest(
