@@ -92,7 +92,8 @@ class TorchEngine:
                 return graph.replay(ids, cos, sin, place)
             rows = _Rows.of(self._target.device, ids, cos, sin, place, self.shape.logit_rows)
             logits = self._pass(rows, self._length(place + len(ids)), fresh=place == 0, picture=picture)
-            return _here(logits)
+            there: NDArray[np.float32] = logits.cpu().numpy()
+            return there
 
     def _pass(
         self, rows: _Rows, length: int, *, fresh: bool = False, picture: tuple[slice, Tensor] | None = None
@@ -159,12 +160,15 @@ class TorchEngine:
         with torch.inference_mode():
             pixels = torch.zeros(3, self.shape.image_size[1], self.shape.image_size[0], device=self._target.device)
             self._seeing = _Seeing(self._tower, pixels.to(self._target.dtype), record)
+            pinned = self._target.device.type == "cuda"
+            landing = torch.empty(self.shape.logit_rows, self.shape.vocabulary, pin_memory=pinned)
             lengths = sorted({self._length(place) for place in range(1, self.shape.max_length + 1)})
             for rows in CAPTURED_ROWS:
                 for length in lengths:
                     if rows <= length:
                         inputs = _Staging(self.shape, rows, self._target.device)
-                        self._graphs[rows, length] = _Graph(inputs, record(partial(self._pass, inputs.rows, length)))
+                        recorded = record(partial(self._pass, inputs.rows, length))
+                        self._graphs[rows, length] = _Graph(inputs, recorded, landing)
             self._caches.zero_()
 
 
@@ -224,8 +228,9 @@ class _Staging:
 class _Graph:
     """One captured pass and its inputs."""
 
-    def __init__(self, inputs: _Staging, recorded: tuple[Any, Tensor]) -> None:
-        self._inputs = inputs
+    def __init__(self, inputs: _Staging, recorded: tuple[Any, Tensor], landing: Tensor) -> None:
+        """``landing``: pinned memory for the logits, which are all that comes back."""
+        self._inputs, self._landing = inputs, landing
         self._graph, self._logits = recorded
 
     def replay(
@@ -234,7 +239,11 @@ class _Graph:
         """Run the pass; return its logits (L, vocabulary)."""
         kept = self._inputs.fill(ids, cos, sin, place)
         self._graph.replay()
-        return _here(self._logits[:kept])  # waits for all of it: what was staged may change again
+        self._landing[:kept].copy_(self._logits[:kept], non_blocking=True)
+        if self._logits.is_cuda:
+            torch.cuda.current_stream().synchronize()  # from here on what was staged may change again, too
+        landed: NDArray[np.float32] = self._landing[:kept].numpy()
+        return landed
 
 
 class _Seeing:
@@ -268,11 +277,6 @@ class _Recorder:
         with torch.cuda.graph(graph, pool=self._pool):
             result = run()
         return graph, result
-
-
-def _here(logits: Tensor) -> NDArray[np.float32]:
-    there: NDArray[np.float32] = logits.cpu().numpy()
-    return there
 
 
 def _target(device: str, dtype: torch.dtype | None, stored: torch.dtype) -> Target:
