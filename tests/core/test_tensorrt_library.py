@@ -22,7 +22,8 @@ def module(name: str, folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) 
     """Install a module for this test."""
     (folder / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))  # what is imported now is forgotten afterwards
+    del sys.modules[name]
 
 
 @pytest.fixture
