@@ -118,6 +118,7 @@ def build_engines(
     """
     folder = engine_folder(engine_dir, bundle)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    sweep(folder)
     files = []
     for role in roles:
         identity = wanted_identity(bundle, role, library, gpu)
@@ -160,6 +161,14 @@ def _advice(error: Exception) -> str:
     if isinstance(error, OSError):
         return "make room or give another --engine-dir, and build again"
     return "see docs/engines.md for what builds where"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed builds left where the file system has no files without a name."""
+    for partial in folder.glob(".*.partial"):
+        process = partial.name.split(".")[-2]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            partial.unlink(missing_ok=True)
 
 
 def write_whole(file: Path, content: memoryview) -> None:

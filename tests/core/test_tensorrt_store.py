@@ -281,6 +281,15 @@ def test_where_files_cannot_be_unnamed_they_are_hidden_until_whole(tmp_path: Pat
     assert (tmp_path / "a.engine").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_a_killed_build_left_is_swept_but_not_what_another_is_writing(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for process in (gone.pid, os.getpid()):
+        (tmp_path / f".a.engine.{process}.partial").write_bytes(b"half")
+    tensorrt_engine.sweep(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [f".a.engine.{os.getpid()}.partial"]
+
+
 def test_an_engine_is_private_whatever_the_umask(engines: Path) -> None:
     assert engines.stat().st_mode & 0o777 == 0o700
     assert {file.stat().st_mode & 0o777 for file in engines.iterdir()} == {0o600}

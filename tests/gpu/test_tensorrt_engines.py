@@ -20,7 +20,7 @@ from segzero_ros.backends.tensorrt_profiles import ROLES
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.command import Command
 from segzero_ros.engines import EngineOptions
-from segzero_ros.errors import RejectedInput
+from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline
 from tests.core.fake_tensorrt import FakeCuda, fake_tensorrt
@@ -28,6 +28,7 @@ from tests.core.fake_tensorrt import FakeCuda, fake_tensorrt
 BUNDLE = Path(__file__).parents[2] / "bundles" / "tabletop"
 COMMANDS = ("the red block", "the blue mug", "something to drink from", "the leftmost thing")
 REQUESTS = {"fake": 6, "gpu": 200}
+LEFT = {"fake": 1 << 18, "gpu": 4 << 20}  # bytes of a full GPU; the real one gives memory by 2 MiB
 # Of the largest magnitude; the engines are built without TF32, so only the order of FP32 sums differs.
 CLOSE = 2e-3
 
@@ -51,7 +52,7 @@ def real_machine() -> Machine:
 
 
 def fake_machine() -> Machine:
-    cuda = FakeCuda()
+    cuda = FakeCuda(memory=1 << 28)
     library = Library("tensorrt_rtx", "1.7.1", fake_tensorrt("tensorrt_rtx", cuda))
     return Machine("fake", library, cuda, Gpu("Fake GPU", "8.9", "CUDA 13.0"))
 
@@ -156,3 +157,17 @@ def test_requests_cost_no_memory(machine: Machine, both: tuple[Pipeline, Pipelin
         free.append(machine.cuda.cudaMemGetInfo()[1])
     half = len(free) // 2
     assert free[-1] == free[half], "memory went away after the first half of the requests"
+
+
+def test_a_full_gpu_is_a_refusal_and_the_next_opening_works(
+    machine: Machine, bundle: Bundle, options: EngineOptions
+) -> None:
+    error, hog = machine.cuda.cudaMalloc(machine.cuda.cudaMemGetInfo()[1] - LEFT[machine.kind])
+    assert int(error) == 0
+    try:
+        with pytest.raises(RejectedInput) as refusal:
+            tensorrt.open_reasoner(bundle, options)
+        assert refusal.value.code is Code.BUNDLE_BACKEND
+    finally:
+        machine.cuda.cudaFree(hog)
+    tensorrt.open_reasoner(bundle, options)
