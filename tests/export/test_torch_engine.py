@@ -96,6 +96,16 @@ def test_rows_written_once_can_be_written_over(engine: TorchEngine) -> None:
     assert close(engine.append(ids[10:], cos[10:], sin[10:], 10), fresh)
 
 
+@pytest.mark.parametrize("dtype, limit", [(torch.float16, 0.01), (torch.bfloat16, 0.05)])
+def test_in_16_bits_logits_differ_by_rounding_only(model, engine: TorchEngine, dtype, limit: float) -> None:
+    ids, cos, sin = rows(engine, 40)
+    half = TorchEngine(model, image_size=(168, 168), max_length=512, device="cpu", dtype=dtype)
+    for start, end in ((0, 30), (30, 40)):
+        part = slice(start, end)
+        got, want = (each.append(ids[part], cos[part], sin[part], start).copy() for each in (half, engine))
+    assert float(np.abs(got - want).max()) <= limit * float(np.abs(want).max())
+
+
 def test_rows_beyond_the_cache_are_a_defect(engine: TorchEngine) -> None:
     with pytest.raises(ValueError, match="513"):
         engine.append(*rows(engine, 33), 480)
