@@ -155,7 +155,7 @@ class FakeCuda:
         return np.ctypeslib.as_array(raw).view(dtype).reshape(shape)
 
     def _allocate(self, size: int, side: str) -> tuple[Any, int | None]:
-        if side == "device" and size + sum(ctypes.sizeof(kept) for kind, kept in self.live.values()) > self.memory:
+        if side == "device" and size > self.cudaMemGetInfo()[1]:
             return cudaError_t.cudaErrorMemoryAllocation, None
         memory = (ctypes.c_uint8 * size)()
         ctypes.memset(memory, RUBBISH, size)
