@@ -154,7 +154,8 @@ class RemoteReasoner:
                     reply.hear(delta)
                 break
             except ServerFault as fault:
-                if fault.status not in (400, 422) or kind == _BARE or len(reply.text) > before:
+                plainer = fault.status in (400, 422) and kind < _BARE and not reply.native
+                if not plainer or len(reply.text) > before:
                     raise
                 _log.warning("%s; asking again with fewer options", fault.detail)
         self._request = kind

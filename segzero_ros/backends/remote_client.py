@@ -44,10 +44,13 @@ class Model:
 class Server:
     """A server's address, key and patience."""
 
-    def __init__(self, endpoint: Endpoint, key: str, *, stall_s: float, back_off_s: float = BACK_OFF_S) -> None:
+    def __init__(
+        self, endpoint: Endpoint, key: str, *, stall_s: float, retries: int = RETRIES, back_off_s: float = BACK_OFF_S
+    ) -> None:
         """``stall_s``: no byte for that long is a fault. ``back_off_s``: see BACK_OFF_S."""
         self.endpoint = endpoint
-        self._key, self._stall_s, self._back_off_s = key, stall_s, back_off_s
+        self._key, self._stall_s = key, stall_s
+        self._retries, self._back_off_s = retries, back_off_s
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
     def models(self, stop: Stop, *, patience_s: float | None = None) -> list[Model]:
@@ -80,7 +83,7 @@ class Server:
                     yield delta
                 return
             except ServerFault as fault:
-                if spoken or not fault.retry or attempt >= RETRIES:
+                if spoken or not fault.retry or attempt >= self._retries:
                     raise
                 self._pause(fault, attempt, stop)
 

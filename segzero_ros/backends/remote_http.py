@@ -168,7 +168,8 @@ class Exchange:
         self._closed.set()
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+                # Past ssl's own, which takes the connection from under the thread that reads it.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     # ---- the thread ----
 

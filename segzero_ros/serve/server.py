@@ -59,12 +59,18 @@ def as_rendered(bundle: Bundle) -> Bundle:
 def open_reasoner(bundle: Bundle, backend: str, options: EngineOptions) -> tuple[Reasoner, str]:
     """Open a local reasoner that takes rendered messages; return it and its backend's name."""
     names = engines.candidates(options) if backend == "auto" else (backend,)
-    reasons = {name: engines.unusable(name, bundle, options) for name in names if name != "remote"}
-    usable = [name for name, reason in reasons.items() if not reason]
-    if not usable:
-        told = "; ".join(f"not {name}: {reason}" for name, reason in reasons.items()) or "a server serves local engines"
-        raise RejectedInput(Code.BUNDLE_BACKEND, told)
-    return engines.open_reasoner(usable[0], as_rendered(bundle), options), usable[0]
+    refusals = []
+    for name in names:
+        reason = engines.unusable(name, bundle, options)
+        if not reason:
+            try:
+                return engines.open_reasoner(name, as_rendered(bundle), options), name
+            except RejectedInput as error:
+                reason = error.detail
+            except Exception as error:  # noqa: BLE001 - whatever an engine raises over a file it cannot read
+                reason = f"{type(error).__name__}: {error}"
+        refusals.append(f"not {name}: {reason}")
+    raise RejectedInput(Code.BUNDLE_BACKEND, "; ".join(refusals))
 
 
 def serve(bundle: Bundle, reasoner: Reasoner, settings: Settings, *, announce: str) -> None:

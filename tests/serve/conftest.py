@@ -27,7 +27,7 @@ class ServeProcess:
         )
         first = self.process.stdout.readline()
         self.url = first.rpartition(" at ")[2].strip()
-        assert self.url.startswith("http://127.0.0.1:"), first + self.process.stderr.read()
+        assert self.url.startswith(("http://127.0.0.1:", "https://127.0.0.1:")), first + self.process.stderr.read()
         self.port = int(self.url.rpartition(":")[2].partition("/")[0])
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:

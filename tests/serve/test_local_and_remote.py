@@ -1,7 +1,5 @@
 """A real `segzero serve` answers as the same bundle does here, for several robots, and survives what they do."""
 
-import signal
-import socket
 import threading
 import time
 from dataclasses import replace
@@ -14,21 +12,11 @@ from segzero_ros.command import Command
 from segzero_ros.engines import EngineOptions, open_pipeline
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.pipeline import Pipeline
+from segzero_ros.profile import PROFILES
+from segzero_ros.serve.server import as_rendered
 from segzero_ros.worker import Worker
-from tests.serve.conftest import LIMIT_S, ServeProcess
-
-
-def options(server, **more):
-    return EngineOptions(server=server.url, server_timeout_s=LIMIT_S, fallback=False, **more)
-
-
-def ask(reasoner, frame, command, *, budget=256, deadline_ns=None, cancelled=lambda: False, on_text=lambda _: None):
-    return reasoner.reason(frame, command, budget=budget, deadline_ns=deadline_ns, cancelled=cancelled, on_text=on_text)
-
-
-def essence(answer):
-    """What of an answer does not depend on the clock."""
-    return replace(answer, timings_ms={}, confidence=round(answer.confidence, 6))
+from tests.serve.conftest import LIMIT_S
+from tests.serve.robots import all_but_times, ask, essence, options
 
 
 def test_answers_are_the_same_here_and_there(server, local, bundle, questions):
@@ -39,6 +27,8 @@ def test_answers_are_the_same_here_and_there(server, local, bundle, questions):
         assert essence(answer) == essence(ask(local, frame, command))
         assert "".join(heard) == answer.text
         assert set(answer.timings_ms) == {"vision", "prefill", "first_token", "decode"}
+    for question in questions:
+        assert all_but_times(ask(remote, *question)) == all_but_times(ask(local, *question))
 
 
 @pytest.mark.parametrize("budget", [0, 1, 7])
@@ -135,87 +125,18 @@ def test_four_workers_that_are_preempted_all_the_time_end_every_command_once(ser
     assert all(ends[f"{number}/{len(questions) - 1}"][0] in (Code.OK, Code.NO_TARGET) for number in range(4))
 
 
+def test_a_rendered_message_is_taken_as_it_is_and_the_rest_of_the_profile_stays(bundle):
+    for profile in (bundle.profile, *PROFILES.values()):
+        rendered = as_rendered(replace(bundle, profile=profile)).profile
+        assert rendered.render("Find {it} <b>.") == "Find {it} <b>."
+        assert {name: getattr(rendered, name) for name in profile.__slots__} == {
+            name: getattr(profile, name) for name in profile.__slots__
+        }
+
+
 def test_the_whole_pipeline_is_opened_by_the_backends_name(server, bundle, questions):
     pipeline = open_pipeline(bundle, "remote", options=options(server))
     here = open_pipeline(bundle, "onnx", options=EngineOptions(threads=1))
     for frame, command in questions[:3]:
         there, local = pipeline.ground(frame, command), here.ground(frame, command)
         assert (there.code, there.text, there.instances) == (local.code, local.text, local.instances)
-
-
-def test_a_server_killed_and_started_again_is_used_again(bundle, questions):
-    first = ServeProcess()
-    remote = open_remote(bundle, options(first))
-    frame, command = questions[0]
-    before = essence(ask(remote, frame, command))
-    assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    pipeline = Pipeline(bundle.profile, remote, FakeSegmenter())
-    assert pipeline.ground(frame, command).code is Code.SERVER_UNREACHABLE
-    second = ServeProcess(port=first.port)
-    try:
-        assert essence(ask(remote, frame, command)) == before
-    finally:
-        second.end()
-
-
-def test_a_server_killed_in_the_middle_of_an_answer_is_replaced_by_the_local_bundle(local, bundle, questions):
-    started = ServeProcess()
-    both = open_remote(bundle, EngineOptions(server=started.url, server_timeout_s=LIMIT_S), local=lambda: local)
-    frame, command = questions[3]
-    heard: list[str] = []
-
-    def hear(piece):
-        if not heard:
-            started.process.kill()
-        heard.append(piece)
-
-    answer = ask(both, frame, command, on_text=hear)
-    started.end(signal.SIGKILL)
-    assert "".join(heard) == answer.text
-    expected = ask(local, frame, command).text
-    assert answer.text.endswith(expected)
-    again = ask(both, frame, command)  # without waiting for the dead server
-    assert again.text == expected
-
-
-def test_a_robot_that_starts_before_its_server_answers_by_itself(local, bundle, questions):
-    frame, command = questions[0]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    alone = open_remote(bundle, EngineOptions(server=nobody), local=lambda: local)
-    assert essence(ask(alone, frame, command)) == essence(ask(local, frame, command))
-    with pytest.raises(RejectedInput) as refusal:
-        open_remote(bundle, EngineOptions(server=nobody, fallback=False))
-    assert refusal.value.code is Code.BUNDLE_BACKEND
-
-
-def test_a_server_that_stops_tells_the_robots_that_wait(bundle, questions):
-    started = ServeProcess()
-    remote = open_remote(bundle, options(started))
-    frame, command = questions[4]
-    told = threading.Event()
-
-    def end(_piece):
-        if not told.is_set():
-            told.set()
-            started.process.terminate()
-
-    pipeline = Pipeline(bundle.profile, remote, FakeSegmenter())
-    result = pipeline.ground(frame, command, on_text=end)
-    assert result.code in (Code.OK, Code.NO_TARGET, Code.SERVER_REFUSED, Code.SERVER_UNREACHABLE)
-    status, said = started.end()
-    assert (status, "Traceback" in said) == (0, False), said
-
-
-def test_a_key_is_wanted_where_one_is_set(bundle, questions, monkeypatch):
-    started = ServeProcess(SEGZERO_API_KEY="open-sesame")
-    try:
-        with pytest.raises(RejectedInput) as refusal:
-            open_remote(bundle, options(started))
-        assert "401" in refusal.value.detail
-        assert "SEGZERO_API_KEY" in refusal.value.detail
-        monkeypatch.setenv("SEGZERO_API_KEY", "open-sesame")
-        assert ask(open_remote(bundle, options(started)), *questions[0]).finish == "stop"
-    finally:
-        _, said = started.end()
-    assert "sesame" not in said

@@ -126,6 +126,27 @@ def test_each_fault_of_the_server_is_answered_by_the_local_bundle(name):
         assert (result.code, result.text) == (Code.OK, "".join(heard))
 
 
+def test_cut_at_any_byte_an_answer_is_the_whole_one_or_a_clear_code():
+    text = "<think>x</think><answer>[]</answer>"
+    stream = b"".join([STREAM, said(text[:9]), said(text[9:]), finished(), DONE])
+    cuts = range(len(stream))
+    codes = []
+    with ScriptedServer(*[sending(stream[:cut]) for cut in cuts]) as server:
+        remote = RemoteReasoner(
+            PROFILE, Server(read_endpoint(server.url), "", stall_s=LIMIT_S, retries=0), model="mini"
+        )
+        for _ in cuts:
+            heard: list[str] = []
+            result = grounded(remote, on_text=heard.append)
+            assert text.startswith("".join(heard))
+            codes.append(result.code)
+    complete = codes.index(Code.NO_TARGET)
+    status = len(b"HTTP/1.1 200")
+    assert set(codes[1:status]) == {Code.SERVER_REFUSED}  # half a status is no HTTP
+    assert {codes[0], *codes[status:complete]} == {Code.SERVER_UNREACHABLE}
+    assert set(codes[complete:]) == {Code.NO_TARGET}
+
+
 def test_a_server_that_is_not_there_is_unreachable():
     with ScriptedServer(saying()) as server:
         remote = reasoner(server)
