@@ -171,22 +171,27 @@ def column(judged: Sequence[Mapping[str, Any]], key: str) -> Values:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: after training, seed by seed, and in brackets the interval of the change from before."""
+    """Markdown: after training, seed by seed, and in brackets the interval of the change from before.
+
+    A variant that begins elsewhere than the first one (without thinking, say) shows from where.
+    """
     titles = [*FIGURES, "several hit", "absent hit"]
     lines = ["| | " + " | ".join(titles) + " |", "|---|" + "---|" * len(titles)]
+    first = next(iter(results.values()), {})
     if results:
-        first = next(iter(results.values()))
         lines.append(
             "| before training | " + " | ".join(_value(title, first[title]["start"]) for title in titles) + " |"
         )
     for name, result in results.items():
-        lines.append(f"| {name} | " + " | ".join(_cell(title, result[title]) for title in titles) + " |")
+        lines.append(f"| {name} | " + " | ".join(_cell(title, result[title], first[title]) for title in titles) + " |")
     return "\n".join(lines)
 
 
-def _cell(title: str, figure: Mapping[str, Any]) -> str:
+def _cell(title: str, figure: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     change, scale = figure["change"], 1 if title == "tokens" else 100
     ends = ", ".join(_value(title, end) for end in figure["end"])
+    if _value(title, figure["start"]) != _value(title, first["start"]):
+        ends = f"{_value(title, figure['start'])} -> {ends}"
     return f"{ends} ({scale * change['low']:+.1f} to {scale * change['high']:+.1f})"
 
 

@@ -15,6 +15,7 @@ from segzero_ros.reasoner import Answer, Finish
 MAX_ANSWER_TOKENS = 1024  # 64 objects of the parser's limit need about as many; upstream's limit for everything
 LATE_TOKENS = 256  # of an answer still allowed once the deadline has passed: about six objects
 CLOSING_TOKENS = 64  # one object with room to spare: what ending a list in good order may take
+_NEAR = 20.0  # logits further below the best do not count: all of 150,000 together are less than 0.0004 of it
 _THINK = "<think>"
 _CLOSING_TAG = "</think"  # from here on nothing but the tag's end and the answer may follow
 
@@ -41,10 +42,9 @@ class Reply:
     def choose(self, logits: NDArray[np.float32]) -> int:
         """Return the most likely id and note how far it is ahead of the second."""
         first = int(logits.argmax())
-        odds = np.exp(logits - logits[first])
-        total = float(odds.sum())
-        odds[first] = 0.0
-        self._gaps.append((1.0 - float(odds.max())) / total)
+        near = np.exp(logits[logits > logits[first] - _NEAR] - logits[first])
+        second = float(np.partition(near, -2)[-2]) if len(near) > 1 else 0.0
+        self._gaps.append((1.0 - second) / float(near.sum()))
         return first
 
     def say(self, id: int) -> None:
