@@ -28,10 +28,10 @@ class Engine:
         self.library, self.device = library, device
         api, self._logger = library.api, new_logger(library)
         self._runtime = api.Runtime(self._logger)
-        _ask_validity(api, self._runtime, plan)
-        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        reasons = _invalidity(api, self._runtime, plan)
+        self._engine = None if reasons else self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise _refused("; ".join(self._logger.said)[:500])
+            raise _refused("; ".join([*reasons, *self._logger.said])[:500])
         engine = self._engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self.inputs = tuple(name for name in names if engine.get_tensor_mode(name) == api.TensorIOMode.INPUT)
@@ -45,8 +45,9 @@ class Engine:
         return Execution(self, self._engine, profile, captured=captured)
 
     def largest(self, name: str, profile: int) -> Shape:
-        """The largest shape of an input under a profile."""
-        return tuple(self._engine.get_tensor_profile_shape(name, profile)[2])
+        """The largest shape of an input under a profile, or the only one it has."""
+        shape = tuple(self._engine.get_tensor_shape(name))
+        return tuple(self._engine.get_tensor_profile_shape(name, profile)[2]) if -1 in shape else shape
 
     def dtype(self, name: str) -> Any:
         """NumPy's type of a tensor."""
@@ -141,15 +142,15 @@ def _new_context(library: Library, engine: Any, *, captured: bool) -> Any:
     return engine.create_execution_context(config)
 
 
-def _ask_validity(api: Any, runtime: Any, plan: memoryview) -> None:
-    """Let TensorRT-RTX look at the header first; it says more exactly what does not fit."""
+def _invalidity(api: Any, runtime: Any, plan: memoryview) -> list[str]:
+    """Return why the engine's header does not fit here; TensorRT-RTX says so more exactly than by refusing it."""
     if not hasattr(runtime, "get_engine_validity"):
-        return
+        return []
     validity, diagnostics = runtime.get_engine_validity(plan)
-    if validity == api.EngineValidity.INVALID:
-        known = getattr(api.EngineInvalidityDiagnostics, "__members__", {})
-        reasons = [name for name, bit in known.items() if int(bit) & int(diagnostics)]
-        raise _refused(", ".join(reasons) or str(diagnostics))
+    if validity != api.EngineValidity.INVALID:
+        return []
+    known = getattr(api.EngineInvalidityDiagnostics, "__members__", {})
+    return [name for name, bit in known.items() if int(bit) & int(diagnostics)] or ["INVALID"]
 
 
 def _refused(why: str) -> RejectedInput:

@@ -77,8 +77,8 @@ def find_gpu(cuda: Any, index: int = 0) -> Gpu:
     error, properties = cuda.cudaGetDeviceProperties(index)
     if error != cuda.cudaError_t.cudaSuccess:
         raise _unusable(f"got a GPU that does not say what it is ({error.name})")
-    name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
-    return Gpu(name, f"{properties.major}.{properties.minor}", _driver(cuda))
+    name = properties.name.partition(b"\0")[0].decode() if isinstance(properties.name, bytes) else properties.name
+    return Gpu(str(name), f"{properties.major}.{properties.minor}", _driver(cuda))
 
 
 def installed(module: str) -> bool:

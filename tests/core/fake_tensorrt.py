@@ -63,7 +63,7 @@ class FakeCuda:
         return (OK, self.gpus) if self.gpus else (cudaError_t.cudaErrorInsufficientDriver, None)
 
     def cudaGetDeviceProperties(self, device: int) -> tuple[Any, Any]:
-        return OK, types.SimpleNamespace(name=b"Fake GPU", major=8, minor=9)
+        return OK, types.SimpleNamespace(name=b"Fake GPU\0\0", major=8, minor=9)
 
     def cudaDriverGetVersion(self) -> tuple[Any, int]:
         return OK, 13000
@@ -337,8 +337,12 @@ class ICudaEngine:
     def get_tensor_location(self, name: str) -> Any:
         return TensorLocation.DEVICE
 
+    def get_tensor_shape(self, name: str) -> list[int]:
+        shape = (self._inputs.get(name) or self._outputs[name]).shape
+        return [side if isinstance(side, int) else -1 for side in shape]
+
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Any]:
-        if self._profiles and name in self._profiles[profile_index]:
+        if -1 in self.get_tensor_shape(name):
             return self._profiles[profile_index][name]
         return [self._inputs[name].shape] * 3
 

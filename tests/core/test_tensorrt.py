@@ -134,6 +134,18 @@ def test_a_gpu_that_is_too_small_is_a_refusal_and_keeps_nothing(
     assert not machine[1].live
 
 
+def test_what_rtx_says_of_a_header_is_passed_on(
+    machine: tuple[Library, FakeCuda], bundle: Bundle, options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = machine[0]
+    if library.flavour == "tensorrt":
+        return
+    monkeypatch.setattr(library.api.Runtime, "verdict", (library.api.EngineValidity.INVALID, 1))
+    with pytest.raises(RejectedInput, match=r"VERSION_MISMATCH.*segzero engine build"):
+        tensorrt.open_segmenter(bundle, options)
+    assert library.api.Runtime.deserialised == 0
+
+
 def test_usable_only_with_engines_and_says_what_to_run(
     machine: tuple[Library, FakeCuda], bundle: Bundle, options: EngineOptions, tmp_path: Path
 ) -> None:

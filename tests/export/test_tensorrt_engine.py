@@ -15,6 +15,8 @@ from bench.checkpoint_of_bundle import write_checkpoints
 from export.bundle import export_bundle
 from export.tensorrt_engine import BuildFailed, build_engines, build_network, main
 from segzero_ros.backends import onnx, tensorrt
+from segzero_ros.backends.tensorrt_device import Device
+from segzero_ros.backends.tensorrt_engine import Engine
 from segzero_ros.backends.tensorrt_library import FLAVOURS, Gpu, Library, find_library
 from segzero_ros.backends.tensorrt_profiles import ROLES
 from segzero_ros.backends.tensorrt_store import engine_folder, notes, open_engine, precision
@@ -37,6 +39,10 @@ QUESTIONS = 6
 def rtx() -> Library:
     pytest.importorskip(FLAVOURS["tensorrt_rtx"])
     return find_library()
+
+
+def real_gpu() -> bool:
+    return Path("/proc/driver/nvidia").exists()
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +98,9 @@ def test_every_graph_becomes_an_engine(
     for role in ROLES:
         with open_engine(bundle, role, folder, rtx, GPU) as plan:
             assert len(plan) > 100_000
+            if not real_gpu():
+                with pytest.raises(RejectedInput, match=r"TensorRT does not take the engine: .*[Cc]uda"):
+                    Engine(rtx, Device(FakeCuda()), plan)
     assert {note.identity.precision for _, note in notes(folder)} == {arithmetic}
 
 
