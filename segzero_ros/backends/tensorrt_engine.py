@@ -29,10 +29,10 @@ class Engine:
         api, self._logger = library.api, new_logger(library)
         self._runtime = api.Runtime(self._logger)
         reasons = _invalidity(api, self._runtime, plan)
-        self._engine = None if reasons else self._runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:
+        engine: Any = None if reasons else self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
             raise _refused("; ".join([*reasons, *self._logger.said])[:500])
-        engine = self._engine
+        self._engine = engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self.inputs = tuple(name for name in names if engine.get_tensor_mode(name) == api.TensorIOMode.INPUT)
         self.outputs = tuple(name for name in names if name not in self.inputs)
