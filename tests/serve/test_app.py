@@ -162,3 +162,12 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(monkeypa
     monkeypatch.setattr("segzero_ros.commands.serve.missing", lambda names: ["uvicorn"])
     assert main(["serve"]) == 2
     assert "uvicorn not installed; pip install starlette uvicorn" in capsys.readouterr().err
+
+
+def test_noise_on_the_port_harms_nobody(server, chat):
+    noise = np.random.default_rng(0)
+    starts = [b"", b"GET ", b"POST /v1/chat/completions HTTP/1.1\r\n", b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n\r\n"]
+    for index in range(60):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_S) as connection:
+            connection.sendall(starts[index % len(starts)] + noise.bytes(int(noise.integers(1, 2000))))
+    assert request(server, "POST", "/v1/chat/completions", chat)[0] == 200

@@ -1,8 +1,11 @@
 """A real `segzero serve` answers as the same bundle does here, for several robots, and survives what they do."""
 
+import itertools
+import random
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +143,30 @@ def test_the_whole_pipeline_is_opened_by_the_backends_name(server, bundle, quest
     for frame, command in questions[:3]:
         there, local = pipeline.ground(frame, command), here.ground(frame, command)
         assert (there.code, there.text, there.instances) == (local.code, local.text, local.instances)
+
+
+def test_robots_that_change_their_minds_at_random_leave_no_connection_and_no_question_behind(server, bundle, questions):
+    open_files = lambda: len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))  # noqa: E731
+    ask(open_remote(bundle, options(server)), *questions[0])
+    before, finishes = open_files(), []
+
+    def robot(number):
+        chance = random.Random(number)
+        remote = open_remote(bundle, options(server))
+        for _ in range(8):
+            patience = chance.choice([0, 1, 5, 50, 10**6])  # how often the client may look for its cancel
+            looks = itertools.count()
+            answer = ask(remote, *chance.choice(questions), cancelled=lambda: next(looks) > patience)  # noqa: B023
+            finishes.append(answer.finish)
+
+    robots = [threading.Thread(target=robot, args=(number,)) for number in range(4)]
+    for one in robots:
+        one.start()
+    for one in robots:
+        one.join(LIMIT_S)
+    assert len(finishes) == 32
+    assert set(finishes) == {"stop", "cancelled"}
+    ask(open_remote(bundle, options(server)), *questions[0])  # its turn comes after whatever was left
+    until = time.monotonic() + LIMIT_S
+    while open_files() > before:
+        assert time.monotonic() < until
