@@ -242,13 +242,17 @@ class _Run:
             Instance(label, float(score), target.box, target.points[0], k)
             for k, (target, score) in enumerate(zip(targets, masks.scores, strict=True), start=1)
         )
-        return replace(self.end(Code.OK, ""), instances=instances, labels=paint_labels(masks))
+        return self.end(Code.OK, "", instances, paint_labels(masks))
 
-    def end(self, code: Code, detail: str) -> Segmentation:
-        """End with no instances and all labels zero."""
+    def end(
+        self, code: Code, detail: str, instances: tuple[Instance, ...] = (), labels: Labels | None = None
+    ) -> Segmentation:
+        """End, without ``labels`` with all of them zero."""
+        labels = no_labels(self.frame) if labels is None else labels
         timing = replace(self.timing, total_ms=self._ms_since(self._start_ns))
-        ended = unanswered(self.command, code, detail, self.frame)
-        return replace(ended, reasoning=self.reasoning, timing=timing, text=self.text)
+        return Segmentation(
+            self.command, code, detail, self.reasoning, instances, labels, self.frame, timing, self.text
+        )
 
     def _said(self, text: str) -> None:
         self.text = clean_text(text)
@@ -261,8 +265,12 @@ class _Run:
 def unanswered(command: Command, code: Code, detail: str, frame: Frame | None = None) -> Segmentation:
     """Return the end of a command that found nothing, for whichever reason; ``frame`` is the one looked at, if any."""
     frame = frame or no_frame()
-    labels = np.zeros(frame.rgb.shape[:2], np.uint8)
-    return Segmentation(command, code, detail, "", (), labels, frame, Timing(), "")
+    return Segmentation(command, code, detail, "", (), no_labels(frame), frame, Timing(), "")
+
+
+def no_labels(frame: Frame) -> Labels:
+    """Return the label image of ``frame`` with nothing on it."""
+    return np.zeros(frame.rgb.shape[:2], np.uint8)
 
 
 def paint_labels(masks: Masks) -> Labels:
