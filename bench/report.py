@@ -47,6 +47,8 @@ def transformers_table(figures: Figures) -> str:
                 _number(medians["reasoning"]["p50"]),
                 _number(medians["steps"]["p50"]),
                 _interval(against.get("command_to_mask")),
+                _number(medians["cpu"]["p50"]),
+                _interval(against.get("cpu_time")),
                 _percent(against.get("same_text")),
             ]
         )
@@ -144,6 +146,66 @@ def made_by(result: Mapping[str, Any]) -> str:
     )
 
 
+# ---- the goals ----
+
+
+def goal_table(results: Mapping[str, Figures]) -> str:
+    """Return what was wanted beside what was measured; without a subject's result its goals are not yet run."""
+    rows = []
+    for subject, what, wanted, unit, measured in GOALS:
+        found = results.get(subject)
+        value = measured(found) if found else None
+        if value is None:
+            rows.append([what, f"{wanted}", "not yet run", ""])
+            continue
+        least = wanted.startswith(">=")
+        limit = float(wanted.split()[1])
+        reached = value >= limit if least else value <= limit
+        rows.append([what, f"{wanted}{unit}", f"{_number(value)}{unit}", "yes" if reached else "**no**"])
+    return _table(["goal", "wanted", "measured", "reached"], rows)
+
+
+def _slower(name: str) -> Callable[[Figures], float | None]:
+    def read(figures: Figures) -> float | None:
+        against = figures["times_slower"].get(name)
+        return against["command_to_mask"]["ratio"] if against else None
+
+    return read
+
+
+def _lever(lever: str, what: str) -> Callable[[Figures], float | None]:
+    return lambda figures: figures["levers"][lever].get(what, {}).get("ratio")
+
+
+GOALS: tuple[tuple[str, str, str, str, Callable[[Figures], float | None]], ...] = (
+    ("transformers", "command to mask against transformers, eager", ">= 5", " times", _slower("eager")),
+    ("transformers", "command to mask against transformers, compiled", ">= 3", " times", _slower("compiled")),
+    ("levers", "first token sooner with a warm frame", ">= 10", " times", _lever("warm_frame", "first_token")),
+    (
+        "levers",
+        "fewer decoder steps per answer by jump-forward",
+        ">= 1.5",
+        " times",
+        _lever("constrained", "steps_per_reply"),
+    ),
+    (
+        "node",
+        "node outside the models per 720p frame",
+        "<= 2",
+        " ms",
+        lambda f: f["overhead"]["ms_per_720p_frame"]["work"]["p50"],
+    ),
+    (
+        "node",
+        "against assigning a list to the field",
+        ">= 10",
+        " times",
+        lambda f: f["overhead"]["times_slower_than_work"]["field_list"]["ratio"],
+    ),
+    ("node", "of one core, 10 Hz camera, nobody speaks", "<= 5", " %", lambda f: 100 * f["idle"]["share_of_one_core"]),
+)
+
+
 # ---- the page ----
 
 
@@ -155,7 +217,7 @@ def renew(page: Path = PAGE, picture: Path = PICTURE) -> None:
 
 def renewed(text: str) -> str:
     """Return the page's text with its tables made anew; a table without results says so."""
-    for name in (*TABLES, "gpu"):
+    for name in (*TABLES, "gpu", "goals"):
         start, end = marks(name)
         before, found, rest = text.partition(start)
         if found:
@@ -165,11 +227,17 @@ def renewed(text: str) -> str:
 
 def section(name: str) -> str:
     """Return the tables of one subject, one per device."""
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(f"*/{name}.json"))]
+    if name == "goals":
+        return goal_table({subject: found[0]["figures"] for subject in TABLES if (found := _results(subject))})
+    results = _results(name)
     if not results:
         return "Not yet run."
     tables = {**TABLES, "gpu": _gpu_table}
     return "\n\n".join(f"{tables[name](result['figures'])}\n\n{made_by(result)}" for result in results)
+
+
+def _results(name: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(f"*/{name}.json"))]
 
 
 def marks(name: str) -> tuple[str, str]:

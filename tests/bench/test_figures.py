@@ -10,7 +10,7 @@ from bench.figures import ratio, spread, spreads
 from bench.interleave import Measured, interleave
 from bench.questions import Question
 from bench.record import RESULTS, record
-from bench.report import PAGE, PICTURE, TABLES, contestants, renewed
+from bench.report import PAGE, PICTURE, TABLES, contestants, goal_table, renewed
 from segzero_ros.command import Command
 from segzero_ros.frame import Frame
 
@@ -67,6 +67,19 @@ def test_a_record_says_where_it_comes_from():
     found = record("x", ["segzero", "bench"], {"count": 3}, {"a": 1})
     assert {"machine", "versions", "commit", "date", "command", "settings", "figures"} <= set(found)
     assert found["machine"]["cores"] > 0 and found["command"] == "segzero bench"
+
+
+def test_a_goal_is_reached_missed_or_not_yet_run():
+    node = {
+        "overhead": {
+            "ms_per_720p_frame": {"work": {"p50": 2.5}},
+            "times_slower_than_work": {"field_list": {"ratio": 30.0}},
+        },
+        "idle": {"share_of_one_core": 0.04},
+    }
+    shown = goal_table({"node": node})
+    assert "| 2.5 ms | **no** |" in shown and "| 30 times | yes |" in shown and "| 4 % | yes |" in shown
+    assert "not yet run" in shown
 
 
 # ---- what is committed ----
