@@ -234,11 +234,7 @@ class LocalReasoner:
     def _close_thinking(self, reply: Reply, cursor: _Cursor, constraint: Constraint | None) -> None:
         """End the thinking and ask for the answer."""
         opening = "" if reply.stream.text else _THINK
-        if constraint is None:
-            ids = self._prompt.forced(opening + _CLOSE)
-        else:
-            ids = self._prompt.plain(opening)
-            constraint.begin()
+        ids = self._prompt.forced(opening + _CLOSE) if constraint is None else constraint.open(opening)
         reply.force(ids)
         cursor.take(ids)
         reply.close_thinking()

@@ -73,7 +73,8 @@ _Node = _Text | _Gap | _Quote | _Number | _Choice | None
 class State(NamedTuple):
     """A place in an answer: the node, the characters of it that are there, the box so far, the objects so far.
 
-    ``closing``: the list is to end where it can. ``quote``: the one this answer began with.
+    ``closing``: the list is to end where it can, with no more white space than is known. ``quote``: the one this answer
+    began with.
     """
 
     node: int
@@ -124,6 +125,10 @@ class AnswerGrammar:
             if after is None:
                 return
             state = after
+
+    def opening(self) -> str:
+        """Return what ends the thinking and opens the answer, for a model that did not come to it by itself."""
+        return CLOSE_THINKING + self._spelling.get("tags", "") + OPEN_ANSWER
 
     def forced(self, state: State) -> tuple[str, State]:
         """Return the text that must come next, up to the next decision, and the state after it."""
@@ -186,7 +191,8 @@ class AnswerGrammar:
         known = self._spelling.get(node.slot)
         if char in _WHITE:
             longer = state.done + char
-            fits = len(longer) <= MAX_GAP if known is None else known.startswith(longer)
+            longest = 0 if state.closing else MAX_GAP
+            fits = len(longer) <= longest if known is None else known.startswith(longer)
             return state._replace(done=longer) if fits else None
         if known is None or known == state.done:
             return self._step(state._replace(node=node.then, done=""), char)
@@ -217,7 +223,7 @@ class AnswerGrammar:
             yield known[len(state.done)]
             return
         yield from self._ways(state._replace(node=node.then, done=""))
-        if known is None and len(state.done) < MAX_GAP:
+        if known is None and len(state.done) < MAX_GAP and not state.closing:
             yield from _WHITE
 
     def _options(self, node: _Choice, state: State) -> list[int]:

@@ -117,7 +117,16 @@ class Constraint:
         self.overruled: list[str] = []  # what the model wanted to write and may not
         self._was_overruled = False
 
-    def begin(self, said: str = "") -> None:
+    def open(self, before: str) -> list[int]:
+        """Begin the answer though the thinking is not over; return the tokens to force, those of ``before`` first."""
+        opening = self._grammar.opening()
+        after = self._grammar.walk(self._grammar.start, opening)
+        assert after is not None  # noqa: S101
+        ids = self._prompt.forced(before + opening, tuple(self._grammar.openings(after)))
+        self.begin("".join(map(self._tokens.text, ids)).removeprefix(before))
+        return ids
+
+    def begin(self, said: str) -> None:
         """Begin the answer after ``said``, from ``</think`` on; where that is no start, after the tag alone."""
         starts = (self._grammar.walk(self._grammar.start, start) for start in (said, CLOSE_THINKING))
         state = next(state for state in starts if state is not None)
