@@ -87,7 +87,7 @@ def clean_text(text: str) -> str:
     Surrogate pairs become the character they mean, lone surrogates U+FFFD; NUL and the other control characters go,
     but for line feed and tab.
     """
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    whole = text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return _CONTROLS.sub("", whole)
 
 

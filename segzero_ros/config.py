@@ -70,7 +70,7 @@ class NodeConfig:
     provider: str = _text(
         "auto", "ONNX Runtime's provider; auto takes CUDA where it is", "auto", "cpu", "cuda", "tensorrt"
     )
-    threads: int = _number(0, 0, 256, "CPU threads per engine; 0 leaves it to the engine")
+    threads: int = _number(0, 0, 256, "CPU threads per engine; 0 = one per core, and one for small models")
     engine_dir: str = _text("", "where built TensorRT engines lie; empty = ~/.cache/segzero_ros/engines")
     model: str = _text("", "tensorrt_llm, torch_cuda: a checkpoint's directory; remote: the server's name of its model")
     server: str = _text("", "remote: the server's address, http://HOST:PORT/v1")
@@ -78,6 +78,7 @@ class NodeConfig:
     fallback: bool = _flag(True, "remote: answer with the bundle's own reasoner when the server does not")
     constrained: bool = _flag(True, "keep answers to their grammar; what it forces goes in one pass")
     speculate: int = _number(0, 0, 7, "tokens guessed ahead from the prompt per pass; 0 = none")
+    encode_ahead: bool = _flag(True, "SAM 2, where it runs on the CPU, encodes the picture while the reasoner speaks")
     warm_frame_hz: float = _number(
         0.0, 0.0, 60.0, "how often to look at the newest frame while nobody speaks: quicker answers; 0 = never"
     )

@@ -26,12 +26,13 @@ SEGMENTERS = ("tensorrt", "onnx")  # the others bring a reasoner only; best firs
 class EngineOptions:
     """How engines are opened; what a backend has no use for it ignores.
 
-    ``threads``: CPU threads per engine, 0 = the engine's own choice. ``constrained``: answers follow the profile's
+    ``threads``: CPU threads per engine, 0 = the engine's choice. ``constrained``: answers follow the profile's
     grammar and what it forces goes in one pass (jump-forward). ``speculate``: tokens guessed ahead per pass from the
     prompt, 0 = none. ``provider``: of ONNX Runtime. ``engine_dir``: where built engines lie, "" = the user's cache.
     ``model``: a checkpoint directory (tensorrt_llm, torch_cuda) or the name a server knows its model by (remote).
     ``server``: http://HOST:PORT/v1. ``server_timeout_s``: no byte for so long = stalled. ``fallback``: answer with the
-    bundle's own reasoner when the server does not.
+    bundle's own reasoner when the server does not. ``encode_ahead``: SAM 2, where it runs on the CPU, encodes while the
+    reasoner speaks.
     """
 
     threads: int = 0
@@ -43,6 +44,7 @@ class EngineOptions:
     server: str = ""
     server_timeout_s: float = 10.0
     fallback: bool = True
+    encode_ahead: bool = True
 
 
 DEFAULTS = EngineOptions()

@@ -17,7 +17,7 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame, no_frame
 from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Answer, EarlyReasoner, Reasoner
-from segzero_ros.segmenter import Masks, Segmenter
+from segzero_ros.segmenter import EarlySegmenter, Masks, Segmenter
 
 DEFAULT_BUDGET = 256  # thinking tokens; upstream's models need 60-110
 MAX_DETAIL_CHARS = 500  # of a failed engine's message, which can be pages long
@@ -142,6 +142,7 @@ class Pipeline:
             if deadline_ns is not None and self._now() >= deadline_ns:
                 raise RejectedInput(Code.TIMEOUT, "got no time to look, the deadline had passed; allow more time")
             on_stage(Stage.REASONING)
+            self._begin(frame)
             answer = run.reason(self.reasoner, self._budget, deadline_ns, cancelled, on_text)
             targets = run.read(answer, self.profile)
             if cancelled():
@@ -159,9 +160,14 @@ class Pipeline:
 
         A command on the same frame object then starts with its text: a warm frame. Raises what the engines raise.
         """
+        self._begin(frame)
         if isinstance(self.reasoner, EarlyReasoner):
             self.reasoner.look(frame)
         self.segmenter.set_image(frame)
+
+    def _begin(self, frame: Frame) -> None:
+        if isinstance(self.segmenter, EarlySegmenter):
+            self.segmenter.begin(frame)
 
 
 class _Run:

@@ -1,7 +1,7 @@
 """The segmenter: a frame once, then targets in, masks with scores out."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,4 +30,13 @@ class Segmenter(Protocol):
 
     def predict(self, targets: tuple[Target, ...]) -> Masks:
         """Masks of all ``targets`` on the frame of the last ``set_image``, decoded in one batch."""
+        ...
+
+
+@runtime_checkable
+class EarlySegmenter(Protocol):
+    """A segmenter that can encode a picture while something else is being done."""
+
+    def begin(self, frame: Frame) -> None:
+        """Begin to encode ``frame`` and return at once; ``set_image`` waits for it and raises what went wrong."""
         ...

@@ -32,7 +32,15 @@ def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
 
 
 def open_segmenter(bundle: Bundle, options: EngineOptions) -> Segmenter:
-    """Open the bundle's segmenter; ``RejectedInput`` says why not."""
-    from segzero_ros.backends.onnx_segmenter import OnnxSegmenter
+    """Open the bundle's segmenter; ``RejectedInput`` says why not.
 
-    return OnnxSegmenter.open(bundle, threads=options.threads, provider=options.provider)
+    On a GPU it does not encode ahead: that would take turns with the reasoner there, and another thread's work breaks
+    the recording of CUDA graphs.
+    """
+    from segzero_ros.backends.ahead import AheadSegmenter
+    from segzero_ros.backends.onnx_segmenter import OnnxSegmenter
+    from segzero_ros.backends.onnx_session import providers
+
+    segmenter = OnnxSegmenter.open(bundle, threads=options.threads, provider=options.provider)
+    on_cpu = providers(options.provider) == ["CPUExecutionProvider"]
+    return AheadSegmenter(segmenter) if options.encode_ahead and on_cpu else segmenter

@@ -24,17 +24,18 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _ERRORS_ONLY = 3
+SMALL_GRAPH_BYTES = 32 << 20  # below this a second thread costs more than it brings (docs/speed.md)
 
 
 def open_session(path: Path, *, threads: int = 0, provider: str = "auto") -> onnxruntime.InferenceSession:
-    """Open a graph on the best provider there is; `threads` is per operator, 0 = one per core.
+    """Open a graph on the best provider there is; `threads` is per operator; 0 = one per core, or one if small.
 
     Waiting threads sleep instead of spinning: a robot's other processes need the cores more than we need the last
     microseconds. Raises ``RejectedInput`` BUNDLE_BACKEND when this ONNX Runtime cannot open the graph or does not have
     the `provider` asked for.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or (1 if _is_small(path) else 0)
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -70,6 +71,12 @@ def providers(provider: str = "auto") -> list[str]:
 def device(session: onnxruntime.InferenceSession) -> str:
     """Return where the session's tensors live best: "cuda" or "cpu"."""
     return "cpu" if session.get_providers()[0] == "CPUExecutionProvider" else "cuda"
+
+
+def _is_small(path: Path) -> bool:
+    """Whether a graph is small, with the weights that may lie beside it."""
+    files = [path, *path.parent.glob("*.bin")]
+    return sum(file.stat().st_size for file in files if file.is_file()) < SMALL_GRAPH_BYTES
 
 
 def _settings(name: str) -> dict[str, Any]:

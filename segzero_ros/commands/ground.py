@@ -58,7 +58,13 @@ def add_bundle_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help=where)
     parser.add_argument("--backend", type=one_of(BACKENDS), default="auto", metavar="NAME", help=", ".join(BACKENDS))
     add = parser.add_argument
-    add("--threads", type=at_least(0), default=0, metavar="N", help="CPU threads per engine; 0 leaves it to the engine")
+    add(
+        "--threads",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="CPU threads per engine; 0 = one per core, and one for small models",
+    )
     add("--server", default="", metavar="URL", help="remote: http://HOST:PORT/v1")
     add("--model", default="", metavar="NAME", help="a checkpoint's directory, or the server's name of its model")
     add("--provider", default="auto", metavar="NAME", help="of ONNX Runtime: auto, cpu, cuda, tensorrt")

@@ -62,6 +62,7 @@ def open_engines(config: NodeConfig) -> tuple[str, Pipeline]:
         server=config.server,
         server_timeout_s=config.server_timeout_sec,
         fallback=config.fallback,
+        encode_ahead=config.encode_ahead,
     )
     pipeline = open_pipeline(bundle, config.backend, budget=config.thinking_budget, label=config.label, options=options)
     return (bundle.name if bundle else config.backend), pipeline

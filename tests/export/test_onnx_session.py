@@ -64,3 +64,21 @@ def test_tensorrt_keeps_its_engines_in_the_users_cache(monkeypatch: pytest.Monke
 def test_on_this_machine_a_session_lives_where_it_says() -> None:
     session = open_session(open_bundle(resolve_bundle("tabletop")).reasoner.files["embeddings"], provider="cpu")
     assert (session.get_providers(), device(session)) == (["CPUExecutionProvider"], "cpu")
+
+
+@pytest.mark.parametrize(("size", "beside", "threads"), [(1 << 20, 0, 1), (40 << 20, 0, 0), (1 << 20, 40 << 20, 0)])
+def test_a_small_graph_gets_one_thread_and_a_large_one_the_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int, beside: int, threads: int
+) -> None:
+    for name, length in (("graph.onnx", size), ("weights.bin", beside)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(length)
+    given: list[int] = []
+
+    def session(_path: str, options: onnxruntime.SessionOptions, **_: object) -> None:
+        given.append(options.intra_op_num_threads)
+
+    monkeypatch.setattr(onnx_session.onnxruntime, "InferenceSession", session)
+    open_session(tmp_path / "graph.onnx", provider="cpu")
+    open_session(tmp_path / "graph.onnx", provider="cpu", threads=3)
+    assert given == [threads, 3]

@@ -79,7 +79,7 @@ def options(machine: Machine, bundle: Bundle, tmp_path_factory: pytest.TempPathF
     folder = str(tmp_path_factory.mktemp("engines"))
     build_engines(bundle, list(ROLES), folder, machine.library, machine.gpu)
     assert tensorrt_store.verify(bundle, folder)
-    return EngineOptions(engine_dir=folder, threads=1)
+    return EngineOptions(engine_dir=folder, threads=1, encode_ahead=False)
 
 
 @pytest.fixture(scope="module")
