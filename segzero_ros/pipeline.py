@@ -281,10 +281,13 @@ def no_labels(frame: Frame) -> Labels:
 
 def paint_labels(masks: Masks) -> Labels:
     """Return the label image (H, W) of ``masks``: k where mask k - 1 is, the better score on top."""
-    dtype = np.uint8 if len(masks.scores) <= _MOST_UINT8_INSTANCES else np.uint16
-    labels = np.zeros(masks.masks.shape[1:], dtype)
-    for k in np.argsort(masks.scores, kind="stable"):
-        labels[masks.masks[k]] = k + 1
+    order = np.argsort(masks.scores, kind="stable")
+    if not len(order):
+        return np.zeros(masks.masks.shape[1:], np.uint8)
+    dtype = np.uint8 if len(order) <= _MOST_UINT8_INSTANCES else np.uint16
+    labels: Labels = np.multiply(masks.masks[order[0]], dtype(order[0] + 1), dtype=dtype)
+    for k in order[1:]:
+        np.copyto(labels, k + 1, where=masks.masks[k], casting="unsafe")
     return labels
 
 

@@ -29,7 +29,7 @@ PYTHON = VENV / "bin" / "python"
 #: What each target of the Makefile needs: files of requirements/.
 TARGETS = {
     "demo": ("runtime", "demo", "ros", "build"),
-    "check": ("runtime", "dev"),
+    "check": ("runtime", "dev", "serve"),  # mypy wants the types of what segzero serve is made of
     "test": ("runtime", "demo", "ros", "build", "dev", "offline", "serve", "engines"),
 }
 
