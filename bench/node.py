@@ -168,7 +168,8 @@ def overhead(rclpy: Any, count: int, *, warmup: int = 5) -> dict[str, Any]:
     ways |= {name: (lambda fill=fill: by_hand.answer(message, fill)) for name, fill in FILLS.items()}
     ways["field_list_checked"] = lambda: by_hand.answer(message, _fill_list, checked=True)
     ways["field_bytes_checked"] = lambda: by_hand.answer(message, _fill_bytes, checked=True)
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[float]] = {"alone": [robot.work(message) for _ in range(count + warmup)][warmup:]}
+    found |= {name: [] for name in ways}
     for number in range(count + warmup):
         for name, way in ways.items():
             took = way()
@@ -178,8 +179,9 @@ def overhead(rclpy: Any, count: int, *, warmup: int = 5) -> dict[str, Any]:
     by_hand.close()
     return {
         "ms_per_720p_frame": {name: spread(values) for name, values in found.items()},
-        "times_slower_than_work": {n: ratio(values, found["work"]) for n, values in found.items() if n != "work"},
-        "work": "decoding, pipeline, messages and publishing, 60 streamed pieces; whole_node: with its threads, too",
+        "times_slower_than_work": {n: ratio(found[n], found["work"]) for n in ways if n != "work"},
+        "work": "decoding, pipeline, messages and publishing, 60 streamed pieces; whole_node: with its threads, too; "
+        "alone: before the others had their turns, which leave the allocator and the caches to be filled anew",
         "checked": "the field's own type check of every byte: always on up to ROS 2 Humble, since then "
         "with ROS_PYTHON_CHECK_FIELDS=1",
     }

@@ -72,7 +72,7 @@ def test_a_record_says_where_it_comes_from():
 def test_a_goal_is_reached_missed_or_not_yet_run():
     node = {
         "overhead": {
-            "ms_per_720p_frame": {"work": {"p50": 2.5}},
+            "ms_per_720p_frame": {"alone": {"p50": 2.5}},
             "times_slower_than_work": {"field_list": {"ratio": 30.0}},
         },
         "idle": {"share_of_one_core": 0.04},
