@@ -1,4 +1,4 @@
-"""The thread: the only one that touches an engine, with a slot for the newest frame and one for the next command.
+"""The thread: the only one that asks the engines, with a slot for the newest frame and one for the next command.
 
 Rules, each a test: every submitted command ends exactly once, in ``on_done``; at most one command waits; the newest
 frame wins; cancel is honoured between tokens; what a callback raises is logged, counted and goes no further.
