@@ -11,6 +11,7 @@ from typing import Any, cast
 from segzero_ros.errors import Code, RejectedInput, nearest
 
 Value = bool | int | float | str
+BACKENDS = ("tensorrt", "onnx", "torch_cuda", "tensorrt_llm", "remote", "fake")  # modules of backends/
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class NodeConfig:
     backend: str = _text(
         "auto",
         "the reasoner's engine; auto takes the fastest that works",
-        *("auto", "tensorrt", "onnx", "torch_cuda", "tensorrt_llm", "remote", "fake"),
+        *("auto", *BACKENDS),
     )
     provider: str = _text(
         "auto", "ONNX Runtime's provider; auto takes CUDA where it is", "auto", "cpu", "cuda", "tensorrt"

@@ -12,13 +12,13 @@ from types import ModuleType
 from typing import Any, cast
 
 from segzero_ros.bundle import Bundle
+from segzero_ros.config import BACKENDS
 from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.pipeline import DEFAULT_BUDGET, Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Reasoner
 from segzero_ros.segmenter import Segmenter
 
-BACKENDS = ("tensorrt", "onnx", "torch_cuda", "tensorrt_llm", "remote", "fake")
 SEGMENTERS = ("tensorrt", "onnx")  # the others bring a reasoner only; best first
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from segzero_ros.config import BACKENDS as ENGINES
+
 Value = str | int | float | bool
 Camera = Literal["none", "tabletop"]
 CAMERAS: tuple[Camera, ...] = ("none", "tabletop")
-BACKENDS = ("auto", "tensorrt", "onnx", "torch_cuda", "tensorrt_llm", "remote", "fake")
+BACKENDS = ("auto", *ENGINES)
 
 PACKAGE = "segzero_ros"
 NODE = "segzero"

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.backends.grammar import AnswerGrammar
+from segzero_ros.backends.grammar import CLOSE_THINKING, OPEN_ANSWER, OPEN_THINKING, AnswerGrammar
 from segzero_ros.backends.image import normalise, squash
 from segzero_ros.backends.prompt import ChatPrompt, Rotary
 from segzero_ros.backends.reply import CLOSING_TOKENS, Constraint, Reply, TokenTexts, elapsed_ms
@@ -33,7 +33,6 @@ from segzero_ros.reasoner import Answer, Finish
 ANSWER_RESERVE_TOKENS = 192  # of the cache kept from the thinking: about five objects
 LEAST_REPLY_TOKENS = 64  # a prompt must leave room in the cache for an answer of one object
 MOST_OVERRULED = 2  # choices per answer; a model that knows its format needs none
-_THINK, _CLOSE = "<think>", "</think><answer>"
 
 _log = logging.getLogger(__name__)
 
@@ -169,7 +168,10 @@ class LocalReasoner:
         reply.prompt_ended()
         cursor = _Cursor(self._append, logits, question, place, self._shape.max_length, self._ahead)
         constraint = Constraint(self._grammar, self._texts, self._prompt) if self._grammar and self._texts else None
-        finish = self._speak(reply, cursor, constraint, cancelled)
+        try:
+            finish = self._speak(reply, cursor, constraint, cancelled)
+        except _Full:
+            finish = "budget"
         reply.steps = cursor.steps
         if constraint is not None:
             self._complain(constraint.overruled)
@@ -233,8 +235,8 @@ class LocalReasoner:
 
     def _close_thinking(self, reply: Reply, cursor: _Cursor, constraint: Constraint | None) -> None:
         """End the thinking and ask for the answer."""
-        opening = "" if reply.stream.text else _THINK
-        ids = self._prompt.forced(opening + _CLOSE) if constraint is None else constraint.open(opening)
+        opening, close = "" if reply.stream.text else OPEN_THINKING, CLOSE_THINKING + OPEN_ANSWER
+        ids = self._prompt.forced(opening + close) if constraint is None else constraint.open(opening)
         reply.force(ids)
         cursor.take(ids)
         reply.close_thinking()
@@ -260,6 +262,10 @@ class LocalReasoner:
         prefix = self._prompt.prefix
         positions = np.arange(self._shape.max_length, dtype=np.int64) - len(prefix.ids) + prefix.resume
         return self._rotary.rows(np.broadcast_to(positions, (3, len(positions))))
+
+
+class _Full(Exception):
+    """What is to be written does not fit the cache any more."""
 
 
 class _Cursor:
@@ -303,7 +309,9 @@ class _Cursor:
                 self._guessed = []
 
     def logits(self) -> NDArray[np.float32]:
-        """Logits (vocabulary,) after everything taken."""
+        """Logits (vocabulary,) after everything taken; ``_Full`` when that does not fit."""
+        if self.room < 0:
+            raise _Full
         if self._waiting:
             self._guessed = self._lookup.guess(self.room)
             logits = self._append([*self._waiting, *self._guessed], self._place)

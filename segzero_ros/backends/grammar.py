@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 from segzero_ros.answer import MAX_TARGETS
 from segzero_ros.profile import Profile
 
+OPEN_THINKING = "<think>"
 CLOSE_THINKING = "</think>"
 OPEN_ANSWER = "<answer>"
 END = "</answer>"

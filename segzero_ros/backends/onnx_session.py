@@ -24,7 +24,9 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _ERRORS_ONLY = 3
-SMALL_GRAPH_BYTES = 32 << 20  # below this a second thread costs more than it brings (docs/speed.md)
+# The demo's graphs (4 MB) run 1.15 times faster on one thread than on two (docs/log.md). Where that turns was not
+# measured.
+SMALL_GRAPH_BYTES = 32 << 20
 
 
 def open_session(path: Path, *, threads: int = 0, provider: str = "auto") -> onnxruntime.InferenceSession:

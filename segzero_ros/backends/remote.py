@@ -29,7 +29,8 @@ from segzero_ros.backends.remote_dialect import (
 )
 from segzero_ros.backends.remote_fallback import FallbackReasoner
 from segzero_ros.backends.remote_http import ServerFault, read_endpoint, read_key
-from segzero_ros.backends.remote_reply import MAX_ANSWER_TOKENS, RemoteReply
+from segzero_ros.backends.remote_reply import RemoteReply
+from segzero_ros.backends.reply import MAX_ANSWER_TOKENS
 from segzero_ros.bundle import Bundle
 from segzero_ros.command import Command
 from segzero_ros.engines import EngineOptions

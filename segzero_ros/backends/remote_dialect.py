@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.answer import MAX_TARGETS
+from segzero_ros.backends import grammar
 from segzero_ros.profile import Profile
 
-OPEN, CLOSE, START, END = "<think>", "</think>", "<answer>", "</answer>"
+OPEN, CLOSE, START, END = grammar.OPEN_THINKING, grammar.CLOSE_THINKING, grammar.OPEN_ANSWER, grammar.END
 CHARS_PER_TOKEN = 4  # of English reasoning; bounds the thinking where the server cannot be asked to go on
 PNG_PIXELS = 448 * 448  # a larger picture goes as JPEG: 840 x 840 has 2.1 MB as it is, 1.3 as PNG and 0.3 as JPEG
 JPEG_QUALITY = 95

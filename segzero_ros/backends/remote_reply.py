@@ -9,10 +9,10 @@ from typing import Any
 from segzero_ros.backends.remote_dialect import CLOSE, END, OPEN, START
 from segzero_ros.backends.remote_events import Delta
 from segzero_ros.backends.remote_http import ServerFault
+from segzero_ros.backends.reply import MAX_ANSWER_TOKENS
 from segzero_ros.errors import Code
 from segzero_ros.reasoner import Answer, Finish
 
-MAX_ANSWER_TOKENS = 1024  # 64 objects of the parser's limit need about as many
 MAX_CHARS = 200_000  # 1,300 tokens have some 6,000
 LATE_S = 2.0  # after the deadline, to close the thinking and answer; the worker gives up after 3
 LONGEST_S = 600.0  # of a command without a deadline

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.backends.grammar import CLOSE_THINKING, OPEN_ANSWER, AnswerGrammar, State
+from segzero_ros.backends.grammar import CLOSE_THINKING, END, OPEN_ANSWER, OPEN_THINKING, AnswerGrammar, State
 from segzero_ros.backends.prompt import ChatPrompt, TextStream
 from segzero_ros.reasoner import Answer, Finish
 
@@ -16,7 +16,6 @@ MAX_ANSWER_TOKENS = 1024  # 64 objects of the parser's limit need about as many;
 LATE_TOKENS = 256  # of an answer still allowed once the deadline has passed: about six objects
 CLOSING_TOKENS = 64  # one object with room to spare: what ending a list in good order may take
 _NEAR = 20.0  # logits further below the best do not count: all of 150,000 together are less than 0.0004 of it
-_THINK = "<think>"
 _CLOSING_TAG = "</think"  # from here on nothing but the tag's end and the answer may follow
 
 
@@ -65,13 +64,13 @@ class Reply:
 
     def complete(self) -> bool:
         """Whether the answer's end has been said."""
-        return not self.thinking and self.stream.recent("</answer>")
+        return not self.thinking and self.stream.recent(END)
 
     def over(self) -> Finish | None:
         """Return what has run out: while thinking the budget or the deadline, while answering their last reserve."""
         late = self._deadline_ns is not None and time.monotonic_ns() >= self._deadline_ns
         if self.thinking:
-            if self.stream.inside("</think>"):
+            if self.stream.inside(CLOSE_THINKING):
                 return None  # it is closing by itself
             return "deadline" if late else "budget" if self._tokens >= self._budget else None
         if late and self._late_from is None:
@@ -82,7 +81,7 @@ class Reply:
 
     def opens_answer(self) -> bool:
         """Whether the text ends in an ``<answer>`` that no thinking came before."""
-        return self.stream.recent("<answer>") and not self.stream.text.lstrip().startswith(_THINK)
+        return self.stream.recent(OPEN_ANSWER) and not self.stream.text.lstrip().startswith(OPEN_THINKING)
 
     def answer(self, finish: Finish, *, vision: float, prefill: float) -> Answer:
         """Return what was said."""
@@ -103,7 +102,7 @@ class Reply:
     def _noted(self) -> None:
         if self._first is None:
             self._first = time.perf_counter()
-        if self.thinking and (self.stream.recent("</think>") or self.opens_answer()):
+        if self.thinking and (self.stream.recent(CLOSE_THINKING) or self.opens_answer()):
             self.thinking = False
 
 

@@ -30,7 +30,8 @@ from segzero_ros.backends.image import squash
 from segzero_ros.backends.prompt import ChatPrompt
 from segzero_ros.backends.remote_dialect import END, START, answer_pattern, plain_question
 from segzero_ros.backends.remote_events import Delta
-from segzero_ros.backends.remote_reply import MAX_ANSWER_TOKENS, RemoteReply
+from segzero_ros.backends.remote_reply import RemoteReply
+from segzero_ros.backends.reply import MAX_ANSWER_TOKENS
 from segzero_ros.bundle import Bundle
 from segzero_ros.command import Command
 from segzero_ros.engines import EngineOptions

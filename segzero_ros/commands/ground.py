@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segzero_ros.commands.parser import NOT_OK, OK, Parser, at_least, one_of
-from segzero_ros.engines import BACKENDS as ENGINES
+from segzero_ros.config import BACKENDS as ENGINES
 from segzero_ros.engines import DEFAULTS, EngineOptions, open_pipeline
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import MAX_COMPRESSED_BYTES, Frame

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from segzero_ros.commands.ground import DEFAULT_BUNDLE, from_here
 from segzero_ros.commands.parser import OK, Parser, at_least, missing, one_of, refuse
-from segzero_ros.engines import BACKENDS, EngineOptions
+from segzero_ros.config import BACKENDS
+from segzero_ros.engines import EngineOptions
 
 ABOUT = (
     "Answer the questions of several robots (backend:=remote server:=http://HOST:PORT/v1) with one bundle's reasoner. "

@@ -13,8 +13,8 @@ import pytest
 from segzero_ros import engines, processes
 from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter, centre_answer
 from segzero_ros.bundle import open_bundle, resolve_bundle
-from segzero_ros.config import parameters
-from segzero_ros.engines import BACKENDS, EngineOptions, candidates, open_pipeline, unusable
+from segzero_ros.config import BACKENDS, parameters
+from segzero_ros.engines import EngineOptions, candidates, open_pipeline, unusable
 from segzero_ros.errors import Code, RejectedInput
 
 BUNDLE = open_bundle(resolve_bundle("tabletop"))

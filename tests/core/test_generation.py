@@ -159,6 +159,20 @@ def test_a_list_that_does_not_fit_ends_in_good_order(what: str) -> None:
     assert what == "cache" or answer.tokens < LATE_TOKENS + 80
 
 
+def test_an_answer_too_wide_for_the_cache_is_cut_off_and_nothing_breaks() -> None:
+    engine = ScriptedEngine(ONE, max_length=190)
+    reasoner = LocalReasoner(engine, TOKENIZER, BUNDLE.profile)
+    engine.tokenizer = reasoner._prompt.tokenizer
+    grammar = reasoner._grammar
+    assert grammar is not None
+    wide = ONE[ONE.index("</think>") :].replace(" ", "").replace(",", ",\n" + " " * 11).replace(":", ":\n" + " " * 11)
+    grammar.learn(grammar.start, wide)
+    nothing: dict[str, Any] = {"cancelled": lambda: False, "on_text": lambda _: None}
+    answer = reasoner.reason(FRAME, Command("1", "the red mug"), budget=20, deadline_ns=None, **nothing)
+    assert answer.finish == "budget"
+    assert not answer.text.endswith("</answer>")
+
+
 REPEATING = (
     "<think>the red mug near the blue box, the red mug near the blue box (the red mug)</think>"
     '<answer>[{"bbox_2d": [112,30,145,160], "point_2d": [128,95]}]</answer>'
