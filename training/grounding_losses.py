@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from training.dialogue import Thing
 
-UNNAMED = -100  # what torch's cross-entropy leaves out
 BIN = 4  # pixels per coordinate bin: two bins per patch row
 
 
@@ -104,7 +103,7 @@ class DenseHeads(nn.Module):
         return {
             "own": functional.cross_entropy(own.flatten(0, 2), own_target.flatten()),
             "kind": functional.cross_entropy(kind_logits.flatten(0, 1), kind.flatten()),
-            "colour": _mean_named(colour_logits, colour[some]),
+            "colour": _mean(colour_logits, colour[some]),
             "place": nll.mean(),
             "kind_right": (kind_logits[some].argmax(-1) == kind[some]).float().mean(),
             "colour_right": _share_right(colour_logits, colour[some]),
@@ -113,14 +112,12 @@ class DenseHeads(nn.Module):
 
 
 def _share_right(logits: Tensor, target: Tensor) -> Tensor:
-    right = (logits.argmax(-1) == target) & (target != UNNAMED)
-    return right.sum() / (target != UNNAMED).sum().clamp(min=1)
+    return (logits.argmax(-1) == target).sum() / max(1, len(target))
 
 
-def _mean_named(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy over the targets that have a name; 0 where none has."""
-    named = (target != UNNAMED).sum().clamp(min=1)
-    return functional.cross_entropy(logits, target, ignore_index=UNNAMED, reduction="sum") / named
+def _mean(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy; 0 where there is no target."""
+    return functional.cross_entropy(logits, target, reduction="sum") / max(1, len(target))
 
 
 def _soft_peak(log: Tensor) -> Tensor:
@@ -143,7 +140,7 @@ class WordAlignment(nn.Module):
         """Cross-entropy of (T, D) visual tokens lying on things named by word `target` (T,)."""
         words = torch.stack([embeddings[ids].mean(0) for ids in self.words])
         scores = functional.normalize(visual, dim=-1) @ functional.normalize(words, dim=-1).T
-        return _mean_named(scores * self.scale, target)
+        return _mean(scores * self.scale, target)
 
 
 def dense_targets(
@@ -151,7 +148,7 @@ def dense_targets(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Kind (B, V), colour (B, V) and place (B, V, 6) for `DenseHeads`.
 
-    Things less than a third visible count as nothing. A thing without a colour's name teaches no colour.
+    Things less than a third visible count as nothing.
     """
     kind = torch.full((len(scenes), grid * grid), len(kinds))
     colour = torch.zeros_like(kind)
@@ -162,6 +159,6 @@ def dense_targets(
         for n, thing in enumerate(things):
             mine = owner == n
             kind[b, mine] = kinds.index(thing.kind)
-            colour[b, mine] = colours.index(thing.colour) if thing.colour else UNNAMED
+            colour[b, mine] = colours.index(thing.colour)
             place[b, mine] = torch.tensor(place_targets(thing), dtype=torch.float)
     return kind, colour, place

@@ -35,7 +35,6 @@ from tqdm import tqdm
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.profile import PROFILES, Profile
-from segzero_ros.tabletop.things import COLOURS as COLOUR_VALUES
 from segzero_ros.tabletop.things import KINDS
 from training.dialogue import Thing, Turn, prefix_text, write_turn
 from training.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
@@ -43,12 +42,13 @@ from training.mumble import mumbled
 from training.muon import Muon
 from training.packed import PackedReasoner, Watch, flatten_turns
 from training.packed_decoding import sample
+from training.palette import PALETTE, exchanged, exchanges, reworded
+from training.paraphrase import paraphrased
 from training.reward_truth import Truth
-from training.shards import ShardFolder, choose, flipped, jittered, nameless, recoloured, shifted, things_of
+from training.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
 from training.tokenizer import train_tokenizer
 from training.verdict import judge
 
-COLOURS = tuple(COLOUR_VALUES)
 SIZE = 196  # seven by seven visual tokens
 CELL = 28  # pixels of a visual token's side: patch 14 x merge 2
 SYSTEM = "Think in <think> </think>, then answer in <answer> </answer> in JSON; [] if there is no such object."
@@ -67,9 +67,9 @@ def demo_profile() -> Profile:
 class Recipe:
     """Everything that decides the run.
 
-    `recoloured`: share of the vision stage's pictures with exchanged colours (and half of all are mirrored there), so
-    that shape and colour are learned apart. `extra`: such pictures beside each batch of the second stage, without
-    questions. `mumbled`: share of the questions with made-up words between theirs (`training/mumble.py`).
+    `recoloured`: share of the pictures with exchanged colours (`training/palette.py`), so that shape and colour are
+    learned apart. `paraphrased`: share of the questions in other words (`training/paraphrase.py`); `mumbled`: share
+    with made-up words between theirs (`training/mumble.py`). In the vision stage half of the pictures are mirrored.
     `decay_from`: share of the second stage after which the learning rate falls.
     """
 
@@ -77,10 +77,10 @@ class Recipe:
     steps: int = 4000
     vision_images: int = 24
     recoloured: float = 0.5
-    extra: int = 6
-    mumbled: float = 0.4
-    images: int = 20
-    turns: int = 4
+    paraphrased: float = 0.45
+    mumbled: float = 0.25
+    images: int = 24
+    turns: int = 3
     muon: float = 0.02
     adam: float = 2e-3
     vision_rate: float = 0.5
@@ -165,32 +165,36 @@ class Batches:
         rng = np.random.default_rng((self.recipe.seed, step))
         speaking = step >= self.recipe.vision_steps
         pictures, scenes, turns, images = [], [], [], []
-        for n in range(self.recipe.images + self.recipe.extra if speaking else self.recipe.vision_images):
-            image, scene = self.folder.pick(rng)
-            shift = (
-                tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
-            )
-            image, things = jittered(shifted(image, shift), rng), things_of(scene, SIZE, shift)
-            asked = speaking and n < self.recipe.images
-            if not asked:
-                image, things = self._disguise(image, things, 1.0 if speaking else self.recipe.recoloured, rng)
+        for n in range(self.recipe.images if speaking else self.recipe.vision_images):
+            image, things, said = self._picture(rng)
+            if not speaking and rng.random() < 0.5:
+                image, things = flipped(image, things)
             pictures.append(image)
             scenes.append(things)
-            for instruction in choose(scene["instructions"], self.recipe.turns if asked else 0, rng):
-                if rng.random() < self.recipe.mumbled:
-                    instruction = instruction | {"text": mumbled(instruction["text"], rng)}  # noqa: PLW2901
-                turns.append(write_turn(self.tokenizer, self.profile, instruction, things))
+            for instruction in choose(said, self.recipe.turns if speaking else 0, rng):
+                said_otherwise = instruction | {"text": self._text(instruction, rng)}
+                turns.append(write_turn(self.tokenizer, self.profile, said_otherwise, things))
                 images.append(n)
-        dense = dense_targets(scenes, KINDS, COLOURS, SIZE // CELL, CELL)
+        dense = dense_targets(scenes, KINDS, PALETTE, SIZE // CELL, CELL)
         return Batch(torch.from_numpy(np.stack(pictures)), scenes, turns, images, dense)
 
-    @staticmethod
-    def _disguise(
-        image: NDArray[np.uint8], things: dict[int, Thing], share: float, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], dict[int, Thing]]:
-        if rng.random() < share:
-            image, things = recoloured(image, rng), nameless(things)
-        return flipped(image, things) if rng.random() < 0.5 else (image, things)
+    def _picture(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], dict[int, Thing], list[dict[str, Any]]]:
+        """A picture, moved a little and perhaps in other colours, its things and its instructions."""
+        image, scene = self.folder.pick(rng)
+        shift = tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
+        image, things = jittered(shifted(image, shift), rng), things_of(scene, SIZE, shift)
+        orders = exchanges(scene)
+        if not orders or rng.random() >= self.recipe.recoloured:
+            return image, things, scene["instructions"]
+        order = orders[int(rng.integers(len(orders)))]
+        return *exchanged(image, things, order), reworded(scene["instructions"], order)
+
+    def _text(self, instruction: Mapping[str, Any], rng: np.random.Generator) -> str:
+        """What is said, perhaps in other words, perhaps mumbled."""
+        text = str(instruction["text"])
+        if rng.random() < self.recipe.paraphrased:
+            text = paraphrased(text, instruction["type"], rng)
+        return mumbled(text, rng) if rng.random() < self.recipe.mumbled else text
 
     def run(self, first: int, last: int) -> Iterator[Batch]:
         """Batches of steps first..last-1, made ahead."""
@@ -223,9 +227,9 @@ class Learner(nn.Module):
         before, after = map(encode, prefix_text(profile))
         self.reasoner = PackedReasoner(model, profile.image_size, before, after)
         width = model.config.text_config.hidden_size
-        self.heads = DenseHeads(width, len(KINDS), len(COLOURS), SIZE, SIZE // CELL)
+        self.heads = DenseHeads(width, len(KINDS), len(PALETTE), SIZE, SIZE // CELL)
         self.kind_words = WordAlignment([encode(f" {kind}") for kind in KINDS])
-        self.colour_words = WordAlignment([encode(f" {colour}") for colour in COLOURS])
+        self.colour_words = WordAlignment([encode(f" {colour}") for colour in PALETTE])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses and accuracies of a batch; "total" is what is minimised."""
@@ -417,15 +421,29 @@ def restore(out: Path, learner: Learner, optimiser: Optimiser) -> int:
     return int(json.loads((folder / "training.json").read_text())["step"])
 
 
+def begin_from(folder: Path, learner: Learner) -> None:
+    """Weights and heads of another run's checkpoint; a head that has grown since keeps its first rows."""
+    saved = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder)
+    learner.reasoner.model.load_state_dict(saved.state_dict())
+    own = learner.state_dict()
+    with torch.no_grad():
+        for name, value in load_file(folder / "training_heads.safetensors").items():
+            place = own[name][: len(value)] if value.ndim else own[name]
+            place.copy_(value)
+
+
 def train(args: argparse.Namespace, recipe: Recipe) -> None:
     """The whole run; prints a bar, appends a JSON line per 50 steps to `log.jsonl`."""
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     profile, folder, held_out = demo_profile(), ShardFolder(args.data, SIZE), ShardFolder(args.val, SIZE)
     saved = args.out / "checkpoint" / "tokenizer.json"
-    source = saved if args.resume and saved.exists() else args.tokenizer
+    begun = args.start / "tokenizer.json" if args.start else args.tokenizer
+    source = saved if args.resume and saved.exists() else begun
     tokenizer = Tokenizer.from_file(str(source)) if source else learn_tokenizer(folder, profile)
     learner = Learner(build_model(tokenizer), tokenizer, profile)
+    if args.start:
+        begin_from(args.start, learner)
     optimiser = Optimiser(learner, recipe)
     step = restore(args.out, learner, optimiser) if args.resume and saved.exists() else 0
     batches = Batches(folder, tokenizer, profile, recipe)
@@ -472,6 +490,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--val", type=Path, required=True, help="folder of held-out shards")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoint/ and log.jsonl go")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to use instead of learning one")
+    parser.add_argument("--start", type=Path, help="checkpoint of another run to begin from, with a fresh schedule")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--save-every", type=int, default=200)

@@ -90,12 +90,6 @@ def jittered(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     return np.stack([table[:, c][image[..., c]] for c in range(3)], axis=-1)
 
 
-def recoloured(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture with its colour channels exchanged: shapes stay, names of colours do not."""
-    orders = [(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
-    return image[..., orders[int(rng.integers(len(orders)))]]
-
-
 def flipped(image: NDArray[np.uint8], things: dict[int, Thing]) -> tuple[NDArray[np.uint8], dict[int, Thing]]:
     """The mirror image of a picture and of its things."""
     width = image.shape[1]
@@ -106,11 +100,6 @@ def flipped(image: NDArray[np.uint8], things: dict[int, Thing]) -> tuple[NDArray
         return replace(thing, box=(width - x1, y0, width - x0, y1), point=point)
 
     return image[:, ::-1], {n: mirrored(thing) for n, thing in things.items()}
-
-
-def nameless(things: dict[int, Thing]) -> dict[int, Thing]:
-    """The things without their colours' names."""
-    return {n: replace(thing, colour="") for n, thing in things.items()}
 
 
 def choose(instructions: Sequence[dict[str, Any]], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from segzero_ros.tabletop import wordings
 from segzero_ros.tabletop.samples import EVALUATION_SEEDS
 from segzero_ros.tabletop.scene import sample_scene
 from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS
-from training import evaluation_spoken
+from training import evaluation_spoken, paraphrase
 from training.evaluation_spoken import SpokenExamples, read_spoken
 
 ROOT = Path(__file__).parents[2]
@@ -34,27 +35,31 @@ def words_of(*tables):
 
 
 def every_phrase():
-    """One pattern for every way the demo world names things; too wide rather than too narrow."""
+    """One pattern for every way the demo world and the trainings name things; too wide rather than too narrow."""
     colour = either(COLOURS)
-    kinds = words_of(*wordings.KIND_WORDS.values(), wordings.ANYTHING)
+    kinds = [*words_of(*wordings.KIND_WORDS.values(), wordings.ANYTHING), *chain(*paraphrase.NOUNS.values())]
     pots = [re.escape(pot).replace(r"\{\}", colour) for pot in words_of(wordings.COLOURED_PLANT)]
     single = either([rf"(?:{colour} )?{either(kinds)}", *pots])
     plural = either([rf"(?:{colour} )?{either(map(wordings.plural, kinds))}", rf"{colour} pot plants"])
-    parts = {"noun": rf"(?:the )?{single}", "plural": plural, "number": either(wordings.NUMBERS.values())}
+    before = rf"(?:{either(['the', *filter(None, paraphrase.DETERMINERS)])} )?(?:{either(paraphrase.ADJECTIVES)} )?"
+    parts = {"noun": before + single, "plural": plural, "number": either(wordings.NUMBERS.values())}
     tables = (wordings.EXTREMES, wordings.SIDES, wordings.SIZES, wordings.SIZES_OF_TWO)
     templates = [template for table in tables for template in words_of(*table.values())]
     templates += words_of(wordings.NEAREST, wordings.EVERY, wordings.COUNTED)
+    more = (paraphrase.SIDES, paraphrase.EXTREMES, paraphrase.SIZES)
+    templates += [template for table in more for template in chain(*table.values())]
+    templates += [*paraphrase.NEAREST, *paraphrase.EVERY]
     phrases = [parts["noun"], *(filled(template, **parts) for template in templates)]
-    return re.compile(rf"(?:the )?{either(phrases)}")
+    return re.compile(before + either(phrases))
 
 
 PHRASE = every_phrase()
-FRAMES = ["{}", *words_of(wordings.FRAMES, wordings.FRAMES_PLURAL)]
-USES = set(words_of(*wordings.USE_WORDINGS.values()))
+FRAMES = ["{}", *words_of(wordings.FRAMES, wordings.FRAMES_PLURAL), *paraphrase.CARRIERS]
+USES = {*words_of(*wordings.USE_WORDINGS.values()), *chain(*paraphrase.USES.values())}
 
 
 def is_template(text):
-    """Whether the demo world could say this."""
+    """Whether the demo world or a training could say this."""
     pairs = [frame.split("{}") for frame in FRAMES]
     fitting = [(start, end) for start, end in pairs if text.startswith(start) and text.endswith(end)]
     inside = [text[len(start) : len(text) - len(end)] for start, end in fitting]
