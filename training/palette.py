@@ -1,14 +1,17 @@
 """Colours and compositions the world does not have, so that a small model cannot learn red boxes instead of boxes.
 
-A picture with exchanged colour channels shows the same things in other colours, and these have names of their own: a
-yellow plate becomes a magenta or a cyan one. With such pictures, and with their questions reworded, there are 26
-colours to compose with ten kinds instead of eight, and most compositions are rare. What the test split holds out stays
-held out: no exchange ever makes a held-out composition, neither in the picture nor in words (`exchanges`).
+With other colour channels a thing looks the same but for its colour, and that colour has a name of its own: a yellow
+plate becomes a magenta or a cyan one. With such pictures, and with their questions reworded, there are 27 colours to
+compose with ten kinds instead of eight, and most compositions are rare. Either the whole picture changes, or its
+things alone, each colour in its own way: a picture that looks like all others then has colours no other has.
+
+What the test split holds out stays held out: no exchange ever makes a held-out composition, in the picture or in words.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,32 +20,97 @@ from numpy.typing import NDArray
 from segzero_ros.tabletop.things import COLOURS, HELD_OUT
 from training.dialogue import Thing
 
-Order = tuple[int, int, int]
+Order = tuple[int, ...]
 CHROMATIC = ("red", "green", "blue", "yellow", "orange", "purple")
+GREY: Order = ()
 NAMES: Mapping[Order, tuple[str, ...]] = {
+    (0, 1, 2): CHROMATIC,
     (0, 2, 1): ("red", "navy", "emerald", "magenta", "crimson", "olive"),
     (1, 0, 2): ("emerald", "maroon", "indigo", "lemon", "lime", "teal"),
     (1, 2, 0): ("blue", "brown", "emerald", "magenta", "violet", "mint"),
     (2, 0, 1): ("emerald", "navy", "crimson", "cyan", "lime", "bronze"),
     (2, 1, 0): ("blue", "green", "rust", "cyan", "azure", "plum"),
+    GREY: ("grey",) * 6,
 }
-"""What the chromatic colours, in the order of `CHROMATIC`, look like after channels are exchanged: new channel n is the
-old channel order[n]. Within an order all names differ, so what was one thing's name stays one thing's name."""
-PALETTE = (*COLOURS, *sorted({name for names in NAMES.values() for name in names} - set(COLOURS)))
+"""What the chromatic colours, in the order of `CHROMATIC`, look like in other channels: new channel n is the old
+channel order[n], and in `GREY` every channel is the mean. Within an order of channels all names differ."""
+PALETTE = (*COLOURS, *sorted({name for names in NAMES.values() for name in names} - {*COLOURS, "grey"}), "grey")
+_WHOLE = [order for order in NAMES if order not in ((0, 1, 2), GREY)]
 _WORD = re.compile(rf"\b({'|'.join(CHROMATIC)})\b")
 
 
-def exchanges(scene: Mapping[str, Any]) -> list[Order]:
-    """The orders that make no held-out composition of anything in this scene or said about it."""
-    named = {(thing["colour"], thing["kind"]) for thing in scene["objects"]}
-    said = " ".join(_texts(scene["instructions"]))
-    fitting = []
-    for order, names in NAMES.items():
-        after = dict(zip(CHROMATIC, names, strict=True))
-        made = {(after.get(colour, colour), kind) for colour, kind in named}
-        if not made & HELD_OUT and not _names_held_out(_WORD.sub(lambda word, a=after: a[word[0]], said)):
-            fitting.append(order)
-    return fitting
+@dataclass(frozen=True)
+class Exchange:
+    """The order of channels of every chromatic colour; `whole`: one for all of them and for the table too."""
+
+    orders: Mapping[str, Order]
+    whole: bool
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Each chromatic colour's name afterwards; all differ, so what was one thing's name stays one thing's name."""
+        return {colour: NAMES[self.orders[colour]][n] for n, colour in enumerate(CHROMATIC)}
+
+    def picture(
+        self, image: NDArray[np.uint8], labels: NDArray[np.uint8], scene: Mapping[str, Any]
+    ) -> NDArray[np.uint8]:
+        """The image (H, W, 3) in other colours. `labels` (H, W) says whose each pixel is, by the ids of `scene`."""
+        if self.whole:
+            return _in_channels(image, self.orders["red"])
+        image = image.copy()
+        for thing in scene["objects"]:
+            if thing["colour"] in self.orders:
+                mine = labels == thing["id"]
+                image[mine] = _in_channels(image[mine], self.orders[thing["colour"]])
+        return image
+
+    def things(self, things: Mapping[int, Thing]) -> dict[int, Thing]:
+        """The picture's things by their new colours' names."""
+        return {n: replace(thing, colour=self.names.get(thing.colour, thing.colour)) for n, thing in things.items()}
+
+    def reworded(self, value: Any) -> Any:
+        """An instruction in words of the changed picture: every colour's name in every text of it."""
+        if isinstance(value, str):
+            return _WORD.sub(lambda word: self.names[word[0]], value)
+        if isinstance(value, Mapping):
+            return {key: self.reworded(part) for key, part in value.items()}
+        return [self.reworded(part) for part in value] if isinstance(value, list | tuple) else value
+
+    def fits(self, scene: Mapping[str, Any]) -> bool:
+        """Whether all names differ and nothing in the scene, or said about it, becomes a held-out composition."""
+        names = self.names
+        if len(set(names.values())) < len(CHROMATIC):
+            return False
+        made = {(names.get(thing["colour"], thing["colour"]), thing["kind"]) for thing in scene["objects"]}
+        return not made & HELD_OUT and not _names_held_out(self.reworded(" ".join(_texts(scene["instructions"]))))
+
+
+def exchanges(scene: Mapping[str, Any]) -> list[Exchange]:
+    """The exchanges of the whole picture that fit the scene: two do always, they make no colour of the world."""
+    all_orders = (Exchange(dict.fromkeys(CHROMATIC, order), whole=True) for order in _WHOLE)
+    return [exchange for exchange in all_orders if exchange.fits(scene)]
+
+
+def draw(scene: Mapping[str, Any], rng: np.random.Generator, whole: float) -> Exchange:
+    """An exchange that fits the scene, with probability `whole` one of the whole picture."""
+    if rng.random() < whole:
+        fitting = exchanges(scene)
+        return fitting[int(rng.integers(len(fitting)))]
+    while not (exchange := _mixed(rng)).fits(scene):
+        pass
+    return exchange
+
+
+def _mixed(rng: np.random.Generator) -> Exchange:
+    orders = list(NAMES)
+    return Exchange({colour: orders[int(rng.integers(len(orders)))] for colour in CHROMATIC}, whole=False)
+
+
+def _in_channels(pixels: NDArray[np.uint8], order: Order) -> NDArray[np.uint8]:
+    """Pixels (..., 3) with their channels in another order."""
+    if order == GREY:
+        return np.broadcast_to(pixels.mean(-1, keepdims=True).astype(np.uint8), pixels.shape)
+    return pixels[..., order]
 
 
 def _texts(value: Any) -> list[str]:
@@ -55,21 +123,3 @@ def _texts(value: Any) -> list[str]:
 
 def _names_held_out(text: str) -> bool:
     return any(f"{colour} {kind}" in text for colour, kind in HELD_OUT)
-
-
-def exchanged(
-    image: NDArray[np.uint8], things: Mapping[int, Thing], order: Order
-) -> tuple[NDArray[np.uint8], dict[int, Thing]]:
-    """The picture with its channels in another order, and its things by their new colours' names."""
-    names = dict(zip(CHROMATIC, NAMES[order], strict=True))
-    return image[..., order], {n: replace(t, colour=names.get(t.colour, t.colour)) for n, t in things.items()}
-
-
-def reworded(value: Any, order: Order) -> Any:
-    """An instruction of the picture in words of the exchanged one: every colour's name in every text of it."""
-    names = dict(zip(CHROMATIC, NAMES[order], strict=True))
-    if isinstance(value, str):
-        return _WORD.sub(lambda word: names[word[0]], value)
-    if isinstance(value, Mapping):
-        return {key: reworded(part, order) for key, part in value.items()}
-    return [reworded(part, order) for part in value] if isinstance(value, list | tuple) else value

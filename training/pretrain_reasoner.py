@@ -42,7 +42,7 @@ from training.mumble import mumbled
 from training.muon import Muon
 from training.packed import PackedReasoner, Watch, flatten_turns
 from training.packed_decoding import sample
-from training.palette import PALETTE, exchanged, exchanges, reworded
+from training.palette import PALETTE, draw
 from training.paraphrase import paraphrased
 from training.reward_truth import Truth
 from training.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
@@ -55,6 +55,7 @@ SYSTEM = "Think in <think> </think>, then answer in <answer> </answer> in JSON; 
 PROMPT = 'Find "{question}".'
 GUIDED_LAYERS = (1, 2)
 MOST_SHIFT = 10  # pixels the training picture is moved at most
+WHOLE = 1 / 3  # of the pictures with exchanged colours: the table with the things
 WEIGHTS = {"dense": 0.3, "guide": 0.4, "align": 0.3}
 
 
@@ -180,14 +181,15 @@ class Batches:
 
     def _picture(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], dict[int, Thing], list[dict[str, Any]]]:
         """A picture, moved a little and perhaps in other colours, its things and its instructions."""
-        image, scene = self.folder.pick(rng)
+        image, labels, scene = self.folder.pick(rng)
+        exchange = draw(scene, rng, WHOLE) if rng.random() < self.recipe.recoloured else None
+        if exchange is not None:
+            image = exchange.picture(image, labels, scene)
         shift = tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
         image, things = jittered(shifted(image, shift), rng), things_of(scene, SIZE, shift)
-        orders = exchanges(scene)
-        if not orders or rng.random() >= self.recipe.recoloured:
+        if exchange is None:
             return image, things, scene["instructions"]
-        order = orders[int(rng.integers(len(orders)))]
-        return *exchanged(image, things, order), reworded(scene["instructions"], order)
+        return image, exchange.things(things), exchange.reworded(scene["instructions"])
 
     def _text(self, instruction: Mapping[str, Any], rng: np.random.Generator) -> str:
         """What is said, perhaps in other words, perhaps mumbled."""

@@ -15,9 +15,13 @@ from training.dialogue import Thing
 
 @dataclass(slots=True)
 class Shard:
-    """`images` (N, size, size, 3) uint8, squashed as the runtime does; `scenes` one mapping per image."""
+    """`images` (N, size, size, 3) uint8, squashed as the runtime does; `scenes` one mapping per image.
+
+    `labels` uint8 (N, H, W) as rendered: the id of the thing each pixel shows, 0 for none.
+    """
 
     images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
     scenes: list[dict[str, Any]]
 
 
@@ -31,7 +35,7 @@ def load_shard(path: Path, size: int) -> Shard:
         np.save(partial, images)
         partial.replace(cache)
     scenes = [json.loads(line) for line in (path / "scenes.jsonl").read_text().splitlines()]
-    return Shard(np.load(cache, mmap_mode="r"), scenes)
+    return Shard(np.load(cache, mmap_mode="r"), np.load(path / "labels.npy", mmap_mode="r"), scenes)
 
 
 class ShardFolder:
@@ -50,16 +54,22 @@ class ShardFolder:
                 most -= 1
         return sum(len(shard.scenes) for shard in self.shards.values())
 
-    def pick(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """One image and its scene, uniformly over everything known."""
+    def pick(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]:
+        """One image, its labels (size, size) and its scene, uniformly over everything known."""
         names = sorted(self.shards)
         shard = self.shards[names[int(rng.integers(len(names)))]]
         n = int(rng.integers(len(shard.scenes)))
-        return shard.images[n], shard.scenes[n]
+        return shard.images[n], _nearest(shard.labels[n], self.size), shard.scenes[n]
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], dict[str, Any]]]:
         for name in sorted(self.shards):
             yield from zip(self.shards[name].images, self.shards[name].scenes, strict=True)
+
+
+def _nearest(labels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Labels (H, W) squashed to (size, size)."""
+    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in labels.shape)
+    return labels[rows][:, columns]
 
 
 def things_of(scene: dict[str, Any], size: int, shift: tuple[int, int] = (0, 0)) -> dict[int, Thing]:

@@ -5,26 +5,33 @@ import pytest
 
 from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS
 from training.dialogue import Thing
-from training.palette import CHROMATIC, NAMES, PALETTE, exchanged, exchanges, reworded
+from training.palette import CHROMATIC, GREY, NAMES, PALETTE, Exchange, draw, exchanges
+
+SWAP = Exchange(dict.fromkeys(CHROMATIC, (2, 0, 1)), whole=True)
+MIXED = Exchange(dict.fromkeys(CHROMATIC, (0, 1, 2)) | {"red": (2, 0, 1), "blue": GREY}, whole=False)
 
 
 def scene(*things, text="find it"):
-    objects = [{"colour": colour, "kind": kind} for colour, kind in things]
+    objects = [{"id": n, "colour": colour, "kind": kind} for n, (colour, kind) in enumerate(things, 1)]
     return {"objects": objects, "instructions": [{"text": text, "thinking": [{"say": text, "id": 1}]}]}
 
 
-def test_within_an_exchange_no_two_colours_share_a_name():
-    for names in NAMES.values():
-        after = dict.fromkeys(COLOURS) | dict(zip(CHROMATIC, names, strict=True))
-        assert len({new or old for old, new in after.items()}) == len(COLOURS)
+def shown():
+    return [(colour, kind) for colour in COLOURS for kind in KINDS if (colour, kind) not in HELD_OUT]
+
+
+def test_after_an_exchange_no_two_colours_share_a_name():
+    drawn = [draw(scene(thing), np.random.default_rng(n), 0.0) for n, thing in enumerate(shown())]
+    for exchange in [*exchanges(scene(("white", "mug"))), *drawn]:
+        assert len({exchange.names.get(colour, colour) for colour in COLOURS}) == len(COLOURS)
 
 
 def test_the_worlds_colours_come_first_in_the_palette():
     assert PALETTE[: len(COLOURS)] == tuple(COLOURS)
-    assert len(PALETTE) == len(set(PALETTE)) == 26
+    assert len(PALETTE) == len(set(PALETTE)) == 27
 
 
-@pytest.mark.parametrize("order", NAMES)
+@pytest.mark.parametrize("order", [order for order in NAMES if order != GREY])
 def test_a_name_of_the_world_is_given_only_to_what_looks_like_it(order):
     """What an exchange calls red, green or blue is nearer to that colour than to any other of the world's."""
     for old, new in zip(CHROMATIC, NAMES[order], strict=True):
@@ -34,33 +41,73 @@ def test_a_name_of_the_world_is_given_only_to_what_looks_like_it(order):
             assert nearest == new
 
 
-def test_no_exchange_makes_a_held_out_composition_of_what_training_shows():
-    shown = [(colour, kind) for colour in COLOURS for kind in KINDS if (colour, kind) not in HELD_OUT]
-    for colour, kind in shown:
-        for order in exchanges(scene((colour, kind))):
-            after = dict(zip(CHROMATIC, NAMES[order], strict=True))
-            assert (after.get(colour, colour), kind) not in HELD_OUT
+@pytest.mark.parametrize("whole", [0.0, 1.0])
+def test_no_exchange_makes_a_held_out_composition_of_what_training_shows(whole):
+    rng = np.random.default_rng(0)
+    for colour, kind in shown():
+        for _ in range(20):
+            exchange = draw(scene((colour, kind)), rng, whole)
+            assert (exchange.names.get(colour, colour), kind) not in HELD_OUT
     assert len(exchanges(scene(("red", "box")))) == 3
     assert len(exchanges(scene(("red", "mug")))) == 5
 
 
-def test_no_exchange_names_a_held_out_composition():
+@pytest.mark.parametrize("whole", [0.0, 1.0])
+def test_no_exchange_names_a_held_out_composition(whole):
     """A box that is not there can be asked for as well."""
     assert len(exchanges(scene(("white", "mug"), text="all red boxes"))) == 3
     assert len(exchanges(scene(("white", "mug"), text="the red book"))) == 4
+    rng = np.random.default_rng(0)
+    drawn = [draw(scene(("white", "mug"), text="all red boxes"), rng, whole) for _ in range(40)]
+    said = {exchange.reworded("all red boxes") for exchange in drawn}
+    assert len(said) >= 2
+    assert "all blue boxes" not in said
 
 
-def test_picture_things_and_words_change_alike():
-    image = np.zeros((4, 4, 3), np.uint8)
+@pytest.mark.parametrize("whole", [0.0, 1.0])
+def test_whatever_is_shown_and_said_some_exchange_fits(whole):
+    everything = " ".join(f"{colour} {kind}" for colour in CHROMATIC for kind in KINDS)
+    full = scene(*shown(), text=everything)
+    assert draw(full, np.random.default_rng(0), whole).fits(full)
+
+
+def test_draw_mixes_orders_and_reaches_every_colour():
+    rng = np.random.default_rng(0)
+    drawn = [draw(scene(("red", "mug")), rng, 0.0) for _ in range(200)]
+    assert {exchange.names["red"] for exchange in drawn} == {names[0] for names in NAMES.values()}
+    assert all(not exchange.whole and len(set(exchange.orders.values())) > 1 for exchange in drawn)
+
+
+def two_things():
+    image = np.zeros((4, 6, 3), np.uint8)
     image[...] = (200, 20, 10)
+    labels = np.zeros((4, 6), np.uint8)
+    labels[:, 2:4], labels[:, 4:] = 1, 2
+    return image, labels, scene(("red", "mug"), ("blue", "bowl"))
+
+
+def test_a_whole_exchange_changes_the_table_too():
+    image, labels, made = two_things()
+    other = SWAP.picture(image, labels, made)
+    assert (other == (10, 200, 20)).all()
+
+
+def test_a_mixed_exchange_changes_each_thing_in_its_own_way():
+    image, labels, made = two_things()
+    other = MIXED.picture(image, labels, made)
+    assert (other[:, :2] == (200, 20, 10)).all()
+    assert (other[:, 2:4] == (10, 200, 20)).all()
+    assert (other[:, 4:] == 76).all()
+    assert (image == (200, 20, 10)).all(), "the picture given stays as it was"
+
+
+def test_things_and_words_change_alike():
     mug = Thing(1, "mug", "red", (0, 0, 4, 4), (2, 2), 1.0)
     bowl = Thing(2, "bowl", "white", (0, 0, 4, 4), (2, 2), 1.0)
-    order = (2, 0, 1)
-    other, things = exchanged(image, {1: mug, 2: bowl}, order)
-    assert other[0, 0].tolist() == [10, 200, 20]
+    things = SWAP.things({1: mug, 2: bowl})
     assert (things[1].colour, things[2].colour) == ("emerald", "white")
     instruction = {"text": "the red mug", "thinking": [{"say": "red mug", "id": 1}, ". No white mug."], "targets": [1]}
-    assert reworded(instruction, order) == {
+    assert SWAP.reworded(instruction) == {
         "text": "the emerald mug",
         "thinking": [{"say": "emerald mug", "id": 1}, ". No white mug."],
         "targets": [1],
