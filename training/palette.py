@@ -81,12 +81,14 @@ class Exchange:
         names = self.names
         if len(set(names.values())) < len(CHROMATIC):
             return False
-        made = {(names.get(thing["colour"], thing["colour"]), thing["kind"]) for thing in scene["objects"]}
-        return not made & HELD_OUT and not _names_held_out(self.reworded(" ".join(_texts(scene["instructions"]))))
+        shown = {(thing["colour"], thing["kind"]) for thing in scene["objects"]}
+        made = {(names.get(colour, colour), kind) for colour, kind in shown} - shown
+        said = " ".join(_texts(scene["instructions"]))
+        return not made & HELD_OUT and not _held_out_in(self.reworded(said)) - _held_out_in(said)
 
 
 def exchanges(scene: Mapping[str, Any]) -> list[Exchange]:
-    """The exchanges of the whole picture that fit the scene: two do always, they make no colour of the world."""
+    """The exchanges of the whole picture that fit the scene: two do always, they make no composition of the world."""
     all_orders = (Exchange(dict.fromkeys(CHROMATIC, order), whole=True) for order in _WHOLE)
     return [exchange for exchange in all_orders if exchange.fits(scene)]
 
@@ -121,5 +123,5 @@ def _texts(value: Any) -> list[str]:
     return [text for part in parts for text in _texts(part)]
 
 
-def _names_held_out(text: str) -> bool:
-    return any(f"{colour} {kind}" in text for colour, kind in HELD_OUT)
+def _held_out_in(text: str) -> set[tuple[str, str]]:
+    return {(colour, kind) for colour, kind in HELD_OUT if f"{colour} {kind}" in text}
