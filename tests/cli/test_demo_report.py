@@ -1,6 +1,7 @@
 """What the demo leaves behind, made from answers of a fake: table, summary, pictures, and when it calls itself good."""
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -136,6 +137,9 @@ def test_grandchildren_that_ignore_ctrl_c_are_ended_too(tmp_path, monkeypatch):
             children.check()
         grandchild = int(child.log.read_text())
     assert child.process.poll() is not None
+    end = time.monotonic() + 10  # a kill is sent before it has been carried out
+    while not is_gone(grandchild) and time.monotonic() < end:
+        time.sleep(0.01)
     assert is_gone(grandchild)
 
 
