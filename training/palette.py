@@ -27,7 +27,6 @@ Change = Order | str
 """What happens to a colour: new channel n is the old channel order[n], or it takes on a tone of `TONES`."""
 
 CHROMATIC = ("red", "green", "blue", "yellow", "orange", "purple")
-ACHROMATIC = ("white", "black")
 AS_IT_IS: Order = (0, 1, 2)
 NAMES: Mapping[Order, tuple[str, ...]] = {
     AS_IT_IS: CHROMATIC,
@@ -48,7 +47,7 @@ TONES: Mapping[str, tuple[float, float, float]] = {
 }
 """Red, green and blue of each tone, from 0 to 1, as in `COLOURS`. Shading and light stay those of the thing."""
 PALETTE = (*COLOURS, *sorted({name for names in NAMES.values() for name in names} - set(COLOURS)), *TONES)
-_DARKEST = 0.12  # what the light leaves on black, where its own 0.05 would make gloss a lamp
+_DARKEST = 0.12  # a colour's brightness is taken to be this at least: by black's own 0.05 its highlights would burn out
 _WORD = re.compile(rf"\b({'|'.join(COLOURS)})\b")
 
 
@@ -100,7 +99,7 @@ class Exchange:
 
 def whole(order: Order) -> Exchange:
     """The exchange of the channels of a whole picture."""
-    return Exchange(dict.fromkeys(CHROMATIC, order) | dict.fromkeys(ACHROMATIC, AS_IT_IS), whole=True)
+    return Exchange({colour: order if colour in CHROMATIC else AS_IT_IS for colour in COLOURS}, whole=True)
 
 
 def exchanges(scene: Mapping[str, Any]) -> list[Exchange]:
