@@ -24,8 +24,8 @@ from torch import nn
 from transformers import Qwen2_5_VLForConditionalGeneration, Sam2Model
 
 from segzero_ros.bundle import Bundle
-from training.pretrain_reasoner import build_model
-from training.segmenter_model import demo_config
+from training.demo_models.pretrain_reasoner import build_model
+from training.demo_models.segmenter_model import demo_config
 
 Weights = Mapping[str, NDArray[np.float32]]
 # What the exporter's modules are called, and what they are in the checkpoint.

@@ -12,7 +12,7 @@ from bench.questions import Question
 from segzero_ros.answer import Target
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline, Segmentation
-from segzero_ros.reasoner import Answer
+from segzero_ros.reasoner import Answer, Request
 from segzero_ros.segmenter import Masks
 
 THINKING_ENDS = "</"  # how the closing tag begins
@@ -25,14 +25,14 @@ class WatchedReasoner:
         self._reasoner = reasoner
         self.last: Answer | None = None
 
-    def reason(self, *arguments: Any, **options: Any) -> Answer:
+    def reason(self, request: Request) -> Answer:
         """Ask the reasoner; see ``Reasoner``."""
-        self.last = self._reasoner.reason(*arguments, **options)
+        self.last = self._reasoner.reason(request)
         return self.last
 
-    def look(self, frame: Frame) -> Any:
+    def prefill_image(self, frame: Frame) -> Any:
         """Look at a frame before anybody asks; see ``EarlyReasoner``."""
-        return self._reasoner.look(frame)
+        return self._reasoner.prefill_image(frame)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reasoner, name)

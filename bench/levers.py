@@ -12,8 +12,8 @@ from bench.contestant import Ours
 from bench.figures import ratio, spreads
 from bench.interleave import Measured, interleave
 from bench.questions import Question
+from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
-from segzero_ros.engines import EngineOptions, open_pipeline
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline
 
@@ -34,7 +34,7 @@ def measure(
         "default": ours(),
         "warm_frame": ours(warm),
         "free_answers": ours(constrained=False),
-        f"speculate_{SPECULATE}": ours(speculate=SPECULATE),
+        f"speculate_{SPECULATE}": ours(draft_tokens=SPECULATE),
         "one_thread": ours(threads=1),
         "two_threads": ours(threads=2),
         f"budget_{TIGHT_BUDGET}": ours(budget=TIGHT_BUDGET),
@@ -44,7 +44,7 @@ def measure(
 
 def warm(pipeline: Pipeline, frame: Frame) -> None:
     """Look at a frame before anybody has spoken, as the node does with ``warm_frame``."""
-    pipeline.look(frame)
+    pipeline.prefill_image(frame)
 
 
 def compared(found: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:

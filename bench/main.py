@@ -21,8 +21,8 @@ from typing import Any
 from bench.questions import Question, tabletop_questions
 from bench.record import RESULTS, device_slug, record, write
 from segzero_ros.bundle import Bundle, open_bundle, resolve_bundle
-from segzero_ros.commands.ground import BACKENDS, DEFAULT_BUNDLE, from_here
-from segzero_ros.commands.parser import OK, Parser, at_least, missing, one_of, refuse
+from segzero_ros.cli.ground import BACKENDS, DEFAULT_BUNDLE, from_here
+from segzero_ros.cli.parser import OK, Parser, at_least, missing, one_of, refuse
 
 COUNT = 60  # questions; the first few warm up and do not count
 SEED = 7
@@ -119,7 +119,7 @@ def questions_of(options: Namespace) -> list[Question]:
 def stages(options: Namespace) -> dict[str, Any]:
     """Measure the stage table."""
     from bench.stages import measure
-    from segzero_ros.engines import EngineOptions
+    from segzero_ros.backends import EngineOptions
 
     engines = EngineOptions(threads=options.threads)
     return measure(bundle_of(options), questions_of(options), backend=options.backend, options=engines)

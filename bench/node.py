@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from bench.figures import ratio, spread
 from segzero_ros.answer import Target
 from segzero_ros.backends.fake import PROFILE, centre_answer
-from segzero_ros.command import Command
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
-from segzero_ros.reasoner import Answer
+from segzero_ros.reasoner import Answer, Request
 from segzero_ros.segmenter import Masks
 
 SIZE = (1280, 720)
@@ -39,10 +38,10 @@ class InstantReasoner:
         step = -(-len(text) // PIECES)
         self._pieces = [text[at : at + step] for at in range(0, len(text), step)]
 
-    def reason(self, _frame: Frame, _command: Command, *, on_text: Callable[[str], None], **_: Any) -> Answer:
+    def reason(self, request: Request) -> Answer:
         """Say it; see ``Reasoner``."""
         for piece in self._pieces:
-            on_text(piece)
+            request.on_text(piece)
         return Answer("".join(self._pieces), len(self._pieces), 1.0, {}, "stop")
 
 
@@ -263,11 +262,11 @@ def idle(rclpy: Any, *, seconds: float = 20.0, hz: float = 10.0, backend: str = 
 
     The camera is this process. The first seconds, in which engines are opened, do not count.
     """
-    from segzero_ros import processes
-    from segzero_ros.demo.children import Children
+    from segzero_ros.demo.process_group import ProcessGroup
+    from segzero_ros.ros import processes
 
     node = processes.node(backend=backend, image_qos="reliable")
-    with Children(logs) as children:
+    with ProcessGroup(logs) as children:
         child = children.start("node", node.command_line(), os.environ)
         camera = Camera(rclpy, hz)
         try:

@@ -11,11 +11,11 @@ from bench.contestant import Ours
 from bench.figures import ratio, spreads
 from bench.interleave import Contestant, interleave
 from bench.questions import Question
-from export.compare import to_json
-from export.gate import drawn_from_tabletop, pass_gate
+from export.checks import to_json
+from export.parity_check import check_parity, drawn_from_tabletop
 from export.quantise import copy_quantised
+from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
-from segzero_ros.engines import EngineOptions, open_pipeline
 
 WAYS = {"int8": {"bits": 8, "block": 32}, "int4": {"bits": 4, "block": 32}, "int4_block16": {"bits": 4, "block": 16}}
 GATE_QUESTIONS = 200  # of the validation split; the times are of the test split's
@@ -32,7 +32,7 @@ def measure(
         contestants |= {name: Ours(open_pipeline(made, "onnx", options=options)) for name, made in smaller.items()}
         found = interleave(contestants, questions, label="parent, quantised:")
         checks = {
-            name: to_json(pass_gate(made, bundle, drawn_from_tabletop(gate, seed=3), threads=threads))
+            name: to_json(check_parity(made, bundle, drawn_from_tabletop(gate, seed=3), threads=threads))
             for name, made in smaller.items()
         }
         sizes = {name: made.reasoner.files["decoder"].stat().st_size for name, made in smaller.items()}

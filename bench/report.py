@@ -247,7 +247,7 @@ def marks(name: str) -> tuple[str, str]:
 
 
 def _gpu_table(figures: Figures) -> str:
-    from bench.gpu import table
+    from bench.gpu.main import table
 
     return table(figures)
 

@@ -10,8 +10,8 @@ from bench import node
 from bench.contestant import Ours
 from bench.figures import spreads
 from bench.questions import Question
+from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
-from segzero_ros.engines import EngineOptions, open_pipeline
 from segzero_ros.pipeline import Segmentation
 from segzero_ros.worker import Worker
 

@@ -15,8 +15,8 @@ from bench.figures import ratio, spreads
 from bench.interleave import Contestant, Measured, interleave
 from bench.questions import Question
 from bench.reference import PapersWay, models_of
+from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
-from segzero_ros.engines import EngineOptions, open_pipeline
 
 WARMUP = 4
 

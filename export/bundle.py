@@ -23,7 +23,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.compare import compare_reasoner, compare_segmenter, drawn_questions, format_table, to_json
+from export.checks import format_table, to_json
+from export.compare import compare_reasoner, compare_segmenter, drawn_questions
 from export.onnx_graph import Arithmetic, Store
 from export.reasoner_onnx import FILES, export_reasoner
 from export.segmenter_onnx import export_segmenter

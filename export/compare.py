@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -27,20 +26,22 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration, Sam2Model
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from export.checks import Check, format_table, to_json
 from export.onnx_graph import Store, stored
+from export.parity_check import check_parity, drawn_from_tabletop
 from export.reasoner_onnx import load_checkpoint
 from export.segmenter_onnx import load_segmenter
 from segzero_ros.answer import Target
-from segzero_ros.backends.image import IMAGENET_MEAN, IMAGENET_STD, normalise, squash
-from segzero_ros.backends.onnx_reasoner import OnnxReasoner
-from segzero_ros.backends.onnx_segmenter import OnnxSegmenter
-from segzero_ros.backends.onnx_session import open_session
-from segzero_ros.backends.prompt import IMAGE_TOKEN
+from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN
+from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
+from segzero_ros.backends.onnx.reasoner import OnnxReasoner
+from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
+from segzero_ros.backends.onnx.session import open_session
 from segzero_ros.bundle import open_bundle
 from segzero_ros.command import Command, read_command
 from segzero_ros.frame import Frame
-from segzero_ros.pipeline import ignore, never
 from segzero_ros.profile import Profile
+from segzero_ros.reasoner import Request
 
 GRAPH_LIMIT = 1e-3  # of the largest magnitude: FP32 sums in another order
 HALF_LIMIT = 1e-2  # the same where products are FP16, whose last bit is 1e-3 already
@@ -53,22 +54,6 @@ TEMPLATE = (
     "<|im_start|>user\n<|vision_start|>{image}<|vision_end|>{prompt}<|im_end|>\n"
     "<|im_start|>assistant\n"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the table: `value` must be at most `limit` (or at least, where `more` is better)."""
-
-    what: str
-    reference: str
-    value: float
-    limit: float
-    more: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """Whether the limit holds; a value that is no number never does."""
-        return self.value >= self.limit if self.more else self.value <= self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +186,7 @@ def _embedding_difference(graph: Path, model: Qwen2_5_VLForConditionalGeneration
 
 def _vision_difference(stock: StockReasoner, session: InferenceSession, question: Question) -> float:
     _, _, height, width = session.get_inputs()[0].shape
-    pixels = normalise(squash(question.frame.rgb, (width, height)))[None]
+    pixels = normalise(resize_to(question.frame.rgb, (width, height)))[None]
     return _relative(session.run(None, {"pixels": pixels})[0], stock.tokens(question))
 
 
@@ -221,9 +206,7 @@ def _same_text(ours: OnnxReasoner, questions: Sequence[Question], replies: Seque
 
 def _says(ours: OnnxReasoner, question: Question, reply: Reply, tokens: int) -> bool:
     """Whether our text is the reply's; of a reply cut short we may say more, and it may end within a character."""
-    answer = ours.reason(
-        question.frame, question.command, budget=tokens, deadline_ns=None, cancelled=never, on_text=ignore
-    )
+    answer = ours.reason(Request(question.frame, question.command, tokens))
     return answer.text.startswith(reply.text.rstrip("\ufffd")) if reply.cut else answer.text == reply.text
 
 
@@ -339,21 +322,6 @@ def tabletop_questions(count: int, seed: int) -> list[Question]:
     ]
 
 
-def format_table(checks: Iterable[Check]) -> str:
-    """Lay the checks out for a terminal."""
-    lines = [f"{'':4} {'what':42} {'against':11} {'value':>10}  limit"]
-    for check in checks:
-        sign = ">=" if check.more else "<="
-        mark = "ok" if check.passed else "FAIL"
-        lines.append(f"{mark:4} {check.what:42} {check.reference:11} {check.value:10.3g}  {sign} {check.limit:g}")
-    return "\n".join(lines)
-
-
-def to_json(checks: Iterable[Check]) -> list[dict[str, Any]]:
-    """Return the checks as JSON values."""
-    return [{**asdict(check), "passed": check.passed} for check in checks]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare a bundle with the checkpoints it was made from."""
     parser = argparse.ArgumentParser(
@@ -366,7 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=10, help="pictures and prompts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the table here")
-    parser.add_argument("--parent", type=Path, help="of a quantised bundle: the one it was made from (export/gate.py)")
+    parser.add_argument("--parent", type=Path, help="of a quantised bundle: the one it was made from")
     options = parser.parse_args(arguments)
     if options.reasoner is None and options.segmenter is None and options.parent is None:
         parser.error("nothing to compare with: give --reasoner, --segmenter or --parent")
@@ -379,9 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         part = bundle.segmenter
         checks += compare_segmenter(options.segmenter, part.files, part.image_size, questions, options.seed)
     if options.parent:
-        from export.gate import drawn_from_tabletop, pass_gate
-
-        checks += pass_gate(bundle, open_bundle(options.parent), drawn_from_tabletop(options.count, options.seed))
+        checks += check_parity(bundle, open_bundle(options.parent), drawn_from_tabletop(options.count, options.seed))
     print(format_table(checks))
     if options.json:
         options.json.write_text(json.dumps(to_json(checks), indent=1) + "\n")

@@ -4,8 +4,9 @@
 
 Weight-only: every large product of the decoder graph becomes ONNX Runtime's MatMulNBits, blocks of weights with a scale
 each; activations, KV cache, vision tower, embeddings and segmenter stay as they are. TensorRT does not know the
-operator: the result opens with the onnx backend alone. The gate is ``export/gate.py``; its figures stand in the new
+operator: the result opens with the onnx backend alone. ``parity_check`` decides on it; its figures stand in the new
 manifest. Whether it is also faster is for ``segzero bench`` to say.
+On another data set: ``python -m training.quantise``.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, DefaultWeightOnlyQuantizer
 
-from export.compare import Check, format_table, to_json
-from export.gate import Asked, add_data_options, asked, pass_gate
+from export.checks import Check, format_table, to_json
+from export.parity_check import COUNT, Asked, check_parity, drawn_from_tabletop
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle, write_manifest
 
 BITS = (4, 8)
@@ -61,7 +62,7 @@ def quantise_bundle(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         partial = Path(folder) / out.name
         smaller = copy_quantised(parent, partial, bits=bits, block=block, accuracy_level=accuracy_level)
-        found = pass_gate(smaller, parent, examples, threads=threads)
+        found = check_parity(smaller, parent, examples, threads=threads)
         if not all(check.passed for check in found):
             raise NotGoodEnough(format_table(found))
         _write(partial, out.name, parent, dict(smaller.provenance["quantised"]), found)
@@ -172,18 +173,24 @@ def _write(partial: Path, name: str, parent: Bundle, made: dict[str, Any], gate:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Quantise a bundle from the command line; 1 when it does not pass the gate, 2 for misuse."""
+def build_parser(prog: str) -> argparse.ArgumentParser:
+    """Return the options of this command and of ``training.quantise``, which checks on any data set."""
     parser = argparse.ArgumentParser(
-        prog="python -m export.quantise", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("bundle", help="the parent's directory or name")
     parser.add_argument("--out", type=Path, required=True, help="the new bundle's directory; its name is its name")
     parser.add_argument("--bits", type=int, choices=BITS, default=8)
     parser.add_argument("--block", type=int, default=BLOCK, help="weights per scale: 16, 32, 64 or 128")
     parser.add_argument("--accuracy-level", type=int, default=INT8_ACCUMULATION, help="0: float sums; 4: int8, faster")
-    add_data_options(parser)
-    options = parser.parse_args(arguments)
+    parser.add_argument("--split", default="val", help="of the questions (default val: the test set stays unseen)")
+    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--count", type=int, default=COUNT, help=f"questions (default {COUNT})")
+    return parser
+
+
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace, examples: Iterable[Asked]) -> int:
+    """Quantise as the options say; 1 when the result does not pass on ``examples``, 2 for misuse."""
     try:
         bundle, found = quantise_bundle(
             open_bundle(resolve_bundle(options.bundle)),
@@ -191,16 +198,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bits=options.bits,
             block=options.block,
             accuracy_level=options.accuracy_level,
-            examples=asked(options),
+            examples=examples,
         )
     except NotGoodEnough as table:
         print(table)
-        parser.exit(1, f"{parser.prog}: the smaller bundle does not pass the gate; nothing written\n")
+        parser.exit(1, f"{parser.prog}: the smaller bundle does not pass the parity check; nothing written\n")
     except (FileExistsError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     print(format_table(found))
     print(f"written: {bundle.path}")
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Quantise a bundle of the demo world from the command line."""
+    parser = build_parser("python -m export.quantise")
+    options = parser.parse_args(arguments)
+    return run(parser, options, drawn_from_tabletop(options.count, options.seed, options.split))
 
 
 if __name__ == "__main__":

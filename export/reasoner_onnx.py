@@ -9,8 +9,8 @@
 The decoder serves prefill (S = many) and decode (S = 1) alike: `write_index` is the cache place of the first row, rows
 see every place up to their own, the present caches may be the past caches' own buffers, and only the logits of the last
 L = min(S, LOGIT_ROWS) rows are computed: one to decode, a few to check tokens that were guessed ahead. M-RoPE's cosines
-and sines come from outside, because they follow from three positions per token (segzero_ros/backends/prompt.py). The
-graphs are built node by node from the checkpoint's weights: opset 24's RotaryEmbedding, TensorScatter and Attention,
+and sines come from outside, because they follow from three positions per token (`backends/decoding/chat_prompt.py`).
+The graphs are built node by node from the checkpoint's weights: opset 24's RotaryEmbedding, TensorScatter, Attention,
 which both ONNX Runtime and TensorRT know. With `--arithmetic half` (for GPUs) the KV caches are FP16, all other inputs
 and outputs FP32 as without; see export/onnx_graph.py for what is computed how.
 
@@ -37,7 +37,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from export.onnx_graph import INLINE_BYTES, Arithmetic, DataFile, Graph, Store, stored
 from export.vision_tower import FixedGridVision
-from segzero_ros.backends.prompt import IMAGE_TOKEN
+from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN
 
 LOGIT_ROWS = 8
 

@@ -8,7 +8,7 @@ output is its input's memory. Attention is allowed to fall back to plain product
 FP32.
 """
 
-from export.tensorrt_engine import run
+from segzero_ros.backends.tensorrt.builder import run
 
 if __name__ == "__main__":
     raise SystemExit(run(only="reasoner"))

@@ -7,7 +7,7 @@ more objects go in several batches. FP32 and FP16 both build, from opset 18, who
 operator, FP32 attention of head size 256 does not build.
 """
 
-from export.tensorrt_engine import run
+from segzero_ros.backends.tensorrt.builder import run
 
 if __name__ == "__main__":
     raise SystemExit(run(only="segmenter"))

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from segzero_ros.backends.image import CLIP_MEAN, CLIP_STD
-from segzero_ros.backends.prompt import mrope_positions
+from segzero_ros.backends.decoding.chat_prompt import mrope_positions
+from segzero_ros.backends.decoding.preprocess import CLIP_MEAN, CLIP_STD
 
 # Up to this many patches one dense mask over all of them is quicker than gathering windows (168x168 has 144).
 DENSE_WINDOW_PATCHES = 512

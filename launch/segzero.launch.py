@@ -5,7 +5,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from segzero_ros import processes
+from segzero_ros.ros import processes
 
 ARGUMENTS = {
     "image": ("image", "the camera's image topic", None),

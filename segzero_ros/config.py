@@ -6,12 +6,16 @@ node's declarations, ``config/segzero.yaml`` and the README's table have one sou
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any, cast
 
 from segzero_ros.errors import Code, RejectedInput, nearest
 
 Value = bool | int | float | str
 BACKENDS = ("tensorrt", "onnx", "torch_cuda", "tensorrt_llm", "remote", "fake")  # modules of backends/
+
+
+RENAMED: Mapping[str, str] = MappingProxyType({"speculate": "draft_tokens"})  # old name -> new; goes in 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class NodeConfig:
     server_timeout_sec: float = _number(10.0, 0.1, 600.0, "remote: a server silent for so long has stalled")
     fallback: bool = _flag(True, "remote: answer with the bundle's own reasoner when the server does not")
     constrained: bool = _flag(True, "keep answers to their grammar; what it forces goes in one pass")
-    speculate: int = _number(0, 0, 7, "tokens guessed ahead from the prompt per pass; 0 = none")
+    draft_tokens: int = _number(0, 0, 7, "tokens guessed ahead from the prompt per pass; 0 = none")
     encode_ahead: bool = _flag(True, "SAM 2, where it runs on the CPU, encodes the picture while the reasoner speaks")
     warm_frame_hz: float = _number(
         0.0, 0.0, 60.0, "how often to look at the newest frame while nobody speaks: quicker answers; 0 = never"
@@ -110,11 +114,12 @@ class NodeConfig:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> "NodeConfig":
-        """Return the configuration with ``values`` in place of the defaults.
+        """Return the configuration with ``values`` in place of the defaults; names of before are taken, too.
 
         Raises ``RejectedInput``: CONFIG_UNKNOWN with the nearest name, CONFIG_VALUE with the range.
         """
         known = {parameter.name: parameter for parameter in parameters()}
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
         for name in values:
             if name not in known:
                 raise RejectedInput(Code.CONFIG_UNKNOWN, f"got the parameter {name[:100]!r}{nearest(name, known)}")

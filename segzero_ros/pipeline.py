@@ -16,7 +16,7 @@ from segzero_ros.command import Command, Stage
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame, no_frame
 from segzero_ros.profile import Profile
-from segzero_ros.reasoner import Answer, EarlyReasoner, Reasoner
+from segzero_ros.reasoner import Answer, EarlyReasoner, Reasoner, Request, ignore, never
 from segzero_ros.segmenter import EarlySegmenter, Masks, Segmenter
 
 DEFAULT_BUDGET = 256  # thinking tokens; upstream's models need 60-110
@@ -82,15 +82,6 @@ class Segmentation:
     text: str
 
 
-def never() -> bool:
-    """Return False: the default of ``cancelled``."""
-    return False
-
-
-def ignore(_: object) -> None:
-    """Do nothing: the default of ``on_text`` and ``on_stage``."""
-
-
 class Pipeline:
     """A profile, a reasoner and a segmenter that belong together; not thread-safe, the worker owns it."""
 
@@ -118,9 +109,9 @@ class Pipeline:
         self._now = now
 
     @property
-    def trouble(self) -> str:
+    def degraded_reason(self) -> str:
         """What keeps the reasoner from its best while it answers all the same (a server that was lost), else ""."""
-        return str(getattr(self.reasoner, "trouble", ""))
+        return str(getattr(self.reasoner, "degraded_reason", ""))
 
     def ground(
         self,
@@ -143,7 +134,8 @@ class Pipeline:
                 raise RejectedInput(Code.TIMEOUT, "got no time to look, the deadline had passed; allow more time")
             on_stage(Stage.REASONING)
             self._begin(frame)
-            answer = run.reason(self.reasoner, self._budget, deadline_ns, cancelled, on_text)
+            request = Request(frame, command, self._budget, deadline_ns, cancelled, on_text)
+            answer = run.reason(self.reasoner, request)
             targets = run.read(answer, self.profile)
             if cancelled():
                 raise _was_cancelled()
@@ -155,14 +147,14 @@ class Pipeline:
         except RejectedInput as error:
             return run.end(error.code, error.detail)
 
-    def look(self, frame: Frame) -> None:
+    def prefill_image(self, frame: Frame) -> None:
         """Do on ``frame`` what needs no command (vision, the picture's part of the prompt, SAM 2's encoder).
 
         A command on the same frame object then starts with its text: a warm frame. Raises what the engines raise.
         """
         self._begin(frame)
         if isinstance(self.reasoner, EarlyReasoner):
-            self.reasoner.look(frame)
+            self.reasoner.prefill_image(frame)
         self.segmenter.set_image(frame)
 
     def _begin(self, frame: Frame) -> None:
@@ -182,23 +174,19 @@ class _Run:
         self._now = now
         self._start_ns = now()
 
-    def reason(
-        self, reasoner: Reasoner, budget: int, deadline_ns: int | None, cancelled: Cancelled, on_text: OnText
-    ) -> Answer:
+    def reason(self, reasoner: Reasoner, request: Request) -> Answer:
         """Ask the reasoner; REASONER_FAILED for whatever it raises or returns that is no ``Answer``."""
         start_ns = self._now()
         pieces: list[str] = []
 
-        def hear(piece: str) -> None:
+        def on_text(piece: str) -> None:
             if not pieces:
                 self.timing = replace(self.timing, first_token_ms=self._ms_since(start_ns))
             pieces.append(piece)
-            on_text(clean_text(piece))
+            request.on_text(clean_text(piece))
 
         try:
-            answer = reasoner.reason(
-                self.frame, self.command, budget=budget, deadline_ns=deadline_ns, cancelled=cancelled, on_text=hear
-            )
+            answer = reasoner.reason(replace(request, on_text=on_text))
             if not isinstance(answer, Answer) or not isinstance(answer.text, str):
                 raise TypeError(f"the reasoner returned {type(answer).__name__}, want Answer with text")
         except RejectedInput:

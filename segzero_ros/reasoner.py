@@ -29,25 +29,37 @@ class Answer:
     steps: int = 0
 
 
+def never() -> bool:
+    """Return False: the default of ``cancelled``."""
+    return False
+
+
+def ignore(_: object) -> None:
+    """Do nothing: the default of callbacks."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """What a reasoner is asked: ``command`` on ``frame``.
+
+    ``budget``: at most so many *thinking* tokens. ``deadline_ns``: on ``time.monotonic_ns()``, None = none. When either
+    runs out the thinking is closed (``</think><answer>``) and the answer still given. ``cancelled`` is asked between
+    tokens. ``on_text`` gets each new piece, in order; the pieces add up to ``Answer.text``.
+    """
+
+    frame: Frame
+    command: Command
+    budget: int
+    deadline_ns: int | None = None
+    cancelled: Callable[[], bool] = never
+    on_text: Callable[[str], None] = ignore
+
+
 class Reasoner(Protocol):
     """Looks at a frame and says, in text, where the thing commanded is."""
 
-    def reason(
-        self,
-        frame: Frame,
-        command: Command,
-        *,
-        budget: int,
-        deadline_ns: int | None,
-        cancelled: Callable[[], bool],
-        on_text: Callable[[str], None],
-    ) -> Answer:
-        """Answer ``command`` on ``frame``.
-
-        ``budget``: at most so many *thinking* tokens. ``deadline_ns``: on ``time.monotonic_ns()``, None = none. When
-        either runs out the thinking is closed (``</think><answer>``) and the answer still given. ``cancelled`` is
-        asked between tokens. ``on_text`` gets each new piece, in order; the pieces add up to ``Answer.text``.
-        """
+    def reason(self, request: Request) -> Answer:
+        """Answer ``request.command`` on ``request.frame``."""
         ...
 
 
@@ -55,6 +67,6 @@ class Reasoner(Protocol):
 class EarlyReasoner(Protocol):
     """A reasoner that can look at a picture before anybody asks, so that an answer on it begins sooner."""
 
-    def look(self, frame: Frame) -> object:
+    def prefill_image(self, frame: Frame) -> object:
         """Do all that ``reason`` would do on ``frame`` before it reads the command; a second time costs nothing."""
         ...

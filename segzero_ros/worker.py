@@ -19,7 +19,8 @@ from segzero_ros.answer import clean_text
 from segzero_ros.command import TRANSITIONS, Command, Stage
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
-from segzero_ros.pipeline import MAX_DETAIL_CHARS, OnStage, OnText, Pipeline, Segmentation, ignore, unanswered
+from segzero_ros.pipeline import MAX_DETAIL_CHARS, OnStage, OnText, Pipeline, Segmentation, unanswered
+from segzero_ros.reasoner import ignore
 
 BusyPolicy = Literal["preempt", "reject"]
 OnDone = Callable[[Segmentation], None]
@@ -38,8 +39,8 @@ class WorkerStats:
     """What the worker has seen so far; ``ended`` counts commands by code, ``busy`` = one is waiting or at work.
 
     ``frames_dropped``: frames that came while a command was at work and were replaced before anybody looked.
-    ``overdue``: the engine has not come back from a command whose end was already reported. ``warmed``: frames looked
-    at before anybody spoke. ``trouble``: see ``Pipeline.trouble``.
+    ``engine_hung``: the engine has not come back from a command whose end was already reported. ``warmed``: frames
+    looked at before anybody spoke. ``degraded_reason``: see ``Pipeline.degraded_reason``.
     """
 
     frames: int
@@ -48,9 +49,9 @@ class WorkerStats:
     ended: Mapping[Code, int]
     callback_errors: int
     busy: bool
-    overdue: bool
+    engine_hung: bool
     warmed: int = 0
-    trouble: str = ""
+    degraded_reason: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -240,9 +241,9 @@ class Worker:
                 dict(self._ended),
                 self._callback_errors,
                 busy=running is not None or waiting is not None,
-                overdue=running is not None and running.stage is Stage.DONE,
+                engine_hung=running is not None and running.stage is Stage.DONE,
                 warmed=self._warmed,
-                trouble=self._pipeline.trouble,
+                degraded_reason=self._pipeline.degraded_reason,
             )
 
     # ---- the thread ----
@@ -285,7 +286,7 @@ class Worker:
         """Look at a frame before anybody has asked. What goes wrong is a command's to report, not this one's."""
         try:
             frame = self._decoded(source)
-            self._pipeline.look(frame)
+            self._pipeline.prefill_image(frame)
         except Exception:  # noqa: BLE001
             _log.debug("a frame could not be looked at in advance", exc_info=True)
             return

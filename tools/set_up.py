@@ -156,7 +156,7 @@ def install_repository() -> None:
 def write_console_script() -> None:
     """Put `segzero` beside the interpreter, as `pip install -e .` would."""
     script = VENV / "bin" / "segzero"
-    code = "import sys\nfrom segzero_ros.cli import main\nsys.exit(main())\n"
+    code = "import sys\nfrom segzero_ros.cli.main import main\nsys.exit(main())\n"
     script.write_text(f"#!{PYTHON}\n{code}", encoding="utf-8")
     script.chmod(0o755)
 

@@ -74,7 +74,7 @@ class PackedReasoner(nn.Module):
         cos, sin = self.text.rotary_emb(self.text.norm.weight, positions[:, None])
         return cos[0], sin[0]
 
-    def see(self, rgb: Tensor) -> Tensor:
+    def encode_image(self, rgb: Tensor) -> Tensor:
         """uint8 RGB (B, H, W, 3) of the model's image size -> visual tokens (B, V, D)."""
         return self.vision(self.vision.normalise(rgb))
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, ProcessorMixin
 
-from segzero_ros.backends.image import normalise, patchify, squash
-from segzero_ros.backends.prompt import IMAGE_TOKEN, ChatPrompt
+from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN, ChatPrompt
+from segzero_ros.backends.decoding.preprocess import normalise, patchify, resize_to
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
 
@@ -111,9 +111,9 @@ class PictureProcessor(ProcessorMixin):
         values = torch.from_numpy(np.concatenate([patches[id(array)] for array in arrays]))
         return {"pixel_values": values, "image_grid_thw": torch.tensor([self.grid] * len(arrays))}
 
-    def squash(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def resize_to(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A source picture at the profile's size."""
-        return squash(rgb, self.profile.image_size)
+        return resize_to(rgb, self.profile.image_size)
 
     def batch_decode(self, ids: Sequence[Sequence[int]], **options: Any) -> list[str]:
         """Texts of completions, without what was forced."""

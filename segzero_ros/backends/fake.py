@@ -14,7 +14,7 @@ from segzero_ros.answer import Target
 from segzero_ros.command import Command
 from segzero_ros.frame import Frame
 from segzero_ros.profile import Profile, get_profile
-from segzero_ros.reasoner import Answer, Finish
+from segzero_ros.reasoner import Answer, Finish, Request
 from segzero_ros.segmenter import Masks
 
 PROFILE = "abstaining_v2"  # what the fakes speak unless told otherwise
@@ -56,20 +56,11 @@ class FakeReasoner:
         self._now = now
         self._before_piece = before_piece
 
-    def reason(
-        self,
-        frame: Frame,
-        command: Command,
-        *,
-        budget: int,
-        deadline_ns: int | None,
-        cancelled: Callable[[], bool],
-        on_text: Callable[[str], None],
-    ) -> Answer:
+    def reason(self, request: Request) -> Answer:
         """Say the next text; see ``Reasoner``."""
         text = self.texts[min(len(self.commands), len(self.texts) - 1)]
-        self.commands.append(command)
-        self.frames.append(frame)
+        self.commands.append(request.command)
+        self.frames.append(request.frame)
         thinking, closing, rest = text.partition("</think>")
         if not closing:
             thinking, rest = "", text
@@ -78,16 +69,16 @@ class FakeReasoner:
         for part, is_thinking in ((thinking, True), (closing + rest, False)):
             for at in range(0, len(part), self._piece):
                 self._before_piece(len(said))
-                if cancelled():
+                if request.cancelled():
                     return self._answer(said, "cancelled")
-                if is_thinking and len(said) >= budget:
+                if is_thinking and len(said) >= request.budget:
                     finish = "budget"
                     break
-                if is_thinking and deadline_ns is not None and self._now() >= deadline_ns:
+                if is_thinking and request.deadline_ns is not None and self._now() >= request.deadline_ns:
                     finish = "deadline"
                     break
                 said.append(part[at : at + self._piece])
-                on_text(said[-1])
+                request.on_text(said[-1])
         return self._answer(said, finish)
 
     def _answer(self, said: list[str], finish: Finish) -> Answer:
@@ -151,18 +142,9 @@ class WrongTypeReasoner(FakeReasoner):
         super().__init__()
         self._value = value
 
-    def reason(
-        self,
-        frame: Frame,
-        command: Command,
-        *,
-        budget: int,
-        deadline_ns: int | None,
-        cancelled: Callable[[], bool],
-        on_text: Callable[[str], None],
-    ) -> Answer:
+    def reason(self, request: Request) -> Answer:
         """Say everything, then return the wrong thing."""
-        super().reason(frame, command, budget=budget, deadline_ns=deadline_ns, cancelled=cancelled, on_text=on_text)
+        super().reason(request)
         return cast(Answer, self._value)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.answer import Target
-from segzero_ros.backends.image import IMAGENET_MEAN, IMAGENET_STD, normalise, squash
+from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Masks
@@ -52,7 +52,7 @@ class Sam2Segmenter:
         if frame is self._frame:
             return
         self._frame = None  # should the encoder fail, the last picture's features must not answer for this one
-        pixels = normalise(squash(frame.rgb, self._image_size), IMAGENET_MEAN, IMAGENET_STD)
+        pixels = normalise(resize_to(frame.rgb, self._image_size), IMAGENET_MEAN, IMAGENET_STD)
         self._engine.encode(pixels[None])
         self._scale = np.divide(self._image_size, frame.size, dtype=np.float32)
         self._frame = frame

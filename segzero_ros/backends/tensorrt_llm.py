@@ -5,7 +5,7 @@ TensorRT Model Optimizer writes them. The picture's and the question's keys and 
 another question on a frame, and an answer asked for after the thinking was closed, start there.
 
 What is used of the package (``LLM``, ``SamplingParams``, ``KvCacheConfig``, ``GuidedDecodingParams``, the streamed
-results) was read in the sources of its 1.2 series and is held by tests/core/test_tensorrt_llm.py against a stand-in
+results) was read in the sources of its 1.2 series and is held by tests/backends/test_tensorrt_llm.py against a stand-in
 with the same names; it was never run, for want of a GPU. ``default_multimodal_input_loader`` is not used: it makes a
 prompt without the profile's system message, cannot go on with a reply begun, and runs code of the checkpoint
 (trust_remote_code). What it returns, a prompt and its pictures, is made here.
@@ -18,27 +18,26 @@ import importlib.util
 import json
 import math
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.backends.checkpoint import checkpoint_of
-from segzero_ros.backends.generation import ANSWER_RESERVE_TOKENS, LEAST_REPLY_TOKENS
-from segzero_ros.backends.image import squash
-from segzero_ros.backends.prompt import ChatPrompt
-from segzero_ros.backends.remote_dialect import END, START, answer_pattern, plain_question
-from segzero_ros.backends.remote_events import Delta
-from segzero_ros.backends.remote_reply import RemoteReply
-from segzero_ros.backends.reply import MAX_ANSWER_TOKENS
+from segzero_ros.backends import EngineOptions
+from segzero_ros.backends.decoding.chat_prompt import ChatPrompt
+from segzero_ros.backends.decoding.decode_state import MAX_ANSWER_TOKENS
+from segzero_ros.backends.decoding.generation import ANSWER_RESERVE_TOKENS, LEAST_REPLY_TOKENS
+from segzero_ros.backends.decoding.preprocess import resize_to
+from segzero_ros.backends.remote.dialect import END, START, answer_pattern, plain_question
+from segzero_ros.backends.remote.events import Delta
+from segzero_ros.backends.remote.stream_state import StreamState
+from segzero_ros.backends.torch_cuda.checkpoint import checkpoint_of
 from segzero_ros.bundle import Bundle
-from segzero_ros.command import Command
-from segzero_ros.engines import EngineOptions
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.profile import Profile
-from segzero_ros.reasoner import Answer, Reasoner
+from segzero_ros.reasoner import Answer, Reasoner, Request
 
 KEPT_PROMPTS = 8  # of the longest kind, in the block cache; the package's own default takes 90 % of the GPU's memory
 _INSTALL = "pip install tensorrt-llm on x86-64 with Python 3.10 or 3.12 (docs/deploy/rtx-workstation.md)"
@@ -67,7 +66,7 @@ class TensorRtLlmReasoner:
         self._tag, self._rest = answer_guides(profile) if constrained else (None, None)
         self._seen: tuple[Frame, Any] | None = None
 
-    def look(self, frame: Frame) -> tuple[float, float]:
+    def prefill_image(self, frame: Frame) -> tuple[float, float]:
         """Bring the picture into the block cache before anybody asks; ms of vision (part of prefill) and prefill."""
         if self._seen is not None and self._seen[0] is frame:
             return 0.0, 0.0
@@ -76,29 +75,18 @@ class TensorRtLlmReasoner:
         self._llm.generate_async(asked, sampling_params=self._sampling(1, None), streaming=False).result()
         return 0.0, (time.perf_counter() - start) * 1e3
 
-    def reason(
-        self,
-        frame: Frame,
-        command: Command,
-        *,
-        budget: int,
-        deadline_ns: int | None,
-        cancelled: Callable[[], bool],
-        on_text: Callable[[str], None],
-    ) -> Answer:
-        """Answer ``command`` on ``frame``; see ``Reasoner``. COMMAND_TOO_LONG when there is no room for an answer."""
-        text = self._profile.render(command.text)
+    def reason(self, request: Request) -> Answer:
+        """Answer; see ``Reasoner``. COMMAND_TOO_LONG when there is no room for an answer."""
+        text = self._profile.render(request.command.text)
         room = self._room_after(text)
-        budget = min(budget, max(0, room - ANSWER_RESERVE_TOKENS))
-        reply = RemoteReply(
-            on_text, budget=budget, deadline_ns=deadline_ns, cancelled=cancelled, thinks=self._profile.tags
-        )
+        budget = min(request.budget, max(0, room - ANSWER_RESERVE_TOKENS))
+        reply = StreamState(replace(request, budget=budget), thinks=self._profile.tags)
         prompt = self._prefix() + plain_question(text) + _REPLY
         tokens = min(room, budget + MAX_ANSWER_TOKENS)
-        self._listen(reply, self._inputs(frame, prompt), self._sampling(tokens, self._tag))
+        self._listen(reply, self._inputs(request.frame, prompt), self._sampling(tokens, self._tag))
         if reply.thinking and reply.finish != "cancelled":
             reply.close_thinking()
-            begun = self._inputs(frame, prompt + plain_question(reply.text))
+            begun = self._inputs(request.frame, prompt + plain_question(reply.text))
             self._listen(reply, begun, self._sampling(min(MAX_ANSWER_TOKENS, tokens - budget), self._rest))
         return reply.answer(reply.finish)
 
@@ -111,7 +99,7 @@ class TensorRtLlmReasoner:
             )
         return room
 
-    def _listen(self, reply: RemoteReply, inputs: dict[str, Any], sampling: Any) -> None:
+    def _listen(self, reply: StreamState, inputs: dict[str, Any], sampling: Any) -> None:
         """Hear one request out, or abort it as soon as the reply is over."""
         if reply.over() is not None:
             reply.interrupted()
@@ -147,7 +135,7 @@ class TensorRtLlmReasoner:
     def _picture(self, frame: Frame) -> Any:
         """Return the frame at the profile's size; the last one is kept, so that its hash finds its blocks again."""
         if self._seen is None or self._seen[0] is not frame:
-            self._seen = frame, _image(squash(frame.rgb, self._profile.image_size))
+            self._seen = frame, _image(resize_to(frame.rgb, self._profile.image_size))
         return self._seen[1]
 
     def _prefix(self) -> str:
@@ -183,7 +171,7 @@ def answer_guides(profile: Profile) -> tuple[dict[str, str] | None, dict[str, st
     return {"structural_tag": json.dumps({"type": "structural_tag", "format": form})}, {"regex": pattern}
 
 
-def unusable(bundle: Bundle | None, options: EngineOptions) -> str:
+def why_unavailable(bundle: Bundle | None, options: EngineOptions) -> str:
     """Return "" when it can run here, else one line that says why not and what to do; imports nothing."""
     if importlib.util.find_spec("tensorrt_llm") is None:
         return f"tensorrt_llm is not installed; {_INSTALL}"

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segzero_ros.bundle import open_bundle, resolve_bundle
-from segzero_ros.commands.ground import BACKENDS, DEFAULT_BUNDLE, from_here
-from segzero_ros.commands.parser import Parser, at_least, missing, one_of, refuse
-from segzero_ros.demo.children import Children, DeadChildError, free_domain
+from segzero_ros.cli.ground import BACKENDS, DEFAULT_BUNDLE, from_here
+from segzero_ros.cli.parser import Parser, at_least, missing, one_of, refuse
+from segzero_ros.demo.process_group import DeadChildError, ProcessGroup, free_domain
 from segzero_ros.demo.terminal import say, styled
 from segzero_ros.errors import RejectedInput
-from segzero_ros.processes import Process, Value
+from segzero_ros.ros.processes import Process, Value
 
 if TYPE_CHECKING:
     from segzero_ros.demo.script import Said
@@ -99,10 +99,10 @@ def show(options: argparse.Namespace, bundle: str) -> int:
     began = time.monotonic()
     domain = os.environ["ROS_DOMAIN_ID"]
     say(f"{styled('segzero_ros demo', 'bold')}: bundle {options.bundle}, domain {domain}, logs in {options.out}/logs")
-    with Children(options.out / "logs") as children:
+    with ProcessGroup(options.out / "logs") as children:
         world = start_all(options, bundle, children)
-        said, strays = converse(options, world, children)
-    good, sentence = verdict(said, strays)
+        said, unmatched_answers = converse(options, world, children)
+    good, sentence = verdict(said, unmatched_answers)
     say("\n" + describe(said) + "\n")
     say(styled(sentence, "bold", "green" if good else "red"))
     files = write_all(said, about(options, world.seed), options.out)
@@ -110,9 +110,9 @@ def show(options: argparse.Namespace, bundle: str) -> int:
     return 0 if good else FAILED
 
 
-def start_all(options: argparse.Namespace, bundle: str, children: Children) -> "DemoScript":
+def start_all(options: argparse.Namespace, bundle: str, children: ProcessGroup) -> "DemoScript":
     """Start node and camera; return the script for the world that the camera looks at."""
-    from segzero_ros import processes
+    from segzero_ros.ros import processes
     from segzero_ros.tabletop import demo_script
 
     node = processes.node(bundle=bundle, backend=options.backend)
@@ -127,7 +127,7 @@ def start_all(options: argparse.Namespace, bundle: str, children: Children) -> "
     return world
 
 
-def converse(options: argparse.Namespace, world: "DemoScript", children: Children) -> "tuple[list[Said], int]":
+def converse(options: argparse.Namespace, world: "DemoScript", children: ProcessGroup) -> "tuple[list[Said], int]":
     """Say the script's commands; return what came of each, and how many answers came to nothing that was said."""
     from segzero_ros.demo.script import script
     from segzero_ros.demo.session import Session
@@ -140,7 +140,7 @@ def converse(options: argparse.Namespace, world: "DemoScript", children: Childre
         say(f"camera and node are up after {time.monotonic() - began:.0f} s; the scene moves\n")
         session = Session(client, truth_of(options))
         said = session.run(script(world.commands[: options.commands]))
-        return said, session.strays(said)
+        return said, session.unmatched_answers(said)
     except NoAnswerError as error:
         raise DeadChildError(f"{error}; see {options.out}/logs/node.log") from error
     finally:
@@ -158,7 +158,7 @@ def replaced(process: Process, **parameters: Value) -> Process:
     return replace(process, parameters={**process.parameters, **parameters})
 
 
-def wait_for_both(client: Any, children: Children) -> None:
+def wait_for_both(client: Any, children: ProcessGroup) -> None:
     """Wait for the node's interface and the camera's first picture."""
     client.wait_for_node(START_S)
     if not client.wait(lambda: len(client.frames) > 0, START_S):

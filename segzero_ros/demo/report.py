@@ -49,15 +49,18 @@ def _row(one: Said) -> tuple[str, ...]:
     )
 
 
-def verdict(said: Sequence[Said], strays: int) -> tuple[bool, str]:
+def verdict(said: Sequence[Said], unmatched_answers: int) -> tuple[bool, str]:
     """Return whether every command got exactly one answer, and a sentence that says so."""
     wrong = [one for one in said if one.answers != 1]
     judged = [one.iou for one in said if one.iou is not None]
     quality = f"; mean IoU {np.mean(judged):.2f} over {len(judged)}" if judged else ""
-    if not wrong and not strays:
+    if not wrong and not unmatched_answers:
         return True, f"{len(said)} commands, exactly one answer each{quality}"
     counts = ", ".join(f"{one.answers} to number {one.line.number}" for one in wrong)
-    return False, f"not exactly one answer each: {counts or 'all one'}; {strays} answers to nothing that was said"
+    return (
+        False,
+        f"not exactly one answer each: {counts or 'all one'}; {unmatched_answers} unmatched answers",
+    )
 
 
 def summary(said: Sequence[Said], about: dict[str, Any]) -> dict[str, Any]:

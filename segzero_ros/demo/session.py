@@ -11,10 +11,10 @@ from segzero_ros.demo.script import Glimpse, Line, Picture, Said
 from segzero_ros.demo.terminal import STYLE_OF, Thinking, say, styled
 from segzero_ros.errors import Code
 from segzero_ros.frame import Frame
+from segzero_ros.matching import mask_iou
 from segzero_ros.msg import Segmentation as Message
 from segzero_ros.pipeline import Segmentation
 from segzero_ros.ros.client import Client, grounded_ns, read_answer
-from segzero_ros.scores import mask_iou
 from segzero_ros.tabletop import Renderer, View, read_truth
 
 TIMEOUT_S = 30.0  # for one answer; the demo models need a fraction of a second
@@ -40,7 +40,7 @@ class Session:
         counts = Counter(message.command_id for message in self._client.answers)
         return [replace(one, answers=counts[one.result.command.id]) for one in said]
 
-    def strays(self, said: Sequence[Said]) -> int:
+    def unmatched_answers(self, said: Sequence[Said]) -> int:
         """Return how many answers came to nothing that was said."""
         known = {one.result.command.id for one in said}
         return sum(message.command_id not in known for message in self._client.answers)

@@ -18,9 +18,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 
 from segzero_ros.errors import nearest
-from segzero_ros.processes import CAMERA_NODE
-from segzero_ros.ros import guard
 from segzero_ros.ros.convert import image_message, stamp_ns
+from segzero_ros.ros.executor import guard
+from segzero_ros.ros.processes import CAMERA_NODE
 from segzero_ros.ros.qos import topic_qos
 from segzero_ros.tabletop import SCENARIOS, LiveWorld, NoOpenGLError, TruthLog, View
 

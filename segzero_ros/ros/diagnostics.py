@@ -33,12 +33,12 @@ def node_diagnostic(
         }
     if fault is not None:
         return Diagnostic(Level.ERROR, "node", str(fault), values)
-    if stats is not None and stats.overdue:
+    if stats is not None and stats.engine_hung:
         return Diagnostic(Level.ERROR, "node", "an engine has not come back from a command; restart the node", values)
     if state != "active":
         return Diagnostic(Level.WARN, "node", f"{state}; commands are answered with NOT_ACTIVE", values)
-    if stats is not None and stats.trouble:
-        return Diagnostic(Level.WARN, "node", stats.trouble, values)
+    if stats is not None and stats.degraded_reason:
+        return Diagnostic(Level.WARN, "node", stats.degraded_reason, values)
     return Diagnostic(Level.OK, "node", "active", values)
 
 

@@ -1,4 +1,4 @@
-"""The node: a lifecycle around camera, desk, worker and outputs, which starts itself.
+"""The node: a lifecycle around camera, command server, worker and outputs, which starts itself.
 
     unconfigured --configure--> inactive     open the bundle, its engines and the camera's topics
     inactive --activate--> active            images are looked at, commands are worked on
@@ -22,21 +22,21 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
-from segzero_ros.engines import EngineOptions, open_pipeline
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.health import Diagnostic, Health, Level
 from segzero_ros.pipeline import Pipeline
-from segzero_ros.processes import NODE
-from segzero_ros.ros import guard
 from segzero_ros.ros.camera import Camera, incompatible_publishers, qos_events
-from segzero_ros.ros.desk import Desk
+from segzero_ros.ros.command_server import CommandServer
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
-from segzero_ros.ros.loading import Stopped, run_while
-from segzero_ros.ros.mailbox import Mailbox
+from segzero_ros.ros.executor import guard
+from segzero_ros.ros.executor.loading import Stopped, run_while
+from segzero_ros.ros.executor.queue import ExecutorQueue
 from segzero_ros.ros.outputs import Outputs
 from segzero_ros.ros.parameters import Parameters
+from segzero_ros.ros.processes import NODE
 from segzero_ros.ros.qos import topic_qos
 from segzero_ros.ros.segment_action import SegmentAction
 from segzero_ros.worker import Worker
@@ -55,7 +55,7 @@ def open_engines(config: NodeConfig) -> tuple[str, Pipeline]:
     options = EngineOptions(
         threads=config.threads,
         constrained=config.constrained,
-        speculate=config.speculate,
+        draft_tokens=config.draft_tokens,
         provider=config.provider,
         engine_dir=config.engine_dir,
         model=config.model,
@@ -87,11 +87,11 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._open_engines = open_engines
         self._settings = Parameters(self)
         self._health = Health(self._settings.settings().stale_sec)
-        self._mailbox = Mailbox(self)
+        self._queue = ExecutorQueue(self)
         self._outputs = Outputs(self, self._settings, self._health)
         report = functools.partial(guard.report, self)
-        self._desk = Desk(self._mailbox, self._health, self._outputs.answer, self._outputs.progress, report)
-        self._desk.close(_UNCONFIGURED)
+        self._commands = CommandServer(self._queue, self._health, self._outputs.answer, self._outputs.progress, report)
+        self._commands.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None
         self._fault: RejectedInput | None = None
@@ -106,7 +106,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._command_qos = qos
         events = qos_events(self, "command", qos, self._health)
         self.create_subscription(String, "command", hear, qos, event_callbacks=events)
-        self._action = SegmentAction(self, self._desk, self._outputs, self._settings)
+        self._action = SegmentAction(self, self._commands, self._outputs, self._settings)
         self.create_service(SetBool, "enable", guard.service(self, self._enable))
         self.create_service(Trigger, "reset", guard.service(self, self._reset))
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # ROS time may stand still: use_sim_time without /clock
@@ -159,22 +159,22 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             self._fault = RejectedInput(Code.INTERNAL, guard.report(self, "configure", error))
         else:
             self._fault = None
-            self._desk.close(_INACTIVE)
+            self._commands.close(_INACTIVE)
             self.get_logger().info(f"configured: bundle {name}, profile {pipeline.profile.name}, {pipeline.engines}")
             return True
         self._free()
-        self._desk.close(f"the node is unconfigured, since {self._fault}; mend it, then call `enable`")
+        self._commands.close(f"the node is unconfigured, since {self._fault}; mend it, then call `enable`")
         self.get_logger().error(f"configure failed, {self._fault}")
         return False
 
     @guard.transition
     def on_activate(self) -> bool:
-        """Open the desk and look at images."""
+        """Open the command server and look at images."""
         if self._worker is None or self._camera is None:
             return False
         self._camera.active = True
         self._active_since_s = time.monotonic()
-        self._desk.open(self._worker)
+        self._commands.open(self._worker)
         self.get_logger().info("active: say what to find on the topic `command`, or send it to the action `segment`")
         return True
 
@@ -195,19 +195,19 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         """Free everything, from whatever state."""
         self._rest("the node is shut down")
         self._free()
-        self._desk.close("the node is shut down")
+        self._commands.close("the node is shut down")
         return True
 
     def close(self) -> None:
         """End everything so that the node can be destroyed; every command has its answer then."""
         self._rest("the node is shutting down")
         self._free(ENDING_S)
-        self._mailbox.drain()
+        self._queue.drain()
 
     def destroy_node(self) -> None:
         """Close, then destroy."""
         self.close()
-        self._mailbox.close()
+        self._queue.close()
         self._action.destroy()
         super().destroy_node()
 
@@ -225,8 +225,8 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._engines = pipeline.engines
 
     def _rest(self, reason: str) -> None:
-        """Close the desk, stop the work and look away from the camera."""
-        self._desk.close(reason)
+        """Close the command server, stop the work and look away from the camera."""
+        self._commands.close(reason)
         if self._camera is not None:
             self._camera.active = False
         if self._worker is not None:
@@ -235,12 +235,12 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
     def _free(self, patience_s: float = 2.0) -> None:
         if self._worker is not None and not self._worker.stop(patience_s):
             self.get_logger().error("an engine hangs and was left behind; restart the node to get its memory back")
-        self._mailbox.drain()  # the answers of what was stopped
+        self._queue.drain()  # the answers of what was stopped
         if self._camera is not None:
             self._camera.close()
         self._worker = self._camera = self._outputs.camera = None
         self._outputs.bundle = self._engines = ""
-        self._desk.close(_UNCONFIGURED)
+        self._commands.close(_UNCONFIGURED)
 
     # ---- callbacks ----
 
@@ -250,7 +250,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._to_active()
 
     def _hear_command(self, message: String) -> None:
-        self._desk.take(message.data, timeout_s=self._settings.settings().timeout_sec)
+        self._commands.submit(message.data, timeout_s=self._settings.settings().timeout_sec)
 
     def _enable(self, request: SetBool.Request) -> tuple[bool, str]:
         """Activate, configuring first where needed, or deactivate."""

@@ -15,9 +15,10 @@ from segzero_ros.health import Health
 from segzero_ros.msg import Instance, Segmentation
 from segzero_ros.overlay import draw_overlay
 from segzero_ros.pipeline import Segmentation as Result
-from segzero_ros.ros import convert, guard
+from segzero_ros.ros import convert
 from segzero_ros.ros.camera import Camera, CameraFrame
-from segzero_ros.ros.desk import Progress
+from segzero_ros.ros.command_server import Progress
+from segzero_ros.ros.executor import guard
 from segzero_ros.ros.parameters import Parameters
 from segzero_ros.ros.qos import ENDPOINTS, interface_type, topic_qos
 

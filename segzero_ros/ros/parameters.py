@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-from segzero_ros.config import NodeConfig, Parameter, parameters
+from segzero_ros.config import RENAMED, NodeConfig, Parameter, parameters
 from segzero_ros.errors import Code, RejectedInput, nearest
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ class Parameters:
         self._known = {parameter.name: parameter for parameter in parameters()}
         self._faults: dict[str, RejectedInput] = {}
         overrides = {name: given.value for name, given in node._parameter_overrides.items()}  # noqa: SLF001 - no public way
+        for old in RENAMED.keys() & overrides.keys():
+            node.get_logger().warning(f"{_renamed(old)}; the old name goes in 0.3")
+            overrides.setdefault(RENAMED[old], overrides.pop(old))
         for name in sorted(overrides):
             if name not in self._known and not _is_ros_own(name):
                 self._faults[name] = _unknown(name, self._known)
@@ -59,6 +62,9 @@ class Parameters:
 
         rclpy's own checks come later and say less: neither which parameter nor what it could be.
         """
+        for change in given:
+            if change.name in RENAMED:
+                return f"{Code.CONFIG_UNKNOWN.name}: {_renamed(change.name)}"
         changes = {change.name: change.value for change in given if not _is_ros_own(change.name)}
         try:
             NodeConfig.from_mapping(changes)
@@ -69,6 +75,10 @@ class Parameters:
             if not self._known[name].live:
                 self._node.get_logger().info(f"{name} is set; it takes effect at the next configure")
         return ""
+
+
+def _renamed(old: str) -> str:
+    return f"the parameter {old!r} is called {RENAMED[old]!r} now"
 
 
 def _is_ros_own(name: str) -> bool:

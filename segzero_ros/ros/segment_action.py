@@ -12,8 +12,8 @@ from rclpy.task import Future
 from segzero_ros.action import Segment
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.msg import Segmentation
+from segzero_ros.ros.command_server import CommandServer, Progress
 from segzero_ros.ros.convert import safe_text
-from segzero_ros.ros.desk import Desk, Progress
 from segzero_ros.ros.outputs import Outputs
 from segzero_ros.ros.parameters import Parameters
 
@@ -28,12 +28,12 @@ _ANSWERED = (Code.OK, Code.NO_TARGET)  # goals that end with these have succeede
 
 
 class SegmentAction:
-    """The action server; goals become commands at the desk, and wait for their answer without holding a thread."""
+    """The action server; a goal becomes a command and waits for its answer without holding a thread."""
 
-    def __init__(self, node: "Node", desk: Desk, outputs: Outputs, parameters: Parameters) -> None:
+    def __init__(self, node: "Node", command_server: CommandServer, outputs: Outputs, parameters: Parameters) -> None:
         self.waiting = 0
         self._node = node
-        self._desk = desk
+        self._commands = command_server
         self._outputs = outputs
         self._parameters = parameters
         self._server = ActionServer(
@@ -67,7 +67,7 @@ class SegmentAction:
             timeout_s, source, fault = self._timeout_s(request), self._own_image(request), None
         except RejectedInput as error:
             timeout_s, source, fault = 1.0, None, error
-        self._desk.take(
+        self._commands.submit(
             request.command,
             command_id=_goal_id(goal),
             timeout_s=timeout_s,
@@ -78,7 +78,7 @@ class SegmentAction:
         )
 
     def _cancel(self, goal: "ServerGoalHandle") -> CancelResponse:
-        return CancelResponse.ACCEPT if self._desk.cancel(_goal_id(goal)) else CancelResponse.REJECT
+        return CancelResponse.ACCEPT if self._commands.cancel(_goal_id(goal)) else CancelResponse.REJECT
 
     def _timeout_s(self, request: Segment.Goal) -> float:
         if request.track:

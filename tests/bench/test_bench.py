@@ -9,7 +9,7 @@ from bench.levers import compared as lever_figures
 from bench.main import main, read_arguments
 from bench.report import TABLES
 from bench.transformers_side import compared
-from segzero_ros.cli import main as segzero
+from segzero_ros.cli.main import main as segzero
 
 
 def test_the_stage_table_is_printed_and_written(tmp_path, capsys):

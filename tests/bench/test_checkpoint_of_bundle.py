@@ -8,9 +8,9 @@ import torch
 from bench.checkpoint_of_bundle import Unlike, graph_weights, reasoner_of, segmenter_of
 from bench.reference import Models, PapersWay
 from export.compare import StockReasoner
-from segzero_ros.backends.image import IMAGENET_MEAN, IMAGENET_STD, normalise, squash
-from segzero_ros.backends.onnx_session import open_session
-from segzero_ros.engines import EngineOptions, open_pipeline
+from segzero_ros.backends import EngineOptions, open_pipeline
+from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
+from segzero_ros.backends.onnx.session import open_session
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,14 @@ def test_visual_tokens_are_equal(bundle, models, questions):
     way = PapersWay(bundle, models)
     stock = StockReasoner(models.reasoner, way._tokenizer, bundle.profile)
     session = open_session(bundle.reasoner.files["vision"], threads=1)
-    pixels = normalise(squash(questions[0].frame.rgb, bundle.profile.image_size))[None]
+    pixels = normalise(resize_to(questions[0].frame.rgb, bundle.profile.image_size))[None]
     assert relative(session.run(None, {"pixels": pixels})[0], stock.tokens(questions[0])) < 1e-4
 
 
 def test_features_of_the_picture_are_equal(bundle, models, questions):
-    pixels = normalise(squash(questions[0].frame.rgb, bundle.segmenter.image_size), IMAGENET_MEAN, IMAGENET_STD)[None]
+    pixels = normalise(resize_to(questions[0].frame.rgb, bundle.segmenter.image_size), IMAGENET_MEAN, IMAGENET_STD)[
+        None
+    ]
     session = open_session(bundle.segmenter.files["encoder"], threads=1)
     embedding = session.run(["embedding"], {"pixels": pixels})[0]
     with torch.inference_mode():

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from bench import gpu
-from bench.gpu_limits import Limits, Needs, decode_needs, prefill_needs, vision_needs
-from bench.gpu_shapes import REAL, TINY, reasoner, segmenter_config
+from bench.gpu.limits import Limits, Needs, decode_needs, prefill_needs, vision_needs
+from bench.gpu.main import main as gpu
+from bench.gpu.shapes import REAL, TINY, reasoner, segmenter_config
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from export.compare import Check
-from export.gate import boxes_iou, checks, pass_gate
+from export.checks import Check
+from export.parity_check import boxes_iou, check_parity, checks
 from export.quantise import NotGoodEnough, main, quantise_bundle, quantised
 from segzero_ros.bundle import MANIFEST
 
@@ -23,7 +23,7 @@ class Asked:
 
 @pytest.fixture(scope="session")
 def examples():
-    from training.data import open_examples
+    from training.data.open import open_examples
 
     found = open_examples("tabletop", split="val", seed=3, count=6)
     return [Asked(found[n].question, found[n].rgb, found[n].mask) for n in range(len(found))]
@@ -102,7 +102,7 @@ def test_a_broken_decoder_does_not_pass_and_nothing_is_written(bundle, examples,
 
 
 def test_the_parent_passes_its_own_gate(bundle, examples):
-    boxes, masks = pass_gate(bundle, bundle, examples[:2], threads=1)
+    boxes, masks = check_parity(bundle, bundle, examples[:2], threads=1)
     assert boxes.value == 1 and masks.value == 0
 
 
@@ -112,7 +112,7 @@ def test_the_command_ends_with_1_when_the_gate_is_shut(tmp_path, monkeypatch, ca
     def shut(*_, **__):
         return [Check("boxes: median IoU", "parent", 0.5, 0.9, more=True)]
 
-    monkeypatch.setattr(module, "pass_gate", shut)
+    monkeypatch.setattr(module, "check_parity", shut)
     with pytest.raises(SystemExit) as ended:
         main(["tabletop", "--out", str(tmp_path / "small"), "--count", "1"])
     assert ended.value.code == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.bundle import write_manifest
-from segzero_ros.cli import COMMANDS, main
+from segzero_ros.cli.main import COMMANDS, main
 from segzero_ros.profile import get_profile
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_a_missing_bundle_is_status_2_and_an_almost_known_name_gets_a_hint(bundl
 
 WATCH = """
 import sys
-from segzero_ros.cli import main
+from segzero_ros.cli.main import main
 status = main(sys.argv[1:])
 heavy = ("torch", "transformers", "rclpy", "mujoco")
 print(status, [name for name in heavy if name in sys.modules], file=sys.stderr)
@@ -167,7 +167,7 @@ def test_neither_does_grounding_with_the_demo_bundle(picture):
 
 
 def test_missing_offline_packages_are_one_line_that_says_how_to_get_them(monkeypatch, capsys):
-    monkeypatch.setattr("segzero_ros.commands.offline.missing", lambda needs: ["torch"])
+    monkeypatch.setattr("segzero_ros.cli.offline.missing", lambda needs: ["torch"])
     assert status_of(["train", "reasoner"]) == 2
     said = capsys.readouterr().err
     assert "torch" in said

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from segzero_ros.cli import main
+from segzero_ros.cli.main import main
 from tests.training.made_data import RED_MASK, picture, png, row, write_plain
-from training.data import open_examples
-from training.data_sheet import draw_example
+from training.data.open import open_examples
+from training.data.sheet import draw_example
 
 
 def status_of(arguments):

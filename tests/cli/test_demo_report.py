@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.command import Command
-from segzero_ros.demo.children import Children, DeadChildError, free_domain
+from segzero_ros.demo.process_group import DeadChildError, ProcessGroup, free_domain
 from segzero_ros.demo.script import Glimpse, Said, script
 from segzero_ros.errors import Code
 from segzero_ros.frame import Frame
@@ -64,14 +64,14 @@ def test_commands_go_by_topic_and_action_and_one_action_is_taken_back():
 
 
 def test_one_answer_each_is_good():
-    good, sentence = verdict([found(1), stale(2)], strays=0)
+    good, sentence = verdict([found(1), stale(2)], unmatched_answers=0)
     assert good
     assert "exactly one answer each" in sentence
 
 
-@pytest.mark.parametrize(("answers", "strays"), [(0, 0), (2, 0), (1, 1)])
-def test_no_answer_two_answers_and_answers_to_nothing_are_not(answers, strays):
-    good, sentence = verdict([found(1), found(2, answers=answers)], strays)
+@pytest.mark.parametrize(("answers", "unmatched_answers"), [(0, 0), (2, 0), (1, 1)])
+def test_no_answer_two_answers_and_answers_to_nothing_are_not(answers, unmatched_answers):
+    good, sentence = verdict([found(1), found(2, answers=answers)], unmatched_answers)
     assert not good
     assert "not exactly one answer each" in sentence
 
@@ -121,7 +121,7 @@ def test_a_sheet_of_nothing_is_still_a_picture():
 
 
 def test_a_process_that_ends_is_noticed_with_its_last_words(tmp_path):
-    with Children(tmp_path) as children:
+    with ProcessGroup(tmp_path) as children:
         child = children.start("node", ["sh", "-c", "echo no bundle; exit 3"], {"PATH": "/usr/bin:/bin"})
         child.process.wait()
         with pytest.raises(DeadChildError, match=r"status 3(.|\n)*no bundle"):
@@ -129,9 +129,9 @@ def test_a_process_that_ends_is_noticed_with_its_last_words(tmp_path):
 
 
 def test_grandchildren_that_ignore_ctrl_c_are_ended_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("segzero_ros.demo.children.SOFT_S", 0.2)
+    monkeypatch.setattr("segzero_ros.demo.process_group.SOFT_S", 0.2)
     script_text = "trap '' INT; sleep 1000 & echo $!; wait"
-    with Children(tmp_path) as children:
+    with ProcessGroup(tmp_path) as children:
         child = children.start("camera", ["sh", "-c", script_text], {"PATH": "/usr/bin:/bin"})
         while not child.log.read_text():
             children.check()

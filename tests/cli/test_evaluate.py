@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from segzero_ros.cli import main as segzero
-from training.evaluate import main
-from training.evaluation_record import read_samples
+from segzero_ros.cli.main import main as segzero
+from training.evaluation.main import main
+from training.evaluation.record import read_samples
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,6 +60,6 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line(arguments, said, capsys):
 
 
 def test_the_evaluation_imports_neither_torch_nor_transformers():
-    watch = "import sys, training.evaluate; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    watch = "import sys, training.evaluation.main; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", watch], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from segzero_ros.cli import main
+from segzero_ros.cli.main import main
 
 WIDTH, HEIGHT = 64, 48
 

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2")
 pytest.importorskip("segzero_ros.msg", reason="needs the built interfaces")
 
-from segzero_ros import processes
-from segzero_ros.demo.children import Children, free_domain
+from segzero_ros.demo.process_group import ProcessGroup, free_domain
+from segzero_ros.ros import processes
 
 PATIENCE_S = 200  # seconds on a free machine
 
@@ -23,7 +23,7 @@ def graph():
 
 
 def say(graph, *arguments):
-    command = [sys.executable, "-m", "segzero_ros.cli", "say", *arguments]
+    command = [sys.executable, "-m", "segzero_ros.cli.main", "say", *arguments]
     done = subprocess.run(command, env=graph, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -38,7 +38,7 @@ def test_without_a_node_it_says_how_to_start_one(graph):
 def test_the_nodes_answer_is_printed_and_its_code_is_the_status(graph, tmp_path):
     node = processes.node(backend="fake", namespace="arm")
     line = [*node.command_line(), "-p", "first_frame_sec:=0.1"]
-    with Children(tmp_path) as children:
+    with ProcessGroup(tmp_path) as children:
         children.start("node", line, graph)
         options = ["the mug", "--wait", "150", "--json", "--ros-args", "-r", "__ns:=/arm"]
         status, shown, complaint = say(graph, *options)

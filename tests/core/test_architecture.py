@@ -1,10 +1,11 @@
 """The arrows of the design hold: the core imports no ROS and no engine, and nothing runs what it reads."""
 
 import ast
+import collections
 import functools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "segzero_ros"
 SOURCES = sorted(
     file
-    for folder in ("segzero_ros", "export", "training", "launch", "scripts", "tools")
+    for folder in ("segzero_ros", "export", "training", "bench", "launch", "scripts", "tools")
     for file in ROOT.glob(f"{folder}/**/*.py")
 )
 CORE = [
-    *("answer", "bundle", "command", "config", "errors", "frame", "health", "overlay"),
+    *("answer", "bundle", "command", "config", "errors", "frame", "health", "matching", "overlay"),
     *("pipeline", "profile", "reasoner", "segmenter", "worker"),
 ]
 OFFLINE = {"torch", "transformers", "torchvision", "trl", "datasets", "accelerate"}
@@ -45,20 +46,86 @@ def test_the_core_needs_numpy_and_opencv_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CORE if name != "bundle"])
 def test_the_core_imports_no_backend_but_where_a_bundle_is_opened(name: str) -> None:
-    outward = ("segzero_ros.ros", "segzero_ros.backends", "segzero_ros.tabletop", "segzero_ros.cli")
+    outward = ("segzero_ros.ros", "segzero_ros.backends", "segzero_ros.tabletop", "segzero_ros.cli.main")
     assert not [module for module in imports(PACKAGE / f"{name}.py") if module.startswith(outward)]
 
 
 def test_only_ros_imports_ros_and_only_backends_import_engines() -> None:
     for file in PACKAGE.glob("**/*.py"):
         inside = file.relative_to(PACKAGE).parts[0]
-        assert not roots(file) & OFFLINE or (inside == "backends" and file.name.startswith("torch_")), file
+        assert not roots(file) & OFFLINE or file.is_relative_to(PACKAGE / "backends" / "torch_cuda"), file
         if inside != "backends":
             assert not roots(file) & ENGINES, file
         if inside in {"backends", "tabletop"} or inside.removesuffix(".py") in CORE:
             assert not roots(file) & ROS or inside == "tabletop", file
         if inside != "tabletop":
             assert "mujoco" not in roots(file), file
+
+
+MOST_FILES = 15  # in one folder: what a stranger takes in at a glance
+DOWNWARD = {  # what each part must not import
+    "segzero_ros": ("export", "training", "bench", "tools", "tests"),
+    "export": ("training", "bench", "tools", "tests"),
+    "training": ("bench", "tools", "tests"),
+    "bench": ("tools", "tests"),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of ours by its dotted name."""
+    files = [file for top in DOWNWARD for file in ROOT.glob(f"{top}/**/*.py")]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+def imported_modules(file: Path, known: Mapping[str, Path]) -> set[str]:
+    """Our modules that ``file`` imports anywhere; of ``from package import module`` that is the module."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= submodules & known.keys() or {node.module or ""}
+    return found & known.keys()
+
+
+def rings(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Every set of modules that lead back to themselves: what is left when no leaf and no root can be taken away."""
+    left = {name: set(others) - {name} for name, others in graph.items()}
+    while True:
+        asked = set().union(*left.values()) if left else set()
+        ends = [name for name, others in left.items() if not others & left.keys() or name not in asked]
+        if not ends:
+            return [sorted(left)] if left else []
+        for name in ends:
+            del left[name]
+
+
+def test_no_modules_import_each_other_in_a_ring() -> None:
+    known = modules()
+    assert rings({name: imported_modules(file, known) for name, file in known.items()}) == []
+
+
+def test_the_search_for_rings_finds_one() -> None:
+    assert rings({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}, "e": set()}) == [["b", "c"]]
+    assert rings({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize("top", DOWNWARD)
+def test_imports_go_one_way(top: str) -> None:
+    upward = {
+        str(file.relative_to(ROOT)): sorted(roots(file) & set(DOWNWARD[top]))
+        for file in ROOT.glob(f"{top}/**/*.py")
+        if roots(file) & set(DOWNWARD[top])
+    }
+    assert upward == {}
+
+
+def test_no_folder_has_more_files_than_one_takes_in() -> None:
+    folders = collections.Counter(
+        str(file.parent.relative_to(ROOT)) for file in [*SOURCES, *ROOT.glob("tests/**/*.py")]
+    )
+    assert {name: count for name, count in folders.items() if count > MOST_FILES} == {}
 
 
 RUNNING = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load"}

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from segzero_ros import bundle as bundle_module
+from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter
 from segzero_ros.bundle import (
     MANIFEST,
@@ -25,7 +26,6 @@ from segzero_ros.bundle import (
     write_manifest,
 )
 from segzero_ros.command import Command
-from segzero_ros.engines import EngineOptions, open_pipeline
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.profile import get_profile
@@ -292,8 +292,8 @@ def test_an_unknown_name_gets_the_nearest_one(no_bundles: Path, folder: Path) ->
 
 def fake_engines(monkeypatch: pytest.MonkeyPatch, opening: Callable[..., Any]) -> None:
     """Put engines into the places where the onnx backend is looked for."""
-    for name, attribute in (("onnx_reasoner", "OnnxReasoner"), ("onnx_segmenter", "OnnxSegmenter")):
-        module = types.ModuleType(f"segzero_ros.backends.{name}")
+    for name, attribute in (("reasoner", "OnnxReasoner"), ("segmenter", "OnnxSegmenter")):
+        module = types.ModuleType(f"segzero_ros.backends.onnx.{name}")
         setattr(
             module,
             attribute,
@@ -308,7 +308,7 @@ def test_auto_opens_the_engines_of_the_bundle(folder: Path, monkeypatch: pytest.
     opened = []
     fake_engines(monkeypatch, lambda name, threads: opened.append((name, threads)))
     pipeline = open_pipeline(open_bundle(folder), options=EngineOptions(threads=3))
-    assert opened == [("onnx_reasoner", 3), ("onnx_segmenter", 3)]
+    assert opened == [("reasoner", 3), ("segmenter", 3)]
     assert pipeline.profile.image_size == (168, 168)
 
 
@@ -320,8 +320,8 @@ def test_an_engine_that_does_not_open_says_so_with_what_to_do(folder: Path, monk
 
 
 def test_an_engine_that_is_not_installed_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "segzero_ros.backends.onnx_reasoner", None)
-    with pytest.raises(RejectedInput, match=r"onnx engines .* do not open .*onnx_reasoner") as error:
+    monkeypatch.setitem(sys.modules, "segzero_ros.backends.onnx.reasoner", None)
+    with pytest.raises(RejectedInput, match=r"onnx engines .* do not open .*onnx.reasoner") as error:
         open_pipeline(open_bundle(folder))
     assert error.value.code is Code.BUNDLE_BACKEND
 

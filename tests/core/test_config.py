@@ -69,3 +69,7 @@ def test_the_limits_themselves_are_allowed() -> None:
 def test_a_configuration_made_by_hand_is_checked_too() -> None:
     with pytest.raises(RejectedInput):
         NodeConfig(overlay_quality=0)
+
+
+def test_names_of_before_are_taken_for_their_new_ones() -> None:
+    assert NodeConfig.from_mapping({"speculate": 3}).draft_tokens == 3

@@ -359,7 +359,7 @@ def test_a_hanging_engine_costs_its_command_the_deadline_and_later_ones_their_tu
     b.clock.advance(0.2)
     b.worker.expire()
     assert b.ends.codes() == {"a": Code.TIMEOUT}
-    assert b.worker.stats().overdue
+    assert b.worker.stats().engine_hung
     assert not b.say("b")
     assert b.ends.codes(2)["b"] is Code.BUSY
 

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from segzero_ros.cli import COMMANDS, main
-from segzero_ros.commands.train import TARGETS
+from segzero_ros.cli.main import COMMANDS, main
+from segzero_ros.cli.train import TARGETS
 from tools.readme import README, ROOT, renewed
 
 TEXT = README.read_text(encoding="utf-8")
@@ -41,8 +41,11 @@ def help_of(name, words, capsys):
     if name == "export":
         return (ROOT / "export" / "bundle.py").read_text(encoding="utf-8")
     if name == "train" and words:
-        module = TARGETS[words[0]][0]
-        files = sorted(ROOT.glob(f"{module.replace('.', '/')}*.py"))  # grpo's options have a file of their own
+        module = ROOT / TARGETS[words[0]][0].replace(".", "/")
+        files = [
+            module.with_suffix(".py"),
+            *module.parent.glob("options.py"),
+        ]  # grpo's options have a file of their own
         return "".join(file.read_text(encoding="utf-8") for file in files)
     with pytest.raises(SystemExit) as leaving:
         raise SystemExit(main([name, "--help"]))
@@ -72,7 +75,8 @@ def test_launch_files_and_their_arguments_exist(line):
 def test_python_is_given_files_and_modules_that_exist(line):
     words = shlex.split(line)
     if words[1] == "-m" and words[2] not in ("pip", "pytest"):
-        words[2] = words[2].replace(".", "/") + ".py"
+        module = words[2].replace(".", "/")
+        words[2] = f"{module}/__main__.py" if (ROOT / module).is_dir() else f"{module}.py"
     paths = [word for word in words[1:] if word.endswith((".py", ".txt"))]
     assert not [path for path in paths if not (ROOT / path).exists()]
 
@@ -123,7 +127,9 @@ def test_everything_that_exists_is_in_the_tree():
 def test_every_line_of_the_tree_says_what_the_thing_is():
     block = TEXT.partition("## The tree\n\n```\n")[2].partition("```")[0]
     assert not [
-        line for line in block.splitlines() if len(line.split()) < 2 and line.split()[0] not in ("tests/", "docs/")
+        line
+        for line in block.splitlines()
+        if len(line.split()) < 2 and line.split()[0] not in ("training/", "tests/", "docs/")
     ]
 
 

@@ -15,9 +15,9 @@ pytest.importorskip("transformers")
 from export import bundle as exporter
 from export.bundle import NotEqual, export_bundle, main
 from export.compare import Check
-from segzero_ros.backends.onnx_reasoner import OnnxReasoner
+from segzero_ros.backends import EngineOptions
+from segzero_ros.backends.onnx.reasoner import OnnxReasoner
 from segzero_ros.bundle import open_bundle
-from segzero_ros.engines import EngineOptions
 from tests.export.small_reasoner import PROFILE, save_checkpoint
 
 

@@ -22,10 +22,10 @@ from export.compare import compare_reasoner, drawn_questions, format_table  # no
 from export.onnx_graph import stored  # noqa: E402
 from export.reasoner_onnx import FILES, export_reasoner  # noqa: E402
 from export.vision_tower import FixedGridVision  # noqa: E402
-from segzero_ros.backends.generation import read_shape  # noqa: E402
-from segzero_ros.backends.onnx_reasoner import Decoder  # noqa: E402
-from segzero_ros.backends.onnx_session import open_session  # noqa: E402
-from segzero_ros.backends.prompt import Rotary, mrope_positions  # noqa: E402
+from segzero_ros.backends.decoding.chat_prompt import Rotary, mrope_positions  # noqa: E402
+from segzero_ros.backends.decoding.generation import read_shape  # noqa: E402
+from segzero_ros.backends.onnx.reasoner import Decoder  # noqa: E402
+from segzero_ros.backends.onnx.session import open_session  # noqa: E402
 from tests.export.small_reasoner import (  # noqa: E402
     PROFILE,
     random_model,

@@ -13,12 +13,12 @@ from transformers import Sam2Model
 from export.onnx_storage import save_graph, store_half
 from export.segmenter_onnx import FEATURES, export_segmenter
 from segzero_ros.answer import Target
-from segzero_ros.backends.onnx_segmenter import OnnxSegmenter
+from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
 from segzero_ros.backends.sam2 import MAX_BATCH
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
-from training.judge_segmenter import predict
-from training.segmenter_model import SIDE, build_model
+from training.demo_models.evaluate_segmenter import predict
+from training.demo_models.segmenter_model import SIDE, build_model
 
 TARGETS = (
     Target((40.0, 30.0, 140.0, 120.0), ((90.0, 75.0),)),

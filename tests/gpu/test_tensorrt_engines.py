@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.tensorrt_engine import build_engines
-from segzero_ros.backends import onnx, tensorrt, tensorrt_store
-from segzero_ros.backends.tensorrt_library import Gpu, Library, find_cuda, find_gpu, find_library
-from segzero_ros.backends.tensorrt_profiles import ROLES
+from segzero_ros.backends import EngineOptions, onnx, tensorrt
+from segzero_ros.backends.tensorrt import store as tensorrt_store
+from segzero_ros.backends.tensorrt.builder import build_engines
+from segzero_ros.backends.tensorrt.library import Gpu, Library, find_cuda, find_gpu, find_library
+from segzero_ros.backends.tensorrt.profiles import ROLES
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.command import Command
-from segzero_ros.engines import EngineOptions
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline
-from tests.core.fake_tensorrt import FakeCuda, fake_tensorrt
+from tests.backends.tensorrt.fake_tensorrt import FakeCuda, fake_tensorrt
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "tabletop"
 COMMANDS = ("the red block", "the blue mug", "something to drink from", "the leftmost thing")

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import Any
 
-from segzero_ros.ros.process import Ending, finish_node, run
+from segzero_ros.ros.executor.process import Ending, finish_node, run
 
 ending = Ending()
 
@@ -40,7 +40,7 @@ class Stuck(GroundingNode):
             ready()
         elif self._where != "loading":
             image = self._camera.own_image(picture())
-            self._desk.take("the mug", timeout_s=60.0, source=image)
+            self._commands.submit("the mug", timeout_s=60.0, source=image)
             threading.Thread(target=lambda: self._reasoner.started.wait() and ready(), daemon=True).start()
 
 

@@ -142,7 +142,7 @@ def test_an_engine_that_hangs_takes_neither_its_goal_nor_the_node_with_it(make_r
     assert robot.ask_result("the mug")[1].code == Code.BUSY
     assert "restart" in robot.diagnostics()["node"].message
     reasoner.release.set()
-    robot.until(lambda: not robot.node._worker.stats().overdue, "the engine to come back")
+    robot.until(lambda: not robot.node._worker.stats().engine_hung, "the engine to come back")
 
 
 def test_a_cancel_after_the_end_is_refused(robot):

@@ -50,6 +50,14 @@ def test_a_good_value_is_taken_at_once_or_at_the_next_configure(robot):
     assert robot.node._worker._busy_policy == "reject"
 
 
+def test_a_parameter_of_before_is_taken_at_start_under_its_new_name(make_robot):
+    robot = make_robot(speculate=3).is_("active")
+    assert robot.get_parameters("draft_tokens") == [3]
+    result = robot.set_parameter("speculate", 4)
+    assert not result.successful
+    assert "'draft_tokens' now" in result.reason
+
+
 def test_an_unknown_parameter_at_start_keeps_the_node_unconfigured_and_is_named(make_robot):
     robot = make_robot(busy_polcy="reject").is_("unconfigured")
     reply = robot.enable(True)

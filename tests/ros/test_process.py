@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segzero_ros import processes
+from segzero_ros.ros import processes
 from tests.ros.robot import DOMAIN, PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,14 +8,14 @@ from rclpy.parameter import Parameter
 from segzero_ros.msg import Segmentation
 from std_msgs.msg import Header
 
+from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.command import read_command
-from segzero_ros.engines import EngineOptions, open_pipeline
 from segzero_ros.frame import Frame
 from segzero_ros.ros import convert
 from segzero_ros.ros.node import GroundingNode
 from tests.ros.robot import PATIENCE_S, Robot
-from tests.serve.conftest import ServeProcess
+from tests.server.conftest import ServeProcess
 
 ROBOTS = 4
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from segzero_ros import processes
 from segzero_ros.config import parameters
+from segzero_ros.ros import processes
 from segzero_ros.ros.qos import ENDPOINTS
 
 ROOT = Path(__file__).resolve().parents[2]

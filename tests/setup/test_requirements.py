@@ -57,8 +57,10 @@ def test_what_is_installed_is_what_is_pinned() -> None:
     }
     # Not ours to pin: pip itself, this repository, and what a CUDA build of torch from the user's index brings along.
     free = re.compile(r"pip|segzero-ros|nvidia-.*|cuda-.*|triton")
-    strays = {n: version for n, version in installed.items() if CONSTRAINTS.get(n) != version and not free.fullmatch(n)}
-    assert strays == {}
+    unpinned = {
+        n: version for n, version in installed.items() if CONSTRAINTS.get(n) != version and not free.fullmatch(n)
+    }
+    assert unpinned == {}
 
 
 def test_no_file_names_a_package_registry() -> None:

@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from segzero_ros.tabletop import samples
-from training.render_tabletop import main
+from training.demo_models.render_tabletop import main
 
 SIZE = (160, 120)
 

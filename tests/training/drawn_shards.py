@@ -1,11 +1,11 @@
-"""Shards of drawn ellipses in the format of `training/render_tabletop.py`: a world to train on for seconds."""
+"""Shards of drawn ellipses in the format of `demo_models/render_tabletop.py`: a world to train on for seconds."""
 
 import json
 
 import cv2
 import numpy as np
 
-from training.segmenter_data import box_of, inner_point
+from training.demo_models.segmenter_data import box_of, inner_point
 
 KINDS = ("ball", "bowl")
 

@@ -1,4 +1,4 @@
-"""Two rectangles on a grey picture, kept in every format that `training.data` reads; truth known by hand.
+"""Two rectangles on a grey picture, kept in every format that `training.data.open` reads; truth known by hand.
 
 The picture is 80 x 60. The red one covers columns 10..19 and rows 10..29, the blue one columns 50..69 and rows 40..49.
 """

@@ -5,11 +5,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="offline stack not installed")
 
-from training.dialogue import prefix_text  # noqa: E402
+from training.demo_models.pretrain_reasoner import CELL, SIZE, build_model, demo_profile  # noqa: E402
+from training.demo_models.supervised_text import prefix_text  # noqa: E402
+from training.demo_models.tokenizer import SPECIAL_TOKENS, train_tokenizer  # noqa: E402
 from training.packed import PackedReasoner, flatten_turns  # noqa: E402
 from training.packed_decoding import sample  # noqa: E402
-from training.pretrain_reasoner import CELL, SIZE, build_model, demo_profile  # noqa: E402
-from training.tokenizer import SPECIAL_TOKENS, train_tokenizer  # noqa: E402
 
 PROFILE = demo_profile()
 QUESTIONS = ("the red mug", "something to drink from, please", "all the balls")
@@ -68,7 +68,7 @@ def test_hidden_states_equal_the_stock_model(packed, tokenizer, images):
     asked = [prompt(tokenizer, question) for question in QUESTIONS]
     where = [0, 1, 1]
     with torch.no_grad():
-        flat = packed(packed.see(images), flatten_turns(asked, where))
+        flat = packed(packed.encode_image(images), flatten_turns(asked, where))
         start = 0
         for turn, image in zip(asked, where, strict=True):
             stock = packed.model.model(**stock_inputs(packed, images[image], turn)).last_hidden_state[0]
@@ -79,7 +79,7 @@ def test_hidden_states_equal_the_stock_model(packed, tokenizer, images):
 
 def test_greedy_text_equals_the_stock_generate(packed, tokenizer, images):
     asked = [prompt(tokenizer, question) for question in QUESTIONS]
-    ours = sample(packed, packed.see(images), asked, [0, 1, 1], 1, 12, [], 0.0).ids
+    ours = sample(packed, packed.encode_image(images), asked, [0, 1, 1], 1, 12, [], 0.0).ids
     for turn, image, answer in zip(asked, [0, 1, 1], ours, strict=True):
         stock = packed.model.generate(
             **stock_inputs(packed, images[image], turn), max_new_tokens=12, min_new_tokens=12, do_sample=False

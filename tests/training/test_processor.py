@@ -8,10 +8,10 @@ pil = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwe
 
 from segzero_ros.errors import RejectedInput  # noqa: E402
 from segzero_ros.profile import PROFILES  # noqa: E402
-from training.grpo_options import NO_THINKING  # noqa: E402
-from training.pretrain_reasoner import demo_profile  # noqa: E402
+from training.demo_models.pretrain_reasoner import demo_profile  # noqa: E402
+from training.demo_models.tokenizer import train_tokenizer  # noqa: E402
+from training.grpo.options import NO_THINKING  # noqa: E402
 from training.processor import Picture, PictureProcessor  # noqa: E402
-from training.tokenizer import train_tokenizer  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def messages(picture, question):
 def test_a_published_checkpoints_pictures_are_those_of_transformers_at_840(tokenizer_file):
     rgb = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     ours = processor(tokenizer_file, PROFILES["vision_reasoner_v2"])
-    squashed = ours.squash(rgb)
+    squashed = ours.resize_to(rgb)
     want = pil.Qwen2VLImageProcessorPil()([squashed], return_tensors="np")  # its own choice of size: 840 stays 840
     got = ours.vision_inputs([Picture(squashed)])
     assert got["image_grid_thw"].tolist() == want["image_grid_thw"].tolist() == [[1, 60, 60]]

@@ -1,0 +1,114 @@
+"""The gate for a bundle made smaller: does it still answer as its 16-bit parent does, question by question?
+
+``python -m export.compare SMALLER --parent BUNDLE`` asks about the demo world, ``python -m training.evaluation.parity``
+about any data set. Both bundles are asked the same questions through the robot's own pipeline. It passes with a median
+box IoU against the parent of at least 0.9 and a gIoU against the truth that is at most one point lower; exit status 1
+otherwise. 4-bit weights and 8-bit caches are reported to hurt boxes first, while the text still reads well: so boxes,
+not texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from export.checks import Check
+from segzero_ros.backends import EngineOptions, open_pipeline
+from segzero_ros.bundle import Bundle
+from segzero_ros.command import read_command
+from segzero_ros.frame import Frame
+from segzero_ros.matching import Box, box_iou, mask_iou
+from segzero_ros.pipeline import Pipeline, Segmentation
+from segzero_ros.tabletop.samples import samples
+from segzero_ros.tabletop.scene import Split
+
+BOX_IOU = 0.9  # median over the questions, against the parent's boxes
+GIOU_DROP = 0.01  # one point of the mean mask IoU against the truth
+COUNT = 300  # questions: the drop is then known to about half a point
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A question about the demo world: ``rgb`` uint8 (H, W, 3), ``mask`` (H, W) of all that is meant."""
+
+    question: str
+    rgb: NDArray[np.uint8]
+    mask: NDArray[np.bool_] | None
+
+
+class Asked(Protocol):
+    """A question with its truth, as ``training.data.base.Example`` has it."""
+
+    @property
+    def question(self) -> str:
+        """What is asked."""
+        ...
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """The picture (H, W, 3)."""
+        ...
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """All that is meant (H, W), None where it is not known."""
+        ...
+
+
+def check_parity(smaller: Bundle, parent: Bundle, examples: Iterable[Asked], *, threads: int = 0) -> list[Check]:
+    """Ask both bundles every question; return the checks, with the number of questions in their reference's name."""
+    options = EngineOptions(threads=threads)
+    ours, theirs = (open_pipeline(bundle, "onnx", options=options) for bundle in (smaller, parent))
+    overlaps, drops = [], []
+    for number, example in enumerate(examples):
+        found, wanted = (_ask(pipeline, example, number) for pipeline in (ours, theirs))
+        overlaps.append(boxes_iou(_boxes(found), _boxes(wanted)))
+        if example.mask is not None:
+            drops.append(_giou(wanted, example.mask) - _giou(found, example.mask))
+    return checks(overlaps, drops)
+
+
+def checks(overlaps: Sequence[float], drops: Sequence[float]) -> list[Check]:
+    """Turn box IoUs and gIoU drops, one per question, into the gate's two checks; no questions pass nothing."""
+    reference = f"parent, {len(overlaps)}"
+    median = float(np.median(overlaps)) if overlaps else float("nan")
+    drop = float(np.mean(drops)) if drops else float("nan")
+    return [
+        Check("boxes: median IoU", reference, median, BOX_IOU, more=True),
+        Check("masks: gIoU lost against the truth", reference, drop, GIOU_DROP),
+    ]
+
+
+def boxes_iou(found: Sequence[Box], wanted: Sequence[Box]) -> float:
+    """Return the mean IoU of the best pairing; what is left over on either side counts 0, two empty answers 1."""
+    if not found and not wanted:
+        return 1.0
+    table = np.array([[box_iou(one, other) for other in wanted] for one in found]).reshape(len(found), len(wanted))
+    pairs = linear_sum_assignment(table, maximize=True)
+    return float(table[pairs].sum() / max(len(found), len(wanted)))
+
+
+def _ask(pipeline: Pipeline, example: Asked, number: int) -> Segmentation:
+    return pipeline.ground(
+        Frame(np.ascontiguousarray(example.rgb), number), read_command(example.question, str(number))
+    )
+
+
+def _boxes(result: Segmentation) -> list[Box]:
+    return [instance.box for instance in result.instances]
+
+
+def _giou(result: Segmentation, truth: NDArray[np.bool_]) -> float:
+    return mask_iou(result.labels > 0, truth)
+
+
+def drawn_from_tabletop(count: int, seed: int, split: Split = "val") -> Iterator[Asked]:
+    """Return questions about the demo world, of the split that nothing is tested on unless another is named."""
+    for sample in samples(split, seed, count):
+        mask = np.isin(sample.view.labels, sample.instruction.targets)
+        yield Drawn(sample.instruction.text, sample.view.rgb, mask)

@@ -1,0 +1,1 @@
+"""What every local reasoner shares: prompt, preprocessing, generation, the grammar of answers."""

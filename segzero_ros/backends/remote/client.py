@@ -1,0 +1,209 @@
+"""A server of the OpenAI protocol as values: which models it has, and a chat as deltas while they come.
+
+Covered: retries with growing, random pauses as long as nothing was said; every HTTP status told in one line; being
+stopped between two bytes and during a pause. Not covered: which fields a server takes (dialect.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from segzero_ros.backends.remote.events import Delta, EventStream, error_code, error_text, read_delta
+from segzero_ros.backends.remote.http import CONNECT_S, KEY_VARIABLE, Endpoint, Head, HttpExchange, ServerFault, without
+from segzero_ros.errors import Code, RejectedInput, nearest
+
+POLL_S = 0.02  # how soon a cancel is noticed while nothing comes; what comes is read at once
+RETRIES = 3
+BACK_OFF_S = 0.2  # the first pause is a random part of it, each further one of twice as much
+MAX_PAUSE_S = 5.0  # a robot does not wait longer for a server, whatever Retry-After says
+MAX_MODELS_BYTES = 1 << 20
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+Stop = Callable[[], bool]
+
+
+class Interrupted(Exception):
+    """``stop`` said so; the connection is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as /v1/models names it; ``notes``: what `segzero serve` says of its bundle."""
+
+    name: str
+    owner: str
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Server:
+    """A server's address, key and patience."""
+
+    def __init__(
+        self, endpoint: Endpoint, key: str, *, stall_s: float, retries: int = RETRIES, back_off_s: float = BACK_OFF_S
+    ) -> None:
+        """``stall_s``: no byte for that long is a fault. ``back_off_s``: see BACK_OFF_S."""
+        self.endpoint = endpoint
+        self._key, self._stall_s = key, stall_s
+        self._retries, self._back_off_s = retries, back_off_s
+        self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
+
+    def models(self, stop: Stop, *, patience_s: float | None = None) -> list[Model]:
+        """Ask for the models; one try. ``patience_s``: instead of the usual, to probe a server that was down."""
+        exchange = self._exchange("/models", None, patience_s)
+        try:
+            content = self._whole(exchange, stop)
+        finally:
+            exchange.close()
+        try:
+            return [_model(entry) for entry in json.loads(content)["data"]]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            shown = without(self._key, content[:80].decode("utf-8", "replace"))
+            raise ServerFault(
+                Code.SERVER_REFUSED,
+                f"{self.endpoint.url}/models gave {shown!r}, want a list of models; check the address",
+            ) from None
+
+    def chat(self, body: Mapping[str, Any], stop: Stop) -> Iterator[Delta]:
+        """Ask and yield what comes; closing the iterator closes the connection.
+
+        Raises ``ServerFault``, after retries where they may help and nothing was said; ``Interrupted`` when ``stop()``.
+        """
+        data = json.dumps(body).encode()
+        for attempt in itertools.count():
+            spoken = False
+            try:
+                for delta in self._attempt(data, stop):
+                    spoken |= bool(delta.text or delta.thinking)
+                    yield delta
+                return
+            except ServerFault as fault:
+                if spoken or not fault.retry or attempt >= self._retries:
+                    raise
+                self._pause(fault, attempt, stop)
+
+    def _exchange(self, path: str, body: bytes | None, patience_s: float | None = None) -> HttpExchange:
+        stall_s = patience_s or self._stall_s
+        return HttpExchange(self.endpoint, path, body, self._key, connect_s=min(CONNECT_S, stall_s), stall_s=stall_s)
+
+    def _attempt(self, data: bytes, stop: Stop) -> Iterator[Delta]:
+        exchange = self._exchange("/chat/completions", data)
+        try:
+            events, ended = EventStream(), False
+            for piece in self._pieces(exchange, stop):
+                for event in events.push(piece):
+                    delta = read_delta(event, self._key)
+                    ended |= bool(delta.finish)
+                    yield delta
+                if events.done:
+                    return
+            if not ended:
+                raise ServerFault(
+                    Code.SERVER_UNREACHABLE, f"{self.endpoint.url} was cut off in the middle of its answer", retry=True
+                )
+        finally:
+            exchange.close()
+
+    def _pieces(self, exchange: HttpExchange, stop: Stop) -> Iterator[bytes]:
+        """Yield the bytes of an event stream; raises ``ServerFault`` for any other response."""
+        while (piece := self._wait(exchange, stop)) and exchange.head:
+            if exchange.head.status != 200:
+                raise self._refusal(exchange.head, piece + self._whole_rest(exchange, stop))
+            kind = exchange.head.headers.get("content-type", "")
+            if not kind.startswith("text/event-stream"):
+                shown = without(self._key, piece[:80].decode("utf-8", "replace"))
+                raise ServerFault(
+                    Code.SERVER_REFUSED,
+                    f"{self.endpoint.url} sent {without(self._key, kind) or 'something'} ({shown!r}), "
+                    "want text/event-stream; check the address",
+                )
+            yield piece
+        if exchange.head and exchange.head.status != 200:
+            raise self._refusal(exchange.head, b"")
+
+    def _whole(self, exchange: HttpExchange, stop: Stop) -> bytes:
+        content = self._whole_rest(exchange, stop)
+        if exchange.head and exchange.head.status != 200:
+            raise self._refusal(exchange.head, content)
+        return content
+
+    def _whole_rest(self, exchange: HttpExchange, stop: Stop) -> bytes:
+        content = bytearray()
+        while piece := self._wait(exchange, stop):
+            content += piece
+            if len(content) > MAX_MODELS_BYTES:
+                raise ServerFault(Code.SERVER_REFUSED, f"{self.endpoint.url} sent more than {MAX_MODELS_BYTES} bytes")
+        return bytes(content)
+
+    def _wait(self, exchange: HttpExchange, stop: Stop) -> bytes:
+        while True:
+            if stop():
+                raise Interrupted
+            piece = exchange.receive(POLL_S)
+            if piece is not None:
+                return piece
+
+    def _pause(self, fault: ServerFault, attempt: int, stop: Stop) -> None:
+        chosen = self._random.uniform(0, self._back_off_s * 2**attempt)
+        until = time.monotonic() + min(MAX_PAUSE_S, chosen + (fault.wait_s or 0.0))
+        while (left := until - time.monotonic()) > 0:
+            if stop():
+                raise Interrupted
+            time.sleep(min(POLL_S, left))
+
+    def _refusal(self, head: Head, content: bytes) -> RejectedInput:
+        """Say what a status other than 200 means here, with the server's own words."""
+        try:
+            parsed = json.loads(content)
+            said = error_text(parsed, self._key)
+            if error_code(parsed) == Code.COMMAND_TOO_LONG.name:  # `segzero serve` has a model as small as ours
+                return RejectedInput(Code.COMMAND_TOO_LONG, said)
+        except (ValueError, RecursionError):
+            said = without(self._key, content.decode("utf-8", "replace"))
+        detail = f"{self.endpoint.url} answered {head.status} ({said or 'no reason given'}){self._advice(head)}"
+        return ServerFault(
+            Code.SERVER_REFUSED, detail, retry=head.status in _RETRIED, status=head.status, wait_s=_retry_after(head)
+        )
+
+    def _advice(self, head: Head) -> str:
+        if head.status in (401, 403):
+            return f"; set {KEY_VARIABLE} to a key it takes"
+        if head.status == 404:
+            return "; check the model's name and the address, which usually ends in /v1"
+        if 300 <= head.status < 400:
+            final = without(self._key, head.headers.get("location", "unknown"))
+            return f"; redirects are not followed, give the final address ({final})"
+        if head.status in (429, 503):
+            return "; it is busy, ask later or give it fewer robots"
+        return "; see its log"
+
+
+def choose_model(models: list[Model], wanted: str, url: str) -> Model:
+    """Return the model called ``wanted``, the only one if it is empty; ``ServerFault`` SERVER_REFUSED otherwise."""
+    named = {model.name: model for model in models}
+    if wanted in named:
+        return named[wanted]
+    if not wanted and len(models) == 1:
+        return models[0]
+    names = ", ".join(sorted(named)[:20]) or "none"
+    if not wanted:
+        raise ServerFault(Code.SERVER_REFUSED, f"{url} has the models {names}; say which one (model)")
+    raise ServerFault(Code.SERVER_REFUSED, f"{url} has no model {wanted!r}{nearest(wanted, named)}", status=404)
+
+
+def _model(entry: Any) -> Model:
+    if not isinstance(entry, dict):
+        raise TypeError(f"got a model that is {type(entry).__name__}")
+    notes = entry.get("segzero")
+    return Model(str(entry["id"])[:300], str(entry.get("owned_by", ""))[:100], notes if isinstance(notes, dict) else {})
+
+
+def _retry_after(head: Head) -> float | None:
+    """Seconds of a Retry-After header; its other form, a date, is passed over."""
+    text = head.headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 6 else None

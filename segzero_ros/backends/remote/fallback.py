@@ -1,0 +1,148 @@
+"""The server first, the local bundle when it fails: a robot goes on answering, and a dead server costs its time once.
+
+After a failure the server is left alone for COOL_S, then COOL_S twice as long, up to MAX_COOL_S; before it gets a
+command again it is asked whether it is back. What the server had said before it failed stays in the text, and the local
+answer follows: the pieces a listener got still add up to ``Answer.text``, and the parser takes the last answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from segzero_ros.backends.remote.http import ServerFault
+from segzero_ros.errors import RejectedInput
+from segzero_ros.frame import Frame
+from segzero_ros.reasoner import Answer, Reasoner, Request
+
+COOL_S = 5.0
+MAX_COOL_S = 60.0
+LOST = "\n(The server was lost. The local model answers.)\n"
+_log = logging.getLogger(__name__)
+
+
+class Probed(Reasoner, Protocol):
+    """A reasoner that can be asked whether it is there; ``ServerFault`` when it is not."""
+
+    def prefill_image(self, frame: Frame) -> object:
+        """Prepare a picture before anybody asks."""
+        ...
+
+    def probe(self, *, patience_s: float | None = None) -> object:
+        """Look whether the server is there and has the model."""
+        ...
+
+
+class Breaker:
+    """Whether a server is worth asking: closed = yes, open = not before a moment that moves away with each failure."""
+
+    def __init__(self, now: Callable[[], int] = time.monotonic_ns) -> None:
+        self._now = now
+        self._failures = 0
+        self._open_until_ns = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the last request went well."""
+        return self._failures == 0
+
+    @property
+    def left_s(self) -> float:
+        """Seconds for which the server is left alone; 0 = it may be tried."""
+        return max(0.0, (self._open_until_ns - self._now()) / 1e9) if self._failures else 0.0
+
+    def failed(self) -> None:
+        """Open, for longer than the last time."""
+        cool_s = min(MAX_COOL_S, COOL_S * 2 ** min(self._failures, 10))
+        self._failures += 1
+        self._open_until_ns = self._now() + int(cool_s * 1e9)
+
+    def succeeded(self) -> None:
+        """Close."""
+        self._failures = 0
+
+
+class FallbackReasoner:
+    """``Reasoner``: a server's, or the local one; opened at the first need, which costs its opening once."""
+
+    def __init__(
+        self,
+        remote: Probed,
+        local: Callable[[], Reasoner],
+        *,
+        probe_s: float = 1.0,
+        now: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """``local``: opens the local reasoner. ``probe_s``: for a server that was down to show that it is back."""
+        self._remote, self._open_local, self._probe_s = remote, local, probe_s
+        self._local: Reasoner | None = None
+        self._last: RejectedInput | None = None
+        self._breaker = Breaker(now)
+
+    def reason(self, request: Request) -> Answer:
+        """Answer; see ``Reasoner``. ``timings_ms["server"]``: lost on a server that failed."""
+        said: list[str] = []
+
+        def on_text(piece: str) -> None:
+            said.append(piece)
+            request.on_text(piece)
+
+        begun = time.perf_counter()
+        fault = self._fault()
+        if fault is None:
+            try:
+                answer = self._remote.reason(replace(request, on_text=on_text))
+            except ServerFault as error:
+                fault = error
+                self._failed(error)
+            else:
+                self._breaker.succeeded()
+                return answer
+        local = self._opened(fault)
+        if said:
+            on_text(LOST)
+        lost_ms = (time.perf_counter() - begun) * 1e3
+        answer = local.reason(request)
+        return replace(answer, text="".join(said) + answer.text, timings_ms={**answer.timings_ms, "server": lost_ms})
+
+    @property
+    def degraded_reason(self) -> str:
+        """Why the local bundle answers, "" while the server does."""
+        return "" if self._breaker.closed else f"the local bundle answers: {self._last}"
+
+    def prefill_image(self, frame: Frame) -> None:
+        """Prepare the picture for the server."""
+        self._remote.prefill_image(frame)
+
+    def begin_without(self, fault: ServerFault) -> None:
+        """Note that the server was down from the start."""
+        self._failed(fault)
+
+    def _fault(self) -> RejectedInput | None:
+        """Return why the server is not asked this time, None when it is."""
+        if self._breaker.left_s > 0:
+            return self._last
+        if self._breaker.closed:
+            return None
+        try:
+            self._remote.probe(patience_s=self._probe_s)
+        except ServerFault as error:
+            self._failed(error)
+            return error
+        return None
+
+    def _failed(self, fault: ServerFault) -> None:
+        self._last = fault
+        self._breaker.failed()
+        _log.warning("%s; the local bundle answers, for %.0f s at least", fault, self._breaker.left_s)
+
+    def _opened(self, fault: RejectedInput) -> Reasoner:
+        if self._local is None:
+            try:
+                self._local = self._open_local()
+            except RejectedInput as error:
+                raise RejectedInput(fault.code, f"{fault.detail}; nor can the local bundle answer: {error}") from error
+        return self._local

@@ -1,0 +1,90 @@
+"""`segzero say`: one sentence to the running node, by its action; the reasoning appears as it is written."""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from segzero_ros.cli.ground import as_json, described
+from segzero_ros.cli.parser import NOT_OK, OK, Parser, at_least, refuse
+from segzero_ros.errors import Code
+
+if TYPE_CHECKING:
+    from segzero_ros.ros.client import Client
+
+EXAMPLES = ('segzero say "something to drink from"', 'segzero say "all the books" --json --ros-args -r __ns:=/arm')
+ABOUT = "Say a sentence to the running node and watch it reason. Ctrl-C cancels the command."
+NO_ROS = "needs ROS 2: source your ROS's and this workspace's setup.bash, or use .venv/bin/segzero after `make demo`"
+NO_NODE = "ros2 launch segzero_ros demo.launch.py starts one, with a camera to look through"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Say it; 1 when nothing was found or it was cancelled, 2 without ROS or node."""
+    cut = list(arguments).index("--ros-args") if "--ros-args" in arguments else len(arguments)
+    options = read_arguments(arguments[:cut])
+    try:
+        from segzero_ros.ros.client import Client
+    except ImportError as error:
+        return refuse("segzero say", f"{NO_ROS} ({error})")
+    client = Client(arguments=list(arguments[cut:]))
+    try:
+        return say(client, options)
+    finally:
+        client.close()
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options of `segzero say`; what follows --ros-args is ROS's."""
+    parser = Parser("segzero say", ABOUT, EXAMPLES)
+    parser.add_argument("command", metavar="COMMAND", help='what to find, in quotes: "the red mug"')
+    parser.add_argument(
+        "--timeout", type=at_least(1), default=30, metavar="S", help="seconds for an answer (default 30)"
+    )
+    parser.add_argument(
+        "--wait", type=at_least(1), default=5, metavar="S", help="seconds for the node to appear (default 5)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return parser.read(arguments)
+
+
+def say(client: "Client", options: argparse.Namespace) -> int:
+    """Say the command and print its answer."""
+    from segzero_ros.ros.client import NoAnswerError, read_answer
+
+    interrupted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    growing = Growing()
+    try:
+        client.wait_for_node(options.wait)
+        on_text = (lambda _: None) if options.json else growing
+        message = client.by_action(
+            options.command, timeout_s=options.timeout, on_text=on_text, stop=lambda: bool(interrupted)
+        )
+    except NoAnswerError as error:
+        return refuse("segzero say", f"{error}; {NO_NODE}")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    result = read_answer(message)
+    growing.end()
+    print(json.dumps(as_json(result)) if options.json else described(result))
+    return OK if result.code is Code.OK else NOT_OK
+
+
+class Growing:
+    """Prints what is new of a text that is sent whole each time it has grown."""
+
+    def __init__(self) -> None:
+        self._shown = 0
+
+    def __call__(self, text: str) -> None:
+        """Print the new end of ``text``."""
+        sys.stdout.write(text[self._shown :])
+        sys.stdout.flush()
+        self._shown = max(self._shown, len(text))
+
+    def end(self) -> None:
+        """End the line, if anything was printed."""
+        if self._shown:
+            print()

@@ -1,0 +1,76 @@
+"""`segzero serve`: one bundle's reasoner for several robots, by the OpenAI protocol."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from segzero_ros.backends import EngineOptions
+from segzero_ros.cli.ground import DEFAULT_BUNDLE, from_here
+from segzero_ros.cli.parser import OK, Parser, at_least, missing, one_of, refuse
+from segzero_ros.config import BACKENDS
+
+ABOUT = (
+    "Answer the questions of several robots (backend:=remote server:=http://HOST:PORT/v1) with one bundle's reasoner. "
+    "Robots take turns. Listens on this machine only, unless another address is given."
+)
+EXAMPLES = ("segzero serve", "SEGZERO_API_KEY=$(cat key) segzero serve --bundle visionreasoner-7b --host 10.0.0.5")
+LOCAL = tuple(name for name in BACKENDS if name not in ("remote", "fake"))
+HERE = ("127.0.0.1", "::1", "localhost")
+NEEDED = ("starlette", "uvicorn")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until told to stop."""
+    options = read_arguments(arguments)
+    absent = missing(NEEDED)
+    if absent:
+        return refuse("segzero serve", f"{' and '.join(absent)} not installed; pip install starlette uvicorn")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.host not in HERE and not os.environ.get("SEGZERO_API_KEY", "").strip():
+        print(
+            f"segzero serve: anybody who reaches {options.host} may ask; set SEGZERO_API_KEY to want a key",
+            file=sys.stderr,
+        )
+    if bool(options.tls_cert) != bool(options.tls_key):
+        return refuse("segzero serve", "got one of --tls-cert and --tls-key, want both or none")
+    run(options)
+    return OK
+
+
+def run(options: argparse.Namespace) -> None:
+    """Open the bundle and serve it; raises ``RejectedInput``."""
+    from segzero_ros.bundle import open_bundle, resolve_bundle
+    from segzero_ros.server.server import Settings, open_reasoner, serve
+
+    bundle = open_bundle(resolve_bundle(from_here(options.bundle)))
+    wanted = EngineOptions(threads=options.threads, constrained=not options.unconstrained, model=options.checkpoint)
+    reasoner, backend = open_reasoner(bundle, options.backend, wanted)
+    name = options.name or bundle.name
+    settings = Settings(options.host, options.port, name, options.queue, options.tls_cert, options.tls_key)
+    serve(bundle, reasoner, settings, announce=f"{name}, by {backend},")
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options of `segzero serve`."""
+    parser = Parser("segzero serve", ABOUT, EXAMPLES)
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="a bundle's directory or name")
+    names = ", ".join(("auto", *LOCAL))
+    parser.add_argument("--backend", type=one_of(("auto", *LOCAL)), default="auto", metavar="NAME", help=names)
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=at_least(0), default=8000, metavar="N", help="default 8000; 0 = any free one")
+    parser.add_argument("--name", default="", metavar="NAME", help="of the model, for clients (default the bundle's)")
+    parser.add_argument(
+        "--queue", type=at_least(1), default=16, metavar="N", help="questions that may wait (default 16)"
+    )
+    parser.add_argument(
+        "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads, 0 = the engine's choice"
+    )
+    parser.add_argument("--checkpoint", default="", metavar="DIR", help="for the backends tensorrt_llm and torch_cuda")
+    parser.add_argument("--unconstrained", action="store_true", help="answers need not keep to the grammar")
+    parser.add_argument("--tls-cert", default="", metavar="FILE", help="a certificate: serve https")
+    parser.add_argument("--tls-key", default="", metavar="FILE", help="its private key")
+    return parser.read(arguments)

@@ -1,0 +1,122 @@
+"""The nodes as processes: each spins until SIGINT or SIGTERM, and then ends with status 0 within three seconds.
+
+The two signals are blocked in every thread and waited for in one, so that they are heard also while the main thread
+sits in an engine's C++ code, or still imports, where Python's own handlers would have to wait or leave a traceback.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # imported late: this takes seconds on a small machine, and signals are to be heard by then
+    from rclpy.executors import Executor
+    from rclpy.node import Node
+
+    from segzero_ros.ros.node import GroundingNode
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE_S = 2.5  # for engines that do not come back; three seconds are promised
+LAST_WORDS_S = 0.5  # for the results of the actions that the end has cancelled
+
+
+class Ending:
+    """Hears the signals that end the process: ``asked`` is set, ``wake`` called, and at last the process ended."""
+
+    def __init__(self, patience_s: float = PATIENCE_S) -> None:
+        """Start to listen; to be made in the main thread, before any other thread exists (they inherit the mask)."""
+        self.asked = threading.Event()
+        self.wake: Callable[[], None] = lambda: None
+        self._patience_s = patience_s
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        threading.Thread(target=self._listen, name="segzero-signals", daemon=True).start()
+
+    def _listen(self) -> None:
+        signal.sigwait(SIGNALS)
+        self.asked.set()
+        self.wake()
+        time.sleep(self._patience_s)  # the main thread normally ends the process before this is over
+        print("segzero: something does not come back; ending without it", file=sys.stderr, flush=True)
+        os._exit(0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the grounding node; return the exit status."""
+    ending = Ending()
+    from segzero_ros.ros.node import GroundingNode
+
+    return run(ending, lambda: GroundingNode(stopping=ending.asked), arguments, finish_node)
+
+
+def finish_node(node: "GroundingNode", executor: "Executor") -> None:
+    """End the node's work, and spin until every action goal has got its result."""
+    node.close()
+    until = time.monotonic() + LAST_WORDS_S
+    while node.busy and time.monotonic() < until:
+        executor.spin_once(timeout_sec=0.05)
+
+
+def camera_main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo world's camera; return the exit status."""
+    ending = Ending()
+    from rclpy.exceptions import ParameterException
+
+    from segzero_ros.ros.camera_node import BadStartError, TabletopCamera
+
+    try:
+        return run(ending, TabletopCamera, arguments)
+    except (BadStartError, ParameterException) as error:
+        print(f"tabletop_camera: {error}", file=sys.stderr, flush=True)
+        return 2
+
+
+def run(
+    ending: Ending,
+    make: Callable[[], "Node"],
+    arguments: Sequence[str] | None,
+    finish: Callable[..., None] | None = None,
+) -> int:
+    """Spin the node that ``make`` makes until the end is asked for; ``finish(node, executor)`` says its last words."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    if ending.asked.is_set():
+        return 0
+    words = list(sys.argv if arguments is None else arguments)
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    node = make()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    guard_condition = node.create_guard_condition(lambda: None)
+    ending.wake = guard_condition.trigger
+    _spin(executor, node, ending.asked)
+    ending.wake = lambda: None
+    if finish is not None:
+        finish(node, executor)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+def _spin(executor: "Executor", node: "Node", asked: threading.Event) -> None:
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+
+    from segzero_ros.ros.executor import guard
+
+    while rclpy.ok() and not asked.is_set():
+        try:
+            executor.spin_once()
+        except ExternalShutdownException:
+            return
+        except Exception as error:  # noqa: BLE001 - raised by rclpy around a callback
+            guard.report(node, "executor", error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The HTTP side of `segzero serve`: /health, /v1/models and /v1/chat/completions around one engine.
+
+Covered: limits on bodies and on the time they take, an API key compared in constant time, a client that goes away
+(its question stops at the next token), errors in OpenAI's form without tracebacks. Not covered: headers sent a byte an
+hour and floods of connections; on a network one does not trust a proxy belongs before it (docs/remote.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from segzero_ros.frame import Frame
+from segzero_ros.profile import Profile
+from segzero_ros.server.chat_request import ChatRequest, Refusal, read_chat_request
+from segzero_ros.server.chat_response import ChatResponse, refused
+from segzero_ros.server.fair_queue import FairQueue
+from segzero_ros.server.pictures import Pictures
+from segzero_ros.server.replies import models
+
+MAX_BODY_BYTES = 12 << 20  # a picture of the most pixels, as PNG in base64
+BODY_S = 30.0  # for a body to arrive
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is served: the model's name, the bundle's profile, and the key clients must have ("" = none)."""
+
+    name: str
+    profile: Profile
+    key: str
+
+
+def make_app(served: Served, queue: FairQueue) -> Starlette:
+    """Return the ASGI application; ``turns`` belongs to the caller."""
+    pictures = Pictures()
+
+    def read(data: bytes) -> tuple[ChatRequest, Frame]:
+        question = read_chat_request(_parsed(data), model=served.name, system=served.profile.system)
+        return question, pictures.frame(question.picture)
+
+    async def health(_request: Request) -> Response:
+        state = {"status": "ok", "model": served.name, "waiting": queue.waiting, "answered": queue.answered}
+        return JSONResponse({**state, "running_s": round(queue.running_s, 1)})
+
+    async def list_models(_request: Request) -> Response:
+        return JSONResponse(models(served.name, served.profile))
+
+    async def complete(request: Request) -> Response:
+        # In a thread: a megabyte of base64 must not hold up the texts of other robots.
+        question, frame = await asyncio.to_thread(read, await _body(request))
+        client = question.client or (request.client.host if request.client else "")
+        id = uuid.uuid4().hex[:12]
+        return ChatResponse(queue, question, frame, client=client, id=id, model=served.name, tags=served.profile.tags)
+
+    return Starlette(
+        routes=[
+            Route("/health", _guarded(health, "")),
+            Route("/v1/models", _guarded(list_models, served.key)),
+            Route("/v1/chat/completions", _guarded(complete, served.key), methods=["POST"]),
+        ]
+    )
+
+
+def _guarded(handler: Handler, key: str) -> Handler:
+    """Return ``handler`` behind the key, its refusals and defects as OpenAI's errors."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            _check_key(request, key)
+            return await handler(request)
+        except Refusal as refusal:
+            return refused(refusal)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody will read it
+        except Exception:  # noqa: BLE001 - a defect of ours; the client gets one sentence, the log the rest
+            _log.exception("defect in a request")
+            return refused(Refusal(500, "a defect of the server; see its log"))
+
+    return guarded
+
+
+def _check_key(request: Request, key: str) -> None:
+    given = request.headers.get("authorization", "")
+    if key and not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
+        raise Refusal(401, "got no valid API key, want the one this server was started with")
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        return await asyncio.wait_for(_limited(request), BODY_S)
+    except asyncio.TimeoutError:  # another class than TimeoutError in Python 3.10
+        raise Refusal(408, f"the body took more than {BODY_S:g} s") from None
+
+
+async def _limited(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    body = bytearray()
+    if declared.isdecimal() and int(declared) <= MAX_BODY_BYTES:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                break
+        else:
+            return bytes(body)
+    raise Refusal(413, f"got a body of more than {MAX_BODY_BYTES} bytes; send the picture in the model's own size")
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "got a body that is no JSON") from None

@@ -1,0 +1,134 @@
+"""One request from its turn in the queue to its last byte: streamed or whole, ended by either side at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from segzero_ros.command import Command
+from segzero_ros.frame import Frame
+from segzero_ros.pipeline import DEFAULT_BUDGET
+from segzero_ros.reasoner import Answer, Request
+from segzero_ros.server.chat_request import ChatRequest, Refusal
+from segzero_ros.server.fair_queue import FairQueue, Ticket
+from segzero_ros.server.replies import WAITING, Completion, StopText, event, failure, why_ended
+from segzero_ros.server.stream_buffer import StreamBuffer
+
+WAITING_S = 1.0  # a client that has heard nothing for so long gets a sign of life
+BATCH_S = 0.01  # tokens that come closer together than this go out together: an event costs as much as a small token
+
+
+class ChatResponse(Response):
+    """A response that takes its turn when it is made (raises ``Refusal``) and gives it back when the client goes."""
+
+    def __init__(
+        self, queue: FairQueue, question: ChatRequest, frame: Frame, *, client: str, id: str, model: str, tags: bool
+    ) -> None:
+        super().__init__()
+        self._queue, self._question, self._tags = queue, question, tags
+        self._completion = Completion(id, model)
+        self._stop = StopText(question.stops)
+        self._buffer = StreamBuffer()
+        self._pieces = 0
+        budget = DEFAULT_BUDGET if question.budget is None else question.budget
+        seconds = question.deadline_s
+        deadline_ns = None if seconds is None else time.monotonic_ns() + int(seconds * 1e9)
+        request = Request(frame, Command(id, question.text), budget, deadline_ns, on_text=self._on_text)
+        self._ticket = Ticket(client, request, self._buffer.put_end)
+        queue.take(self._ticket)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; see ASGI."""
+        watch = asyncio.create_task(self._watch(receive))
+        try:
+            if self._question.stream:
+                await self._stream(scope, receive, send)
+            else:
+                await self._whole(scope, receive, send)
+        finally:
+            watch.cancel()
+            self._queue.withdraw(self._ticket)
+
+    def _on_text(self, piece: str) -> None:
+        """Hand a piece on, from the engine's thread; a stop text or max_tokens ends the turn."""
+        if not self._enough():
+            self._pieces += 1
+            self._buffer.put_text(self._stop.push(piece))
+            if self._enough():
+                self._ticket.withdrawn.set()
+
+    def _enough(self) -> bool:
+        return self._cut or self._stop.stopped
+
+    @property
+    def _cut(self) -> bool:
+        most = self._question.max_tokens
+        return most is not None and self._pieces >= most
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._queue.withdraw(self._ticket)
+        self._buffer.put_gone()
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        text, end = await self._buffer.take(WAITING_S)
+        if isinstance(end, Refusal) and not text:  # before the first byte it can still be a status
+            await refused(end)(scope, receive, send)
+            return
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        opening = self._completion.chunk({"role": "assistant", "content": ""})
+        while not self._buffer.gone:
+            new = self._completion.chunk({"content": text}) if text else b""
+            last = self._ended(end) if end is not None else b""
+            body = (opening + new + last) or WAITING
+            await send({"type": "http.response.body", "body": body, "more_body": end is None})
+            if end is not None:
+                return
+            opening = b""
+            await self._buffer.pause(BATCH_S)
+            text, end = await self._buffer.take(WAITING_S)
+
+    async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
+        texts, end = [], None
+        while end is None and not self._buffer.gone:
+            text, end = await self._buffer.take(WAITING_S)
+            texts.append(text)
+        if end is None:
+            return
+        answer = self._settled(end)
+        if isinstance(answer, Refusal):
+            await refused(answer)(scope, receive, send)
+            return
+        content = self._completion.whole("".join(texts) + self._stop.rest(), self._reason(answer), answer)
+        await JSONResponse(content)(scope, receive, send)
+
+    def _settled(self, end: Answer | Refusal) -> Answer | Refusal:
+        """Return how it ended: stopped by us is an answer, stopped from outside a refusal."""
+        if isinstance(end, Answer) and end.finish == "cancelled":
+            if self._stop.stopped or self._cut:
+                return replace(end, finish="stop" if self._stop.stopped else "budget")
+            return Refusal(503, "the server stops", wait_s=1)
+        return end
+
+    def _reason(self, answer: Answer) -> str:
+        return "stop" if self._stop.stopped else why_ended(answer, cut=self._cut, tags=self._tags)
+
+    def _ended(self, end: Answer | Refusal) -> bytes:
+        ended = self._settled(end)
+        if isinstance(ended, Refusal):
+            return event(failure(ended))
+        rest = self._stop.rest()
+        last = self._completion.last(self._reason(ended), ended, counts=self._question.counts)
+        return (self._completion.chunk({"content": rest}) if rest else b"") + last
+
+
+def refused(refusal: Refusal) -> JSONResponse:
+    """Return the response of a refusal."""
+    headers = {} if refusal.wait_s is None else {"Retry-After": str(refusal.wait_s)}
+    return JSONResponse(failure(refusal), status_code=refusal.status, headers=headers)

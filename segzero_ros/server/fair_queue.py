@@ -1,0 +1,130 @@
+"""One thread for the engine, and whose turn it is: robots take turns, however many questions each of them has.
+
+Covered: a bounded number of waiting questions, few per robot; one that is withdrawn leaves at once, or stops at the
+next token; an engine that raises. Not covered: an engine that hangs (``running_s`` grows; /health shows it).
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from segzero_ros.errors import RejectedInput
+from segzero_ros.reasoner import Answer, Reasoner, Request
+from segzero_ros.server.chat_request import Refusal
+
+PER_CLIENT = 4  # questions of one robot that may wait: a node sends one at a time, and may replace it quickly
+RETRY_S = 1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A client's request; its ``on_text`` and ``on_end`` are called in the engine's thread.
+
+    ``on_end`` gets the answer, or the ``Refusal`` that there is none; not called for a ticket that was withdrawn
+    while it waited.
+    """
+
+    client: str
+    request: Request
+    on_end: Callable[[Answer | Refusal], None]
+    withdrawn: threading.Event = field(default_factory=threading.Event)
+
+
+class FairQueue:
+    """The queue and the thread that works it off; owns the reasoner."""
+
+    def __init__(self, reasoner: Reasoner, *, most_waiting: int) -> None:
+        self._reasoner, self._most = reasoner, most_waiting
+        self._changed = threading.Condition()
+        self._waiting: collections.OrderedDict[str, collections.deque[Ticket]] = collections.OrderedDict()
+        self._running: Ticket | None = None
+        self._since = 0.0
+        self._stopping = False
+        self.answered = 0
+        self._thread = threading.Thread(target=self._work, name="segzero-engine", daemon=True)
+        self._thread.start()
+
+    def take(self, ticket: Ticket) -> None:
+        """Let ``ticket`` wait; raises ``Refusal`` 429 (this robot has too many here) or 503 (everybody has)."""
+        with self._changed:
+            if self._stopping:
+                raise Refusal(503, "the server stops", wait_s=RETRY_S)
+            if self.waiting >= self._most:
+                raise Refusal(503, f"{self.waiting} questions wait already; ask later", wait_s=RETRY_S)
+            own = self._waiting.setdefault(ticket.client, collections.deque())
+            if len(own) >= PER_CLIENT:
+                raise Refusal(429, f"{len(own)} questions of this client wait already; ask later", wait_s=RETRY_S)
+            own.append(ticket)
+            self._changed.notify()
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Forget ``ticket`` if it waits, stop it at the next token if it is at work."""
+        ticket.withdrawn.set()
+        with self._changed:
+            own = self._waiting.get(ticket.client)
+            if own is not None and ticket in own:
+                own.remove(ticket)
+                if not own:
+                    del self._waiting[ticket.client]
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """Withdraw everything and end the thread; False if the engine does not come back."""
+        with self._changed:
+            self._stopping = True
+            for own in self._waiting.values():
+                for ticket in own:
+                    ticket.on_end(Refusal(503, "the server stops", wait_s=RETRY_S))
+            self._waiting.clear()
+            if self._running is not None:
+                self._running.withdrawn.set()
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def running_s(self) -> float:
+        """For how long the present question has been at work, 0 when there is none."""
+        return time.monotonic() - self._since if self._running is not None else 0.0
+
+    # ---- the thread ----
+
+    def _work(self) -> None:
+        while (ticket := self._next()) is not None:
+            ticket.on_end(self._answer(ticket))
+
+    def _next(self) -> Ticket | None:
+        """Wait for the client whose turn it is; whoever has more goes to the end of the line."""
+        with self._changed:
+            self._running = None
+            while not self._waiting and not self._stopping:
+                self._changed.wait()
+            if self._stopping:
+                return None
+            client, own = self._waiting.popitem(last=False)
+            ticket = own.popleft()
+            if own:
+                self._waiting[client] = own
+            self._running, self._since = ticket, time.monotonic()
+            return ticket
+
+    def _answer(self, ticket: Ticket) -> Answer | Refusal:
+        try:
+            answer = self._reasoner.reason(replace(ticket.request, cancelled=ticket.withdrawn.is_set))
+        except RejectedInput as error:
+            return Refusal(400, error.detail, code=error.code.name)
+        except Exception:  # noqa: BLE001 - whatever an engine raises; the next question gets its ticket
+            _log.exception("the engine raised")
+            return Refusal(500, "the engine failed; see the server's log")
+        self.answered += 1
+        return answer

@@ -1,0 +1,149 @@
+"""A killed evaluation goes on where it was, asks nothing twice, and never mixes two runs."""
+
+import json
+
+import pytest
+
+from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter
+from segzero_ros.errors import RejectedInput
+from segzero_ros.pipeline import Pipeline
+from segzero_ros.profile import get_profile
+from training.evaluation import main as evaluate
+from training.evaluation.main import main
+from training.evaluation.record import read_samples
+
+from .made_examples import MUG, Made, bad_row, example, said
+
+GIVEN = Made(*(example(f"s{n}", MUG, question=f"mug {n}") for n in range(5)), bad_row())
+
+
+class Killed(BaseException):
+    """Stands for the signal that ends a process."""
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """The engine that `segzero eval` opens, over six made samples."""
+    reasoner = FakeReasoner(said(MUG))
+    pipeline = Pipeline(get_profile("abstaining_v2"), reasoner, FakeSegmenter())
+    monkeypatch.setattr(evaluate, "open_engines", lambda *_: pipeline)
+    monkeypatch.setattr(evaluate, "open_examples", lambda *_, **__: GIVEN)
+    return reasoner
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "samples.jsonl"
+
+
+def arguments(file, *more):
+    return ["--backend", "fake", "--data", "made", "--samples", str(file), *more]
+
+
+def questions(engine):
+    return [command.text for command in engine.commands]
+
+
+def kill_after(monkeypatch, count):
+    """Let the process die once so many samples are written."""
+    seen = evaluate.Progress.seen
+
+    def dying(self, record):
+        seen(self, record)
+        if record.number == count - 1:
+            raise Killed
+
+    monkeypatch.setattr(evaluate.Progress, "seen", dying)
+
+
+def test_a_killed_run_goes_on_without_asking_again(engine, file, monkeypatch, tmp_path):
+    with monkeypatch.context() as patch:
+        kill_after(patch, 2)
+        with pytest.raises(Killed):
+            main(arguments(file))
+    assert len(read_samples(file)[1]) == 2
+    figures = tmp_path / "figures.json"
+    assert main(arguments(file, "--resume", "--json", str(figures))) == 0
+    assert questions(engine) == [f"mug {n}" for n in range(5)]
+    assert [record.number for record in read_samples(file)[1]] == list(range(6))
+    summary = json.loads(figures.read_text())
+    assert (summary["count"], summary["codes"]) == (6, {"IMAGE_UNREADABLE": 1, "OK": 5})
+
+
+def test_a_line_cut_short_by_the_kill_is_asked_again(engine, file):
+    main(arguments(file))
+    engine.commands.clear()
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:4]) + lines[4][:50])
+    main(arguments(file, "--resume"))
+    assert questions(engine) == ["mug 3", "mug 4"]
+    assert len(read_samples(file)[1]) == 6
+
+
+@pytest.mark.parametrize("left", ["", '{"run": {"data'])
+def test_a_file_that_was_only_begun_starts_anew(engine, file, left):
+    file.write_text(left)
+    assert main(arguments(file, "--resume")) == 0
+    assert len(read_samples(file)[1]) == 6
+
+
+def test_a_full_file_needs_no_engine(engine, file, monkeypatch, capsys):
+    main(arguments(file))
+    before = capsys.readouterr().out
+    monkeypatch.setattr(evaluate, "open_engines", lambda *_: pytest.fail("nothing is left to be asked"))
+    assert main(arguments(file, "--resume")) == 0
+    assert capsys.readouterr().out == before
+
+
+@pytest.mark.parametrize("more", [("--seed", "8"), ("--timeout", "3"), ("--split", "val")])
+def test_the_file_of_another_run_is_refused_by_the_first_thing_that_differs(engine, file, more):
+    main(arguments(file))
+    with pytest.raises(RejectedInput, match=f"of a run with {more[0][2:]}"):
+        main(arguments(file, "--resume", *more))
+
+
+def test_a_file_is_never_overwritten(engine, file):
+    main(arguments(file))
+    kept = file.read_text()
+    with pytest.raises(RejectedInput, match="add --resume"):
+        main(arguments(file))
+    assert file.read_text() == kept
+
+
+@pytest.mark.parametrize("text", ["my thesis, in one line", "a list\nof things\nunfinished", '{"other": 1}\n{"x"'])
+def test_a_file_that_is_no_evaluations_is_left_as_it_was(engine, file, text):
+    file.write_text(text)
+    with pytest.raises(RejectedInput, match="whose line 1 is none"):
+        main(arguments(file, "--resume"))
+    assert file.read_text() == text
+
+
+def test_samples_left_out_are_noticed(engine, file):
+    main(arguments(file))
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines[:2], *lines[3:]]))
+    with pytest.raises(RejectedInput, match="left out or out of order"):
+        main(arguments(file, "--resume"))
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_asked(engine, tmp_path):
+    with pytest.raises(RejectedInput, match="make the folder first"):
+        main(arguments(tmp_path / "nowhere" / "samples.jsonl"))
+    assert engine.commands == []
+
+
+def test_the_commands_by_hand_are_a_group_beside_the_others(engine, file, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(evaluate, "SpokenExamples", lambda: Made(example("h", MUG), example("i", kind="absent")))
+    figures = tmp_path / "figures.json"
+    page = tmp_path / "page"
+    assert main(arguments(file, "--also-spoken", "--json", str(figures), "--page", str(page))) == 0
+    summary = json.loads(figures.read_text())
+    assert (summary["spoken"]["count"], summary["spoken"]["right"]["value"]) == (2, 0.5)
+    assert summary["types"]["all"]["count"] == 6, "they are not mixed into the others"
+    assert "spoken, by hand" in capsys.readouterr().out
+    assert "spoken, by hand" in (page / "index.html").read_text()
+
+
+def test_resuming_needs_a_file(engine):
+    with pytest.raises(RejectedInput, match="without --samples FILE"):
+        main(["--backend", "fake", "--data", "made", "--resume"])

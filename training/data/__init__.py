@@ -1,0 +1,1 @@
+"""Data sets of every format as examples."""

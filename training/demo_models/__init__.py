@@ -1,0 +1,1 @@
+"""How the demo reasoner and the demo segmenter are pretrained."""

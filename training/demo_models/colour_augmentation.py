@@ -1,0 +1,155 @@
+"""Colours and compositions the world does not have, so that a small model cannot learn red boxes instead of boxes.
+
+With other colour channels a thing looks the same but for its colour, and that colour has a name of its own: a yellow
+plate becomes a magenta or a cyan one. In one tone instead of its colour it becomes a charcoal or a pink one, and so do
+white and black things, which have no channels to exchange. With such pictures, and with their questions reworded,
+there are 32 colours to compose with ten kinds instead of eight, and most compositions are rare. Either the whole
+picture changes, or its things alone, each colour in its own way: a picture that looks like all others then has colours
+no other has.
+
+What the test split holds out stays held out: no exchange ever makes a held-out composition, in the picture or in words.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segzero_ros.tabletop.things import COLOURS, HELD_OUT
+from training.demo_models.supervised_text import Thing
+
+Order = tuple[int, int, int]
+Change = Order | str
+"""What happens to a colour: new channel n is the old channel order[n], or it takes on a tone of `TONES`."""
+
+CHROMATIC = ("red", "green", "blue", "yellow", "orange", "purple")
+AS_IT_IS: Order = (0, 1, 2)
+NAMES: Mapping[Order, tuple[str, ...]] = {
+    AS_IT_IS: CHROMATIC,
+    (0, 2, 1): ("red", "navy", "emerald", "magenta", "crimson", "olive"),
+    (1, 0, 2): ("emerald", "maroon", "indigo", "lemon", "lime", "teal"),
+    (1, 2, 0): ("blue", "brown", "emerald", "magenta", "violet", "mint"),
+    (2, 0, 1): ("emerald", "navy", "crimson", "cyan", "lime", "bronze"),
+    (2, 1, 0): ("blue", "green", "rust", "cyan", "azure", "plum"),
+}
+"""What the chromatic colours, in the order of `CHROMATIC`, look like in other channels; an order's names all differ."""
+TONES: Mapping[str, tuple[float, float, float]] = {
+    "grey": (0.40, 0.40, 0.40),
+    "charcoal": (0.18, 0.18, 0.18),
+    "cream": (0.95, 0.88, 0.58),
+    "pink": (0.95, 0.55, 0.65),
+    "silver": (0.64, 0.64, 0.64),
+    "sky": (0.50, 0.75, 0.95),
+}
+"""Red, green and blue of each tone, from 0 to 1, as in `COLOURS`. Shading and light stay those of the thing."""
+PALETTE = (*COLOURS, *sorted({name for names in NAMES.values() for name in names} - set(COLOURS)), *TONES)
+_DARKEST = 0.12  # a colour's brightness is taken to be this at least: by black's own 0.05 its highlights would burn out
+_WORD = re.compile(rf"\b({'|'.join(COLOURS)})\b")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What happens to every colour; `whole`: one order of channels for the table too."""
+
+    changes: Mapping[str, Change]
+    whole: bool
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Each colour's name afterwards; all differ, so what was one thing's name stays one thing's name."""
+        return {colour: _name(colour, change) for colour, change in self.changes.items()}
+
+    def picture(
+        self, image: NDArray[np.uint8], labels: NDArray[np.uint8], scene: Mapping[str, Any]
+    ) -> NDArray[np.uint8]:
+        """The image (H, W, 3) in other colours. `labels` (H, W) says whose each pixel is, by the ids of `scene`."""
+        if self.whole:
+            return image[..., self.changes["red"]]
+        image = image.copy()
+        for thing in scene["objects"]:
+            mine = labels == thing["id"]
+            image[mine] = _changed(image[mine], thing["colour"], self.changes[thing["colour"]])
+        return image
+
+    def things(self, things: Mapping[int, Thing]) -> dict[int, Thing]:
+        """The picture's things by their new colours' names."""
+        return {n: replace(thing, colour=self.names[thing.colour]) for n, thing in things.items()}
+
+    def reworded(self, value: Any) -> Any:
+        """An instruction in words of the changed picture: every colour's name in every text of it."""
+        if isinstance(value, str):
+            return _WORD.sub(lambda word: self.names[word[0]], value)
+        if isinstance(value, Mapping):
+            return {key: self.reworded(part) for key, part in value.items()}
+        return [self.reworded(part) for part in value] if isinstance(value, list | tuple) else value
+
+    def fits(self, scene: Mapping[str, Any]) -> bool:
+        """Whether all names differ and nothing in the scene, or said about it, becomes a held-out composition."""
+        if len(set(self.names.values())) < len(COLOURS):
+            return False
+        shown = {(thing["colour"], thing["kind"]) for thing in scene["objects"]}
+        made = {(self.names[colour], kind) for colour, kind in shown} - shown
+        said = " ".join(_texts(scene["instructions"]))
+        return not made & HELD_OUT and not _held_out_in(self.reworded(said)) - _held_out_in(said)
+
+
+def whole(order: Order) -> Exchange:
+    """The exchange of the channels of a whole picture."""
+    return Exchange({colour: order if colour in CHROMATIC else AS_IT_IS for colour in COLOURS}, whole=True)
+
+
+def exchanges(scene: Mapping[str, Any]) -> list[Exchange]:
+    """The exchanges of the whole picture that fit the scene: two do always, they make no composition of the world."""
+    return [exchange for order in NAMES if order != AS_IT_IS and (exchange := whole(order)).fits(scene)]
+
+
+def draw(scene: Mapping[str, Any], rng: np.random.Generator, of_the_whole: float) -> Exchange:
+    """An exchange that fits the scene, with probability `of_the_whole` one of the whole picture."""
+    if rng.random() < of_the_whole:
+        fitting = exchanges(scene)
+        return fitting[int(rng.integers(len(fitting)))]
+    while not (exchange := _mixed(rng)).fits(scene):
+        pass
+    return exchange
+
+
+def _mixed(rng: np.random.Generator) -> Exchange:
+    """Every colour in its own way: a chromatic one in a tone one time in three, white and black every other time."""
+    orders, tones = list(NAMES), list(TONES)
+
+    def drawn(colour: str) -> Change:
+        if rng.random() < (1 / 3 if colour in CHROMATIC else 1 / 2):
+            return tones[int(rng.integers(len(tones)))]
+        return orders[int(rng.integers(len(orders)))] if colour in CHROMATIC else AS_IT_IS
+
+    return Exchange({colour: drawn(colour) for colour in COLOURS}, whole=False)
+
+
+def _name(colour: str, change: Change) -> str:
+    if isinstance(change, str):
+        return change
+    return NAMES[change][CHROMATIC.index(colour)] if colour in CHROMATIC else colour
+
+
+def _changed(pixels: NDArray[np.uint8], colour: str, change: Change) -> NDArray[np.uint8]:
+    """A thing's pixels (N, 3) after the change."""
+    if not isinstance(change, str):
+        return pixels[..., change]
+    light = pixels.mean(-1, keepdims=True) / max(_DARKEST, float(np.mean(COLOURS[colour])))
+    return np.clip(light * TONES[change], 0, 255).astype(np.uint8)
+
+
+def _texts(value: Any) -> list[str]:
+    """All strings of a JSON value."""
+    if isinstance(value, str):
+        return [value]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [text for part in parts for text in _texts(part)]
+
+
+def _held_out_in(text: str) -> set[tuple[str, str]]:
+    return {(colour, kind) for colour, kind in HELD_OUT if f"{colour} {kind}" in text}

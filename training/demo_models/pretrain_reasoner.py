@@ -1,0 +1,509 @@
+"""Pretrain the demo reasoner: a small Qwen2.5-VL that sees the tabletop world, thinks briefly and answers with boxes.
+
+    python -m training.demo_models.pretrain_reasoner --data DIR --val DIR --out DIR --steps 4000
+
+Two stages in one run. First the vision tower alone learns from dense heads and word alignment. Then everything learns
+together: cross-entropy on thinking and answer, plus dense heads, guided attention and word alignment (`WEIGHTS`), the
+learning rate falling to zero over the last part. Only the Qwen2.5-VL weights are kept; the heads stay behind in the
+training state. The run is resumable (`--resume`, exact for the same data folder), saves on Ctrl-C, and may be given
+more steps when it is resumed before the decay.
+
+This is the supervised start that GRPO needs; it is not Seg-Zero's method, which starts from a pretrained Qwen2.5-VL.
+"""
+
+import argparse
+import json
+import math
+import queue
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from segzero_ros.profile import PROFILES, Profile
+from segzero_ros.tabletop.things import KINDS
+from training.demo_models.colour_augmentation import PALETTE, draw
+from training.demo_models.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
+from training.demo_models.paraphrase import paraphrased
+from training.demo_models.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
+from training.demo_models.supervised_text import Thing, Turn, prefix_text, write_turn
+from training.demo_models.tokenizer import train_tokenizer
+from training.demo_models.word_noise import mumbled
+from training.evaluation.match_answer import match_answer
+from training.muon import Muon
+from training.packed import PackedReasoner, Watch, flatten_turns
+from training.packed_decoding import sample
+from training.rewards.truth import Truth
+
+SIZE = 196  # seven by seven visual tokens
+CELL = 28  # pixels of a visual token's side: patch 14 x merge 2
+SYSTEM = "Think in <think> </think>, then answer in <answer> </answer> in JSON; [] if there is no such object."
+PROMPT = 'Find "{question}".'
+GUIDED_LAYERS = (1, 2)
+MOST_SHIFT = 10  # pixels the training picture is moved at most
+WHOLE = 1 / 3  # of the pictures with exchanged colours: the table with the things
+WEIGHTS = {"dense": 0.3, "guide": 0.4, "align": 0.3}
+
+
+def demo_profile() -> Profile:
+    """The abstaining profile at the demo's image size; the fixed sentences are the system's, to be prefilled once."""
+    return replace(PROFILES["abstaining_v2"], system=SYSTEM, prompt=PROMPT, image_size=(SIZE, SIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the run.
+
+    `recoloured`: share of the pictures with exchanged colours (`colour_augmentation.py`), so that shape and colour are
+    learned apart. `paraphrased`: share of the questions in other words (`paraphrase.py`); `mumbled`: share
+    with made-up words between theirs (`word_noise.py`). In the vision stage half of the pictures are mirrored.
+    `decay_from`: share of the second stage after which the learning rate falls.
+    """
+
+    vision_steps: int = 1000
+    steps: int = 4000
+    vision_images: int = 24
+    recoloured: float = 0.5
+    paraphrased: float = 0.45
+    mumbled: float = 0.25
+    images: int = 24
+    turns: int = 3
+    muon: float = 0.02
+    adam: float = 2e-3
+    vision_rate: float = 0.5
+    decay_from: float = 0.3
+    seed: int = 0
+
+
+def build_model(tokenizer: Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    """A Qwen2.5-VL of 2 million parameters with random weights."""
+    special = tokenizer.token_to_id
+    vocabulary = -(-tokenizer.get_vocab_size() // 64) * 64
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": vocabulary,
+            "hidden_size": 128,
+            "intermediate_size": 352,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 1024,
+            "initializer_range": 0.05,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+            "bos_token_id": special("<|endoftext|>"),
+            "eos_token_id": special("<|im_end|>"),
+            "pad_token_id": special("<|endoftext|>"),
+        },
+        vision_config={
+            "depth": 6,
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "num_heads": 4,
+            "out_hidden_size": 128,
+            "window_size": 112,
+            "fullatt_block_indexes": [2, 5],
+            "initializer_range": 0.05,
+        },
+        tie_word_embeddings=True,
+        image_token_id=special("<|image_pad|>"),
+        video_token_id=special("<|video_pad|>"),
+        vision_start_token_id=special("<|vision_start|>"),
+        vision_end_token_id=special("<|vision_end|>"),
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def learn_tokenizer(folder: ShardFolder, profile: Profile) -> Tokenizer:
+    """Merges from the instructions and answers of the shards at hand, and from the prompts of every profile."""
+
+    def texts() -> Iterator[str]:
+        blank = train_tokenizer([], 512)
+        for _, scene in folder:
+            things = things_of(scene, SIZE)
+            for instruction in scene["instructions"]:
+                turn = write_turn(blank, profile, instruction, things)
+                yield blank.decode(turn.ids, skip_special_tokens=True)
+        for other in (*PROFILES.values(), profile):
+            yield from (other.system, other.render("the red mug"))
+
+    return train_tokenizer(texts(), 1024)
+
+
+@dataclass(slots=True)
+class Batch:
+    """One step's data; `turns` is empty in the vision stage."""
+
+    rgb: Tensor
+    scenes: list[dict[int, Thing]]
+    turns: list[Turn]
+    images: list[int]
+    dense: tuple[Tensor, Tensor, Tensor]
+
+
+class Batches:
+    """Makes the batch of any step from (seed, step) alone, one ahead in a thread."""
+
+    def __init__(self, folder: ShardFolder, tokenizer: Tokenizer, profile: Profile, recipe: Recipe) -> None:
+        self.folder, self.tokenizer, self.profile, self.recipe = folder, tokenizer, profile, recipe
+
+    def make(self, step: int) -> Batch:
+        """The batch of `step`."""
+        rng = np.random.default_rng((self.recipe.seed, step))
+        speaking = step >= self.recipe.vision_steps
+        pictures, scenes, turns, images = [], [], [], []
+        for n in range(self.recipe.images if speaking else self.recipe.vision_images):
+            image, things, said = self._picture(rng)
+            if not speaking and rng.random() < 0.5:
+                image, things = flipped(image, things)
+            pictures.append(image)
+            scenes.append(things)
+            for instruction in choose(said, self.recipe.turns if speaking else 0, rng):
+                said_otherwise = instruction | {"text": self._text(instruction, rng)}
+                turns.append(write_turn(self.tokenizer, self.profile, said_otherwise, things))
+                images.append(n)
+        dense = dense_targets(scenes, KINDS, PALETTE, SIZE // CELL, CELL)
+        return Batch(torch.from_numpy(np.stack(pictures)), scenes, turns, images, dense)
+
+    def _picture(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], dict[int, Thing], list[dict[str, Any]]]:
+        """A picture, moved a little and perhaps in other colours, its things and its instructions."""
+        image, labels, scene = self.folder.pick(rng)
+        exchange = draw(scene, rng, WHOLE) if rng.random() < self.recipe.recoloured else None
+        if exchange is not None:
+            image = exchange.picture(image, labels, scene)
+        shift = tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
+        image, things = jittered(shifted(image, shift), rng), things_of(scene, SIZE, shift)
+        if exchange is None:
+            return image, things, scene["instructions"]
+        return image, exchange.things(things), exchange.reworded(scene["instructions"])
+
+    def _text(self, instruction: Mapping[str, Any], rng: np.random.Generator) -> str:
+        """What is said, perhaps in other words, perhaps mumbled."""
+        text = str(instruction["text"])
+        if rng.random() < self.recipe.paraphrased:
+            text = paraphrased(text, instruction["type"], rng)
+        return mumbled(text, rng) if rng.random() < self.recipe.mumbled else text
+
+    def run(self, first: int, last: int) -> Iterator[Batch]:
+        """Batches of steps first..last-1, made ahead."""
+        ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=2)
+
+        def work() -> None:
+            try:
+                for step in range(first, last):
+                    ready.put(self.make(step))
+            except BaseException as error:  # noqa: BLE001 - handed to the consumer
+                ready.put(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        for _ in range(first, last):
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+class Learner(nn.Module):
+    """The reasoner with its throw-away heads; `losses` is one step's forward pass."""
+
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Tokenizer, profile: Profile) -> None:
+        super().__init__()
+
+        def encode(text: str) -> list[int]:
+            return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+        before, after = map(encode, prefix_text(profile))
+        self.reasoner = PackedReasoner(model, profile.image_size, before, after)
+        width = model.config.text_config.hidden_size
+        self.heads = DenseHeads(width, len(KINDS), len(PALETTE), SIZE, SIZE // CELL)
+        self.kind_words = WordAlignment([encode(f" {kind}") for kind in KINDS])
+        self.colour_words = WordAlignment([encode(f" {colour}") for colour in PALETTE])
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses and accuracies of a batch; "total" is what is minimised."""
+        visual = self.reasoner.encode_image(batch.rgb)
+        result = self._see_losses(visual, batch)
+        if not batch.turns:
+            result["total"] = result["dense"] + result["align"]
+            return result
+        result |= self._speak_losses(visual, batch)
+        result["total"] = result["speak"] + sum(weight * result[name] for name, weight in WEIGHTS.items())
+        return result
+
+    def _see_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
+        kind, colour, place = batch.dense
+        result = self.heads(visual, kind, colour, place)
+        result["dense"] = result["kind"] + result["colour"] + result["place"] + result["own"]
+        on = kind < len(KINDS)
+        embeddings = self.reasoner.text.embed_tokens.weight
+        result["align"] = self.kind_words(visual[on], embeddings, kind[on])
+        result["align"] = result["align"] + self.colour_words(visual[on], embeddings, colour[on])
+        return result
+
+    def _speak_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
+        turns = flatten_turns([turn.ids[:-1] for turn in batch.turns], batch.images)
+        target = torch.tensor([i for turn in batch.turns for i in turn.ids[1:]])
+        learned = torch.cat([torch.arange(1, len(turn.ids)) >= turn.prompt_length for turn in batch.turns])
+        watch = self._watch(batch)
+        hidden = self.reasoner(visual, turns, watch)[learned]
+        logits = functional.linear(hidden, self.reasoner.model.lm_head.weight)
+        right = (logits.argmax(-1) == target[learned]).float().mean()
+        return {"speak": functional.cross_entropy(logits, target[learned]), "guide": watch.loss(), "token_right": right}
+
+    def _watch(self, batch: Batch) -> Watch:
+        grid, at, cover, start = SIZE // CELL, [], [], 0
+        covers = [{n: cell_cover(t.box, t.point, grid, CELL) for n, t in scene.items()} for scene in batch.scenes]
+        for turn, image in zip(batch.turns, batch.images, strict=True):
+            for n, thing in enumerate(turn.looks[1:]):
+                if thing:
+                    at.append(start + n)
+                    cover.append(covers[image][thing])
+            start += len(turn.ids) - 1
+        return Watch(GUIDED_LAYERS, torch.tensor(at), torch.stack(cover), self.reasoner.visual_from)
+
+
+class Optimiser:
+    """Muon for the matrices of the transformer blocks, AdamW for the rest.
+
+    The vision tower slower once the model speaks.
+    """
+
+    def __init__(self, learner: Learner, recipe: Recipe) -> None:
+        self.recipe = recipe
+        matrices: dict[str, list[nn.Parameter]] = defaultdict(list)
+        others: dict[str, list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in learner.named_parameters():
+            part = "vision" if ".visual." in name else "text"
+            hidden = parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
+            (matrices if hidden else others)[part].append(parameter)
+        self.muon = Muon(
+            [{"params": p, "part": part} for part, p in matrices.items()], lr=recipe.muon, weight_decay=0.01
+        )
+        self.adam = torch.optim.AdamW(
+            [{"params": p, "part": part} for part, p in others.items()],
+            lr=recipe.adam,
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+        )
+
+    def step(self, step: int) -> None:
+        """One update at the learning rate of `step`, gradients cleared."""
+        scale = learning_rate(step, self.recipe)
+        slow = self.recipe.vision_rate if step >= self.recipe.vision_steps else 1.0
+        for optimiser, rate in ((self.muon, self.recipe.muon), (self.adam, self.recipe.adam)):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * scale * (slow if group["part"] == "vision" else 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Share of the full rate: each stage warms up and stays flat.
+
+    The second falls linearly to zero in its last part.
+    """
+    if step < recipe.vision_steps:
+        return min(1.0, (step + 1) / 50)
+    spoken = step - recipe.vision_steps
+    total = max(1, recipe.steps - recipe.vision_steps)
+    left = (total - spoken) / max(1.0, total * (1 - recipe.decay_from))
+    return min(1.0, (spoken + 1) / 100, max(0.0, left))
+
+
+# Greedy evaluation on held-out scenes: boxes only, the segmenter is judged elsewhere.
+
+
+def truth_of(turn: Turn, things: Mapping[int, Thing], profile: Profile) -> Truth:
+    """What a turn's answer should have found, in pixels of the model's picture."""
+    meant = [things[n] for n in turn.targets]
+    return Truth(tuple(thing.box for thing in meant), tuple((thing.point,) for thing in meant), profile.image_size)
+
+
+def evaluate(learner: Learner, batches: Batches, folder: ShardFolder, most: int) -> dict[str, Any]:
+    """Greedy answers to the first `most` held-out instructions; shares by type."""
+    learner.eval()
+    stop = batches.tokenizer.token_to_id("<|im_end|>")
+    rows: list[dict[str, Any]] = []
+    pending = iter(folder)
+    while len(rows) < most:
+        chunk = [item for item, _ in zip(pending, range(32), strict=False)]
+        if not chunk:
+            break
+        with torch.no_grad():
+            visual = learner.reasoner.encode_image(torch.from_numpy(np.stack([image for image, _ in chunk])))
+        things = [things_of(scene, SIZE) for _, scene in chunk]
+        turns = [
+            (n, write_turn(batches.tokenizer, batches.profile, instruction, things[n]))
+            for n, (_, scene) in enumerate(chunk)
+            for instruction in scene["instructions"][:3]
+        ]
+        prompts = [turn.ids[: turn.prompt_length] for _, turn in turns]
+        answers = sample(learner.reasoner, visual, prompts, [n for n, _ in turns], 1, 220, [stop], 0.0).ids
+        for (n, turn), said in zip(turns, answers, strict=True):
+            ids = [token for token in said if token != stop]
+            text = batches.tokenizer.decode(ids, skip_special_tokens=False)
+            match = match_answer(text, truth_of(turn, things[n], batches.profile), batches.profile)
+            rows.append(match | {"type": turn.type, "tokens": len(ids), "question": turn.text, "answer": text})
+    learner.train()
+    return summarise(rows)
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Shares by type and over all, with the last few wrong answers to look at."""
+    kinds = sorted({row["type"] for row in rows})
+    by_type = {kind: _mean([row for row in rows if row["type"] == kind]) for kind in kinds}
+    single = [row for row in rows if row["type"] not in ("several", "absent")]
+    wrong = [f"{row['question']} -> {row['answer']}" for row in rows if not row["hit"]][-4:]
+    return {"all": _mean(rows), "single": _mean(single), **by_type, "wrong": wrong}
+
+
+def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    if not rows:
+        return {"count": 0}
+    return {
+        "count": len(rows),
+        "hit": round(float(np.mean([row["hit"] for row in rows])), 4),
+        "iou": round(float(np.mean([row["iou"] for row in rows])), 4),
+        "valid": round(float(np.mean([row["valid"] for row in rows])), 4),
+        "tokens": round(float(np.mean([row["tokens"] for row in rows])), 1),
+    }
+
+
+# Checkpoints: the Hugging Face folder that everyone reads, and beside it the state that only a resumed run needs.
+
+
+def save(out: Path, learner: Learner, optimiser: Optimiser, tokenizer: Tokenizer, recipe: Recipe, step: int) -> None:
+    """Write `checkpoint/` (config, safetensors, tokenizer) and `state/`; each appears whole or not at all."""
+    fresh = out / "checkpoint.partial"
+    learner.reasoner.model.save_pretrained(fresh)
+    tokenizer.save(str(fresh / "tokenizer.json"))
+    heads = {k: v for k, v in learner.state_dict().items() if not k.startswith("reasoner.")}
+    save_file({k: v.contiguous() for k, v in heads.items()}, fresh / "training_heads.safetensors")
+    state = {"muon": optimiser.muon.state_dict(), "adam": optimiser.adam.state_dict()}
+    torch.save(state, fresh / "optimiser.pt")
+    (fresh / "training.json").write_text(json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1))
+    old = out / "checkpoint.old"
+    _remove(old)
+    if (out / "checkpoint").exists():
+        (out / "checkpoint").replace(old)
+    fresh.replace(out / "checkpoint")
+    _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+
+
+def restore(out: Path, learner: Learner, optimiser: Optimiser) -> int:
+    """Load what `save` wrote; returns the next step."""
+    folder = out / "checkpoint"
+    saved = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder)
+    learner.reasoner.model.load_state_dict(saved.state_dict())
+    learner.load_state_dict(load_file(folder / "training_heads.safetensors"), strict=False)
+    state = torch.load(folder / "optimiser.pt", weights_only=True)
+    optimiser.muon.load_state_dict(state["muon"])
+    optimiser.adam.load_state_dict(state["adam"])
+    return int(json.loads((folder / "training.json").read_text())["step"])
+
+
+def begin_from(folder: Path, learner: Learner) -> None:
+    """Weights and heads of another run's checkpoint; a head that has grown since keeps its first rows."""
+    saved = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder)
+    learner.reasoner.model.load_state_dict(saved.state_dict())
+    own = learner.state_dict()
+    with torch.no_grad():
+        for name, value in load_file(folder / "training_heads.safetensors").items():
+            place = own[name][: len(value)] if value.ndim else own[name]
+            place.copy_(value)
+
+
+def train(args: argparse.Namespace, recipe: Recipe) -> None:
+    """The whole run; prints a bar, appends a JSON line per 50 steps to `log.jsonl`."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    profile, folder, held_out = demo_profile(), ShardFolder(args.data, SIZE), ShardFolder(args.val, SIZE)
+    saved = args.out / "checkpoint" / "tokenizer.json"
+    begun = args.start / "tokenizer.json" if args.start else args.tokenizer
+    source = saved if args.resume and saved.exists() else begun
+    tokenizer = Tokenizer.from_file(str(source)) if source else learn_tokenizer(folder, profile)
+    learner = Learner(build_model(tokenizer), tokenizer, profile)
+    if args.start:
+        begin_from(args.start, learner)
+    optimiser = Optimiser(learner, recipe)
+    step = restore(args.out, learner, optimiser) if args.resume and saved.exists() else 0
+    batches = Batches(folder, tokenizer, profile, recipe)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    sums: dict[str, list[float]] = defaultdict(list)
+    bar = tqdm(total=recipe.steps, initial=step, mininterval=5, ascii=True)
+    log = (args.out / "log.jsonl").open("a")
+    for batch in batches.run(step, recipe.steps):
+        if stopping.is_set():
+            break
+        losses = learner.losses(batch)
+        losses["total"].backward()
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimiser.step(step)
+        step += 1
+        bar.update()
+        for name, value in losses.items():
+            sums[name].append(value.item())
+        if step % 50 == 0:
+            record = {"step": step, "time": round(time.time()), "images": folder.refresh(most=1)}
+            record |= {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
+            sums.clear()
+            if step % args.evaluate_every == 0 and step > recipe.vision_steps:
+                record["held_out"] = evaluate(learner, batches, held_out, args.evaluate_count)
+            print(json.dumps(record), file=log, flush=True)
+            if math.isnan(record["total"]):
+                raise FloatingPointError(
+                    f"the loss is not a number at step {step}; resume from the last checkpoint with a smaller rate"
+                )
+        if step % args.save_every == 0:
+            save(args.out, learner, optimiser, tokenizer, recipe, step)
+    save(args.out, learner, optimiser, tokenizer, recipe, step)
+    bar.close()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="segzero train reasoner", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards (`segzero train data`)")
+    parser.add_argument("--val", type=Path, required=True, help="folder of held-out shards")
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoint/ and log.jsonl go")
+    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to use instead of learning one")
+    parser.add_argument("--start", type=Path, help="checkpoint of another run to begin from, with a fresh schedule")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--save-every", type=int, default=200)
+    parser.add_argument("--evaluate-every", type=int, default=500)
+    parser.add_argument("--evaluate-count", type=int, default=300)
+    for name, value in asdict(Recipe()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    train(args, Recipe(**{name: getattr(args, name) for name in asdict(Recipe())}))
+
+
+if __name__ == "__main__":
+    main()

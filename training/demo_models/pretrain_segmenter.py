@@ -1,0 +1,343 @@
+"""Pretrain the demo segmenter: a small SAM 2 that learns masks from boxes and points on the tabletop world.
+
+    python -m training.demo_models.pretrain_segmenter --data DIR --val DIR --out DIR --minutes 45
+    python -m training.demo_models.pretrain_segmenter --evaluate --checkpoint DIR --data DIR --json FILE
+
+First the prompt encoder and the mask decoder learn alone, without any picture, what a box says about a mask: a minute,
+where joint training takes many times that to find it out. Then everything learns together. A step encodes a few
+pictures once each and decodes several prompts per picture in one batch: a box, true or jittered, with none, one or two
+points. Of the three masks the best one learns (cross-entropy and Dice on the upsampled logits), the others a little,
+and all three learn to predict their own IoU. Throw-away heads ask the picture's feature maps where any object is. One
+step in eight trains the single-mask output instead. The rate warms up, holds and falls to zero with the budget.
+Not trained: the object score and the memory, which single pictures cannot teach.
+
+`OUT/checkpoint` is a `Sam2Model` directory, `OUT/state.pt` everything a resumed run needs, `OUT/log.jsonl` the curve.
+Ctrl-C saves them.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import Sam2Config, Sam2Model
+
+from training.demo_models.evaluate_segmenter import evaluate, judge
+from training.demo_models.segmenter_data import Shards, draw_batch
+from training.demo_models.segmenter_model import (
+    Batch,
+    ForegroundHeads,
+    build_model,
+    prompt,
+    prompt_blind,
+    segmentation_loss,
+)
+from training.muon import Muon
+
+SINGLE_MASK_EVERY = 8  # steps; the tracker uses the single-mask output
+FORMAT = 1  # of state.pt
+
+DEFAULT_MINUTES = 45.0
+
+Budget = tuple[float | None, int | None]  # minutes of CPU time, or steps
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides the result of a run beside its data.
+
+    The budget is either `minutes` of this process's CPU time or `steps`, never both (ValueError).
+    """
+
+    minutes: float | None = DEFAULT_MINUTES
+    steps: int | None = None
+    images_per_step: int = 6
+    prompts_per_image: int = 5
+    muon_rate: float = 0.02
+    adam_rate: float = 2e-3
+    blind: float = 0.03  # share of the budget for the decoder alone
+    every_weight: float = 0.2  # of the masks that were not the best: a box leaves no doubt, so all three should be good
+    foreground_weight: float = 0.3
+    warm_up: float = 0.005  # share of the budget
+    decay_from: float = 0.4  # share of the budget
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise ValueError(f"got minutes={self.minutes}, steps={self.steps}; give exactly one of them")
+
+
+def make_optimizers(model: Sam2Model, heads: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the transformer blocks, AdamW for all else."""
+    matrices, rest = [], []
+    for name, parameter in model.named_parameters():
+        inner = ".blocks." in name or ".transformer." in name
+        (matrices if inner and parameter.ndim == 2 else rest).append(parameter)
+    return [
+        Muon([{"params": matrices}], lr=recipe.muon_rate, weight_decay=0.0),
+        torch.optim.AdamW([*rest, *heads.parameters()], lr=recipe.adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def rate_factor(progress: float, recipe: Recipe) -> float:
+    """Share of the full learning rate at `progress` 0..1 of the budget: up, level, down to zero."""
+    if progress < recipe.warm_up:
+        return max(progress / recipe.warm_up, 0.02)
+    return min(1.0, max(0.0, (1 - progress) / (1 - recipe.decay_from)))
+
+
+class Training:
+    """One run: model, optimizers and position. `save` and `resume` carry it over an interruption, exactly."""
+
+    def __init__(
+        self, recipe: Recipe, data: Path, shards: Sequence[str] | None = None, config: Sam2Config | None = None
+    ) -> None:
+        self.recipe = recipe
+        self.model = build_model(recipe.seed, config)
+        self.side: int = self.model.config.prompt_encoder_config.image_size
+        width = self.model.hidden_dim
+        self.heads = ForegroundHeads((width // 8, width // 4, width))
+        self.optimizers = make_optimizers(self.model, self.heads, recipe)
+        self.shards = Shards(data, shards)
+        self.steps_done = 0
+        self.seconds = 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget used, 0..1."""
+        if self.recipe.steps is not None:
+            return self.steps_done / self.recipe.steps
+        return self.seconds / (60 * (self.recipe.minutes or 1))
+
+    def step(self) -> dict[str, float]:
+        """One optimizer step on the batch that belongs to this position; returns its losses."""
+        started = time.process_time()
+        recipe = self.recipe
+        samples = draw_batch(
+            self.shards, recipe.images_per_step, recipe.prompts_per_image, self.side, (recipe.seed, self.steps_done)
+        )
+        batch = Batch.of(samples)
+        self.model.train()
+        multimask = self.steps_done % SINGLE_MASK_EVERY != SINGLE_MASK_EVERY - 1
+        ask = prompt_blind if self.progress < recipe.blind else prompt
+        said = ask(self.model, batch, multimask)
+        losses = segmentation_loss(said.logits, said.scores, batch.masks)
+        losses["foreground"] = self.heads(said.features, batch.foreground)
+        total = losses["mask"] + losses["score"]
+        total = total + recipe.every_weight * losses["every"] + recipe.foreground_weight * losses["foreground"]
+        total.backward()  # type: ignore[no-untyped-call]
+        self._update(rate_factor(self.progress, recipe))
+        self.steps_done += 1
+        self.seconds += time.process_time() - started
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _update(self, factor: float) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer, rate in zip(self.optimizers, (self.recipe.muon_rate, self.recipe.adam_rate), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def save(self, out: Path) -> None:
+        """Write `checkpoint/` and `state.pt`, each replaced in one go."""
+        fresh = out / "checkpoint.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        self.model.save_pretrained(fresh)
+        shutil.rmtree(out / "checkpoint", ignore_errors=True)
+        fresh.rename(out / "checkpoint")
+        state = {
+            "format": FORMAT,
+            "recipe": asdict(self.recipe),
+            "model": self.model.state_dict(),
+            "heads": self.heads.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "shards": self.shards.names,
+            "steps_done": self.steps_done,
+            "seconds": self.seconds,
+        }
+        torch.save(state, out / "state.pt.new")
+        (out / "state.pt.new").replace(out / "state.pt")
+
+    @classmethod
+    def resume(
+        cls, out: Path, data: Path, config: Sam2Config | None = None, budget: Budget | None = None
+    ) -> "Training":
+        """The run as `save` left it, its recipe and shards included; `budget` replaces that of its recipe.
+
+        FileNotFoundError when there is none, ValueError when it is of another format.
+        """
+        state = torch.load(out / "state.pt", weights_only=True)
+        if state["format"] != FORMAT:
+            raise ValueError(
+                f"got {out}/state.pt of format {state['format']}, want {FORMAT}; start anew without --resume"
+            )
+        recipe = Recipe(**state["recipe"])
+        if budget is not None:
+            recipe = replace(recipe, minutes=budget[0], steps=budget[1])
+        training = cls(recipe, data, state["shards"], config)
+        training.model.load_state_dict(state["model"])
+        training.heads.load_state_dict(state["heads"])
+        for optimizer, saved in zip(training.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        training.steps_done, training.seconds = state["steps_done"], state["seconds"]
+        return training
+
+
+class Stop:
+    """Within its `with` block: becomes true when the process is asked to end (Ctrl-C, SIGTERM).
+
+    A second Ctrl-C ends the process at once.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: list[Any] = []
+
+    def __enter__(self) -> "Stop":
+        self._before = [signal.signal(number, self._ask) for number in self.SIGNALS]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in zip(self.SIGNALS, self._before, strict=True):
+            signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __bool__(self) -> bool:
+        return self.asked
+
+
+def report(out: Path, entry: dict[str, Any]) -> None:
+    """Append one line to the run's log and show it."""
+    rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in entry.items()}
+    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(rounded) + "\n")
+    tqdm.write(json.dumps(rounded))
+
+
+def train(
+    training: Training, val: Path | None, out: Path, *, save_every_s: float = 150.0, judge_scenes: int = 40
+) -> None:
+    """Run to the end of the budget or until asked to stop; saves every few minutes of training and at the end."""
+    saved_at, recent = training.seconds, []
+    with Stop() as stop, _progress_bar(training) as bar:
+        while training.progress < 1 and not stop:
+            before = training.progress
+            recent.append(training.step())
+            bar.set_postfix_str(f"step {training.steps_done}, loss {recent[-1]['mask']:.3f}, {_rate(training)}", False)
+            bar.update(min(100 * (training.progress - before), bar.total - bar.n))
+            if training.progress >= 1 or stop or training.seconds - saved_at > save_every_s:
+                _checkpoint(training, val, out, recent, judge_scenes)
+                saved_at, recent = training.seconds, []
+    how = "finished" if training.progress >= 1 else "stopped, go on with --resume,"
+    print(f"{how} after {training.steps_done} steps; {out}/checkpoint is a Sam2Model directory")
+
+
+def _progress_bar(training: Training) -> "tqdm[Any]":
+    layout = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    return tqdm(total=100.0, initial=round(100 * training.progress, 2), unit="%", bar_format=layout)
+
+
+def _rate(training: Training) -> str:
+    images = training.recipe.images_per_step * training.steps_done
+    return f"{images / max(training.seconds, 1e-9):.1f} images/s of CPU time"
+
+
+def _checkpoint(
+    training: Training, val: Path | None, out: Path, recent: Sequence[dict[str, float]], judge_scenes: int
+) -> None:
+    training.demo_models.shards.rescan()
+    training.save(out)
+    entry: dict[str, Any] = {"step": training.steps_done, "cpu_minutes": training.seconds / 60}
+    entry |= {"progress": training.progress, "images": len(training.demo_models.shards)}
+    entry |= {name: float(np.mean([losses[name] for losses in recent])) for name in recent[0]}
+    if val is not None and (shards := Shards(val)).names:
+        judged = judge(training.model, shards, jitter=0.0, most=judge_scenes)
+        entry["held_out_iou"] = float(np.mean([item.iou for item in judged]))
+    report(out, entry)
+
+
+def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.demo_models.pretrain_segmenter",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="directory of shard-*/ to train on (or to evaluate on)"
+    )
+    parser.add_argument("--val", type=Path, help="directory of held-out shards for the curve")
+    parser.add_argument("--out", type=Path, help="where checkpoint, state and log go")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, help="budget in minutes of this process's CPU time (default 45)")
+    budget.add_argument("--steps", type=int, help="budget in steps instead")
+    parser.add_argument("--images-per-step", type=int, default=Recipe().images_per_step)
+    parser.add_argument("--prompts-per-image", type=int, default=Recipe().prompts_per_image)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with OUT/state.pt, its recipe and its budget (or another --minutes or --steps)",
+    )
+    parser.add_argument("--evaluate", action="store_true", help="score --checkpoint on --data instead of training")
+    parser.add_argument("--checkpoint", type=Path, help="Sam2Model directory to evaluate")
+    parser.add_argument("--json", type=Path, help="where --evaluate writes its report")
+    parser.add_argument("--scenes", type=int, default=1000, help="most scenes to evaluate on")
+    args = parser.parse_args(arguments)
+    if args.evaluate and args.checkpoint is None:
+        parser.error("--evaluate needs --checkpoint DIR")
+    if not args.evaluate and args.out is None:
+        parser.error("training needs --out DIR")
+    return args
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train or evaluate; returns the exit status (130 when interrupted)."""
+    args = read_arguments(arguments)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if args.evaluate:
+        text = json.dumps(evaluate(args.checkpoint, args.data, args.scenes), indent=1)
+        print(text)
+        if args.json:
+            args.json.write_text(text + "\n", encoding="utf-8")
+        return 0
+    args.out.mkdir(parents=True, exist_ok=True)
+    training = _begin(args)
+    if not len(training.demo_models.shards):
+        print(f"no shard-*/ in {args.data}; render some with python -m training.demo_models.render_tabletop")
+        return 2
+    train(training, args.val, args.out)
+    return 0 if training.progress >= 1 else 130
+
+
+def _begin(args: argparse.Namespace) -> Training:
+    given = (args.minutes, args.steps) if args.minutes or args.steps else None
+    if not args.resume:
+        minutes, steps = given or (DEFAULT_MINUTES, None)
+        recipe = Recipe(minutes, steps, args.images_per_step, args.prompts_per_image, seed=args.seed)
+        return Training(recipe, args.data)
+    if not (args.out / "state.pt").is_file():
+        raise SystemExit(f"got --resume, but there is no {args.out / 'state.pt'}; start without --resume")
+    return Training.resume(args.out, args.data, budget=given)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,136 @@
+"""Renders shards of the tabletop world for the trainings: pictures, label images, instructions with their truth.
+
+    python -m training.demo_models.render_tabletop --out /tmp/data/train --split train --shards 60
+
+Each shard is a directory `shard-00000/` with images.npy uint8 (N, H, W, 3), labels.npy uint8 (N, H, W) and
+scenes.jsonl, one line per picture. It appears all at once, so that a training may read the directory while it fills.
+Shards that are there already are left alone: the same command goes on after a stop. Several processes may share the
+work: `--shards 30` and `--start 30 --shards 30`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software driver: one process per core is faster than many threads
+
+from segzero_ros.tabletop.instructions import At, Instruction, Piece, Say, instructions
+from segzero_ros.tabletop.render import Renderer
+from segzero_ros.tabletop.scene import SPLITS, Split, sample_scene
+from segzero_ros.tabletop.view import SeenThing, View
+
+LEAST_INSTRUCTIONS = 3  # a picture with fewer is not worth its place
+
+
+def piece_record(piece: Piece) -> str | dict[str, Any]:
+    """One piece of thinking as JSON."""
+    match piece:
+        case Say(said, number):
+            return {"say": said, "id": number}
+        case At(number):
+            return {"at": number}
+    return piece
+
+
+def thing_record(thing: SeenThing, view: View) -> dict[str, Any]:
+    """A seen thing as JSON; box and point as shares of the picture."""
+    width, height = view.size
+    x0, y0, x1, y1 = thing.box
+    return {
+        "id": thing.id,
+        "kind": thing.kind,
+        "colour": thing.colour,
+        "size": round(thing.size, 3),
+        "box": [round(x0 / width, 5), round(y0 / height, 5), round(x1 / width, 5), round(y1 / height, 5)],
+        "point": [round(thing.point[0] / width, 5), round(thing.point[1] / height, 5)],
+        "visible": round(thing.visible, 3),
+        "xy": [round(thing.position[0], 4), round(thing.position[1], 4)],
+    }
+
+
+def instruction_record(instruction: Instruction) -> dict[str, Any]:
+    """An instruction as JSON."""
+    return {
+        "type": instruction.type,
+        "text": instruction.text,
+        "targets": list(instruction.targets),
+        "thinking": [piece_record(piece) for piece in instruction.thinking],
+        "unseen_pair": instruction.unseen_pair,
+        "unseen_wording": instruction.unseen_wording,
+    }
+
+
+def pictures(renderer: Renderer, split: Split, seeds: Iterator[int]) -> Iterator[tuple[View, dict[str, Any]]]:
+    """Views worth training on, with their line of scenes.jsonl."""
+    for seed in seeds:
+        view = renderer.render(sample_scene(seed, split))
+        made = instructions(view, seed, split)
+        if len(made) >= LEAST_INSTRUCTIONS:
+            record = {
+                "seed": seed,
+                "split": split,
+                "objects": [thing_record(t, view) for t in view.things],
+                "instructions": [instruction_record(i) for i in made],
+            }
+            yield view, record
+
+
+def write_shard(path: Path, renderer: Renderer, split: Split, count: int, first_seed: int) -> None:
+    """Render `count` pictures from `first_seed` on and put the finished shard at `path`."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    images = np.empty((count, renderer.height, renderer.width, 3), dtype=np.uint8)
+    labels = np.empty((count, renderer.height, renderer.width), dtype=np.uint8)
+    with (partial / "scenes.jsonl").open("w", encoding="utf-8") as lines:
+        for index, (view, record) in enumerate(
+            itertools.islice(pictures(renderer, split, itertools.count(first_seed)), count)
+        ):
+            images[index], labels[index] = view.rgb, view.labels
+            lines.write(json.dumps(record) + "\n")
+    np.save(partial / "images.npy", images)
+    np.save(partial / "labels.npy", labels)
+    partial.rename(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="directory of the shards; made when missing")
+    parser.add_argument("--split", choices=SPLITS, default="train")
+    parser.add_argument("--shards", type=int, default=1, help="how many shards (default 1)")
+    parser.add_argument("--start", type=int, default=0, help="number of the first shard (default 0)")
+    parser.add_argument("--count", type=int, default=1000, help="pictures in a shard (default 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed gives other scenes (default 0)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"), help="pixels (default 320 240)"
+    )
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with Renderer(*options.size) as renderer:
+        for number in range(options.start, options.start + options.shards):
+            path = options.out / f"shard-{number:05d}"
+            if path.exists():
+                continue
+            began = time.monotonic()
+            # Twice as many seeds as pictures are set aside for each shard, since some scenes are passed over.
+            write_shard(
+                path, renderer, options.split, options.count, options.seed * 100_000_000 + number * 2 * options.count
+            )
+            print(f"{path} {options.count / (time.monotonic() - began):.1f} pictures/s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Rendered tabletop shards on disk -> pictures and truth for the trainings; shards may appear while they are read."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segzero_ros.backends.decoding.preprocess import resize_to
+from training.demo_models.supervised_text import Thing
+
+
+@dataclass(slots=True)
+class Shard:
+    """`images` (N, size, size, 3) uint8, squashed as the runtime does; `scenes` one mapping per image.
+
+    `labels` uint8 (N, H, W) as rendered: the id of the thing each pixel shows, 0 for none.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    scenes: list[dict[str, Any]]
+
+
+def load_shard(path: Path, size: int) -> Shard:
+    """Open a shard; its images are squashed once and kept beside it (115 MB per 1,000 images at 196 x 196)."""
+    cache = path / f"squashed-{size}.npy"
+    if not cache.exists():
+        source = np.load(path / "images.npy", mmap_mode="r")
+        images = np.stack([resize_to(np.asarray(image), (size, size)) for image in source])
+        partial = cache.with_suffix(".partial.npy")
+        np.save(partial, images)
+        partial.replace(cache)
+    scenes = [json.loads(line) for line in (path / "scenes.jsonl").read_text().splitlines()]
+    return Shard(np.load(cache, mmap_mode="r"), np.load(path / "labels.npy", mmap_mode="r"), scenes)
+
+
+class ShardFolder:
+    """All shards of a folder; `refresh` finds those that have appeared since."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path, self.size = path, size
+        self.shards: dict[str, Shard] = {}
+        self.refresh()
+
+    def refresh(self, most: int = 1_000_000) -> int:
+        """Load up to `most` new shards; returns the number of images known."""
+        for path in sorted(self.path.glob("shard-*")):
+            if most and path.name not in self.shards and (path / "scenes.jsonl").exists():
+                self.shards[path.name] = load_shard(path, self.size)
+                most -= 1
+        return sum(len(shard.scenes) for shard in self.shards.values())
+
+    def pick(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]:
+        """One image, its labels (size, size) and its scene, uniformly over everything known."""
+        names = sorted(self.shards)
+        shard = self.shards[names[int(rng.integers(len(names)))]]
+        n = int(rng.integers(len(shard.scenes)))
+        return shard.images[n], _nearest(shard.labels[n], self.size), shard.scenes[n]
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], dict[str, Any]]]:
+        for name in sorted(self.shards):
+            yield from zip(self.shards[name].images, self.shards[name].scenes, strict=True)
+
+
+def _nearest(labels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Labels (H, W) squashed to (size, size)."""
+    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in labels.shape)
+    return labels[rows][:, columns]
+
+
+def things_of(scene: dict[str, Any], size: int, shift: tuple[int, int] = (0, 0)) -> dict[int, Thing]:
+    """The scene's objects in pixels of the squashed image, after moving the picture by `shift` (x, y) pixels."""
+    things = {}
+    for thing in scene["objects"]:
+        box = [np.clip(v * size + shift[n % 2], 0, size) for n, v in enumerate(thing["box"])]
+        point = [np.clip(v * size + shift[n], 0, size - 1) for n, v in enumerate(thing["point"])]
+        things[thing["id"]] = Thing(
+            thing["id"], thing["kind"], thing["colour"], tuple(box), tuple(point), thing["visible"]
+        )
+    return things
+
+
+def shifted(image: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture moved by `shift` (x, y) pixels, its border repeated."""
+    height, width = image.shape[:2]
+    rows = np.clip(np.arange(height) - shift[1], 0, height - 1)
+    columns = np.clip(np.arange(width) - shift[0], 0, width - 1)
+    return image[rows][:, columns]
+
+
+def jittered(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Small random gain per channel, offset and gamma-like contrast; keeps colour names true."""
+    gain = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, 3)
+    offset = rng.uniform(-12, 12)
+    table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
+    return np.stack([table[:, c][image[..., c]] for c in range(3)], axis=-1)
+
+
+def flipped(image: NDArray[np.uint8], things: dict[int, Thing]) -> tuple[NDArray[np.uint8], dict[int, Thing]]:
+    """The mirror image of a picture and of its things."""
+    width = image.shape[1]
+
+    def mirrored(thing: Thing) -> Thing:
+        x0, y0, x1, y1 = thing.box
+        point = (width - 1 - thing.point[0], thing.point[1])
+        return replace(thing, box=(width - x1, y0, width - x0, y1), point=point)
+
+    return image[:, ::-1], {n: mirrored(thing) for n, thing in things.items()}
+
+
+def choose(instructions: Sequence[dict[str, Any]], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """`count` of a scene's instructions without repeats (fewer when it has fewer)."""
+    order = rng.permutation(len(instructions))[:count]
+    return [instructions[int(n)] for n in order]

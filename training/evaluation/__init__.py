@@ -1,0 +1,1 @@
+"""A bundle scored through the robot's own pipeline."""

@@ -1,0 +1,34 @@
+"""Adapters of a `--lora` run -> a whole checkpoint, which the exporter and vLLM read.
+
+python -m training.grpo.adapter runs/3b-lora/best --out runs/3b-lora/merged
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def merge(adapter: Path, out: Path) -> None:
+    """Write the base model that `adapter` names with the adapter's weights added, and the tokenizer, to `out`."""
+    from peft import PeftModel
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(base, dtype="auto")
+    PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)
+    shutil.copyfile(adapter / "tokenizer.json", out / "tokenizer.json")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("adapter", type=Path, help="OUT/best or a checkpoint of a run with --lora")
+    parser.add_argument("--out", type=Path, required=True, help="where the whole checkpoint goes")
+    args = parser.parse_args(argv)
+    merge(args.adapter, args.out)
+
+
+if __name__ == "__main__":
+    main()
