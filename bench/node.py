@@ -115,8 +115,8 @@ class Robot:
         """Give the node an image and a command; return the ms until its answer is published."""
         done: list[Any] = []
         start = time.perf_counter()
-        self.node._camera._hear_image(message)  # noqa: SLF001 - what DDS calls when an image has come
-        self.node._desk.take("the thing in the middle", timeout_s=PATIENCE_S, on_answer=done.append)  # noqa: SLF001
+        self.node._camera._on_image(message)  # noqa: SLF001 - what DDS calls when an image has come
+        self.node._commands.submit("the thing in the middle", timeout_s=PATIENCE_S, on_answer=done.append)  # noqa: SLF001
         self.until(lambda: bool(done), "an answer")
         took = (time.perf_counter() - start) * 1e3
         if done[0].code != 0 or not done[0].mask.data:
@@ -129,8 +129,8 @@ class Robot:
         from segzero_ros.ros import convert
 
         start = time.perf_counter()
-        convert.check_image(message)
-        result = self._engines.ground(convert.decode(message), read_command("the thing in the middle", "bench"))
+        frame = convert.frame_decoder(message)()
+        result = self._engines.ground(frame, read_command("the thing in the middle", "bench"))
         self.node._outputs.answer(result, None)  # noqa: SLF001
         return (time.perf_counter() - start) * 1e3
 

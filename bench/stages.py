@@ -13,7 +13,7 @@ from bench.questions import Question
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
 from segzero_ros.pipeline import Segmentation
-from segzero_ros.worker import Worker
+from segzero_ros.worker import Job, Worker
 
 WARMUP = 3
 PATIENCE_S = 600.0  # a command of a 7B model on a CPU
@@ -88,13 +88,8 @@ def table(figures: Mapping[str, Any]) -> str:
 
 def _ask(worker: Worker, question: Question) -> Segmentation:
     done = threading.Event()
-    results: list[Segmentation] = []
-
-    def end(result: Segmentation) -> None:
-        results.append(result)
-        done.set()
-
-    worker.submit(question.command, frame=question.frame, on_done=end)
-    if not done.wait(PATIENCE_S):
+    job = Job(question.command, question.frame, on_done=lambda _: done.set())
+    worker.submit(job)
+    if not done.wait(PATIENCE_S) or job.result is None:
         raise TimeoutError(f"waited {PATIENCE_S:.0f} s in vain for an answer to {question.command.text!r}")
-    return results[0]
+    return job.result

@@ -40,7 +40,7 @@ class Frame:
     def __post_init__(self) -> None:
         """Hold the promise of the class docstring; breaking it is a defect of the caller (ValueError)."""
         if self.rgb.dtype != np.uint8 or self.rgb.ndim != 3 or self.rgb.shape[2] != 3:
-            raise ValueError(f"got {self.rgb.dtype} {self.rgb.shape}, want uint8 (H, W, 3); decode_image makes one")
+            raise ValueError(f"got {self.rgb.dtype} {self.rgb.shape}, want uint8 (H, W, 3); image_decoder makes one")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,7 +65,6 @@ class Layout:
 
     def rows(self, height: int) -> int:
         """Rows of data for a picture of that height."""
-        """Rows of data of a picture with so many rows."""
         return height * self.rows_per_2 // 2
 
 
@@ -118,7 +117,7 @@ _LAYOUTS: Mapping[str, Layout] = MappingProxyType(
 ENCODINGS = frozenset(_LAYOUTS)
 
 
-def decode_image(
+def image_decoder(
     *,
     height: int,
     width: int,
@@ -128,25 +127,27 @@ def decode_image(
     data: object,
     stamp_ns: int,
     frame_id: str = "",
-) -> Frame:
-    """Read the fields of a ``sensor_msgs/Image`` as a frame of its own memory.
+) -> Callable[[], Frame]:
+    """Return what decodes a ``sensor_msgs/Image`` with these fields into a frame of its own memory.
 
-    ``data``: any contiguous buffer of bytes (bytes, memoryview, array, ndarray). ``step``: bytes per row, padding
-    included. Raises ``RejectedInput``: IMAGE_ENCODING for an unknown name, IMAGE_SIZE outside 1..MAX_SIDE and
-    MAX_PIXELS, IMAGE_LAYOUT when step, size and length contradict each other.
+    ``data``: any contiguous buffer of bytes (bytes, memoryview, array, ndarray), not read before the call. ``step``:
+    bytes per row, padding included. Raises ``RejectedInput`` at once: IMAGE_ENCODING for an unknown name, IMAGE_SIZE
+    outside 1..MAX_SIDE and MAX_PIXELS, IMAGE_LAYOUT when step, size and length contradict each other. The call itself
+    cannot fail.
     """
     content = _buffer(data)
-    layout = check_layout(height=height, width=width, encoding=encoding, step=step, length=content.size)
-    rows = _rows(content, layout.rows(height), step, width * layout.bytes_per_pixel)
-    return _frame(layout.to_rgb(rows, (height, width), bool(is_bigendian)), stamp_ns, frame_id)
+    layout = _layout(width, height, encoding)
+    row_bytes = width * layout.bytes_per_pixel
+    _check_length(layout.rows(height), step, row_bytes, content.size)
+
+    def decode() -> Frame:
+        rows = _rows(content, layout.rows(height), step, row_bytes)
+        return _frame(layout.to_rgb(rows, (height, width), bool(is_bigendian)), stamp_ns, frame_id)
+
+    return decode
 
 
-def check_layout(*, height: int, width: int, encoding: str, step: int, length: int) -> Layout:
-    """Return how to decode an image with these fields, without looking at its ``length`` bytes.
-
-    Raises ``RejectedInput`` as ``decode_image`` does, and whenever it would: a microsecond per camera frame decides
-    whether a frame is one.
-    """
+def _layout(width: int, height: int, encoding: str) -> Layout:
     layout = _LAYOUTS.get(encoding)
     if layout is None:
         raise RejectedInput(Code.IMAGE_ENCODING, f"got the encoding {encoding[:40]!r}{nearest(encoding, ENCODINGS)}")
@@ -155,7 +156,6 @@ def check_layout(*, height: int, width: int, encoding: str, step: int, length: i
         raise RejectedInput(
             Code.IMAGE_SIZE, f"got {width} x {height} {encoding}, want even sides; crop the last row or column"
         )
-    _check_length(layout.rows(height), step, width * layout.bytes_per_pixel, length)
     return layout
 
 
@@ -195,10 +195,11 @@ def decode_depth(
     dtype = np.dtype(kind).newbyteorder(">" if is_bigendian else "<")
     try:
         _check_size(width, height)
-        rows = _rows(data, height, step, width * dtype.itemsize)
+        content, row_bytes = _buffer(data), width * dtype.itemsize
+        _check_length(height, step, row_bytes, content.size)
     except RejectedInput as error:
         raise RejectedInput(Code.DEPTH_UNUSABLE, error.detail) from None
-    values = np.ascontiguousarray(rows).view(dtype).astype(np.float32)
+    values = _rows(content, height, step, row_bytes).view(dtype).astype(np.float32)
     metres = values * np.float32(0.001) if kind == "u2" else values
     metres[~(np.isfinite(metres) & (metres > 0))] = np.nan
     return metres
@@ -223,10 +224,8 @@ def _buffer(data: object) -> Bytes:
         ) from None
 
 
-def _rows(data: object, rows: int, step: int, row_bytes: int) -> Bytes:
-    """Return (rows, row_bytes) of ``data`` without its padding; the last row may come without padding."""
-    content = _buffer(data)
-    _check_length(rows, step, row_bytes, content.size)
+def _rows(content: Bytes, rows: int, step: int, row_bytes: int) -> Bytes:
+    """Return (rows, row_bytes) of checked ``content`` without its padding; the last row may come without padding."""
     # Strided, not reshaped: completing the last row would allocate what a lying step claims.
     return np.ascontiguousarray(np.lib.stride_tricks.as_strided(content, (rows, row_bytes), (step, 1)))
 

@@ -292,9 +292,13 @@ def _check_masks(masks: Masks, count: int, frame: Frame) -> None:
         raise ValueError("the segmenter returned a score that is no number")
 
 
+def error_text(error: BaseException) -> str:
+    """Return an exception as one clean text of at most MAX_DETAIL_CHARS characters, to be published."""
+    return clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
+
+
 def _failed(code: Code, error: Exception) -> RejectedInput:
-    detail = clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
-    return RejectedInput(code, f"got {detail}; see the log, then verify the bundle or change the backend")
+    return RejectedInput(code, f"got {error_text(error)}; see the log, then verify the bundle or change the backend")
 
 
 def _was_cancelled() -> RejectedInput:

@@ -1,7 +1,7 @@
 """The thread: the only one that asks the engines, with a slot for the newest frame and one for the next command.
 
-Rules, each a test: every submitted command ends exactly once, in ``on_done``; at most one command waits; the newest
-frame wins; cancel is honoured between tokens; what a callback raises is logged, counted and goes no further.
+Rules, each a test: every submitted job ends exactly once, in ``on_done``; at most one job waits; the newest frame
+wins; cancel is honoured between tokens; what a callback raises is logged, counted and goes no further.
 Clock: deadlines and ages run on the monotonic clock, so jumps of ROS or system time do nothing.
 Covered: engines that raise, return rubbish, ignore cancel or hang (their command ends at ``stop`` or in ``expire``).
 Not covered: an engine that crashes the process, or getting a hung thread back; that needs a process of its own.
@@ -12,18 +12,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
 
-from segzero_ros.answer import clean_text
 from segzero_ros.command import TRANSITIONS, Command, Stage
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
-from segzero_ros.pipeline import MAX_DETAIL_CHARS, OnStage, OnText, Pipeline, Segmentation, unanswered
+from segzero_ros.pipeline import Pipeline, Segmentation, error_text, unanswered
 from segzero_ros.reasoner import ignore
 
 BusyPolicy = Literal["preempt", "reject"]
-OnDone = Callable[[Segmentation], None]
 FrameSource = Callable[[], Frame]
 """A frame not decoded yet: called in the worker's thread, and only for the frame that a command really looks at."""
 
@@ -55,23 +54,35 @@ class WorkerStats:
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
-    """One command at the worker; ``stop_code`` is what its end is called once it is asked to stop."""
+class Job:
+    """One command from its arrival to its answer.
+
+    ``source``: what its frame is made from: the sender's own image, else the newest one that the worker has taken.
+    ``timeout_s``: from the arrival on, waiting included; None = none. ``pieces``: the model's text so far.
+    ``result``: how it ended. ``on_progress`` is called at each new stage and piece, ``on_done`` at the end, once.
+    ``stop_code``: what its end is called once it is asked to stop. Times are on the worker's clock.
+    """
 
     command: Command
-    source: Frame | FrameSource | None
-    submitted_ns: int
-    deadline_ns: int | None
-    on_text: OnText
-    on_done: OnDone
-    on_stage: OnStage
+    source: Frame | FrameSource | None = None
+    timeout_s: float | None = None
+    on_progress: Callable[["Job"], None] = ignore
+    on_done: Callable[["Job"], None] = ignore
     frame: Frame | None = None
     stage: Stage = Stage.QUEUED
+    pieces: list[str] = field(default_factory=list)
+    result: Segmentation | None = None
+    arrived_ns: int = field(default_factory=time.monotonic_ns)
     started_ns: int | None = None
+    frames_before: int = 0
     stop_code: Code | None = None
     stop_detail: str = ""
     stop_asked_ns: int | None = None
-    frames_before: int = 0
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When ``timeout_s`` is over."""
+        return None if self.timeout_s is None else self.arrived_ns + int(self.timeout_s * 1e9)
 
     def advance(self, stage: Stage) -> bool:
         """Go on to ``stage`` if the life cycle allows it; False once the job is done."""
@@ -84,6 +95,21 @@ class _Job:
         """Whether its deadline, or the moment it was asked to stop, lies more than ``grace_ns`` back."""
         moments = [moment for moment in (self.deadline_ns, self.stop_asked_ns) if moment is not None]
         return bool(moments) and now_ns > min(moments) + grace_ns
+
+
+@dataclass(slots=True, eq=False)
+class _Arrival:
+    """A frame that has come, when that was, and what it was decoded to; only the worker's thread decodes."""
+
+    source: Frame | FrameSource
+    at_ns: int
+    frame: Frame | None = None
+
+    def decode(self) -> Frame:
+        """Return the frame, the same object each time: a second command finds it encoded already."""
+        if self.frame is None:
+            self.frame = self.source if isinstance(self.source, Frame) else self.source()
+        return self.frame
 
 
 class Worker:
@@ -119,11 +145,11 @@ class Worker:
         self._warm_period_ns = int(1e9 / warm_hz) if warm_hz > 0 else None
         self._now = now
         self._changed = threading.Condition()
-        self._waiting: _Job | None = None
-        self._running: _Job | None = None
-        self._newest: tuple[Frame | FrameSource, int] | None = None  # with its arrival on the monotonic clock
+        self._waiting: Job | None = None
+        self._running: Job | None = None
+        self._newest: _Arrival | None = None
         self._newest_was_used = True
-        self._warm: tuple[Frame, int] | None = None  # the newest frame looked at, with its arrival
+        self._warm: _Arrival | None = None  # the newest frame prefilled
         self._tried_ns = self._warmed_ns = -(1 << 62)  # the newest frame tried: its arrival; when that was
         self._warming = False
         self._warmed = 0
@@ -141,28 +167,14 @@ class Worker:
             if self._running is not None and not self._newest_was_used:
                 self._frames_dropped += 1
             self._frames += 1
-            self._newest = (frame, self._now())
+            self._newest = _Arrival(frame, self._now())
             self._newest_was_used = False
             self._changed.notify_all()
 
-    def submit(
-        self,
-        command: Command,
-        *,
-        frame: Frame | FrameSource | None = None,
-        deadline_s: float | None = None,
-        on_text: OnText = ignore,
-        on_done: OnDone = ignore,
-        on_stage: OnStage = ignore,
-    ) -> bool:
-        """Take ``command``; its end comes through ``on_done``, also when it is refused (then False is returned).
-
-        ``frame``: ground on this one instead of the newest. ``deadline_s``: from now on, waiting included.
-        """
-        now = self._now()
-        deadline_ns = None if deadline_s is None else now + int(deadline_s * 1e9)
-        job = _Job(command, frame, now, deadline_ns, on_text, on_done, on_stage)
-        self._call(on_stage, Stage.QUEUED)
+    def submit(self, job: Job) -> bool:
+        """Take ``job``; its end comes through ``on_done``, also when it is refused (then False is returned)."""
+        job.arrived_ns = self._now()
+        self._call(job.on_progress, job)
         with self._changed:
             self._commands += 1
             refusal = self._refusal()
@@ -170,13 +182,14 @@ class Worker:
             if refusal is None:
                 preempted, self._waiting = self._waiting, job
                 if self._running is not None:
-                    self._ask_to_stop(self._running, Code.PREEMPTED, f"preempted by the command {command.id!r}")
+                    self._ask_to_stop(self._running, Code.PREEMPTED, f"preempted by the command {job.command.id!r}")
                 self._changed.notify_all()
         if refusal is not None:
             self._end(job, *refusal)
             return False
         if preempted is not None:
-            self._end(preempted, Code.PREEMPTED, f"preempted by the command {command.id!r}; send it again if wanted")
+            detail = f"preempted by the command {job.command.id!r}; send it again if wanted"
+            self._end(preempted, Code.PREEMPTED, detail)
         return True
 
     def cancel(self, command_id: str) -> bool:
@@ -249,66 +262,58 @@ class Worker:
     # ---- the thread ----
 
     def _work(self) -> None:
-        while (todo := self._take()) is not None:
-            if isinstance(todo, _Job):
-                self._run_safely(todo)
+        while (work := self._next()) is not None:
+            if isinstance(work, Job):
+                self._run(work)
             else:
-                self._warm_up(*todo)
+                self._prefill(work)
 
-    def _run_safely(self, job: _Job) -> None:
-        try:
-            self._run(job)
-        except Exception as error:  # noqa: BLE001 - a defect of ours; the command gets its end, the next one its turn
-            _log.exception("defect while grounding %r", job.command.id)
-            what = clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
-            self._end(job, Code.INTERNAL, f"got {what}; please report this with the log")
-
-    def _take(self) -> _Job | tuple[Frame | FrameSource, int] | None:
-        """Wait for a command, or for a frame to look at before there is one; None when stopping."""
+    def _next(self) -> Job | _Arrival | None:
+        """Wait for a job, or for a frame to prefill before there is one; None when stopping."""
         with self._changed:
             self._running = None
             while self._waiting is None and not self._stopping:
                 wait_s = self._until_warming_s()
                 if wait_s == 0.0 and self._newest is not None:
-                    self._warmed_ns, self._tried_ns, self._warming = self._now(), self._newest[1], True
+                    self._warmed_ns, self._tried_ns, self._warming = self._now(), self._newest.at_ns, True
                     return self._newest
                 self._changed.wait(wait_s)
             self._running, self._waiting = self._waiting, None
             return self._running
 
     def _until_warming_s(self) -> float | None:
-        """Return in how many seconds the newest frame is to be looked at, None = not this one; the lock is held."""
-        if self._warm_period_ns is None or self._newest is None or self._tried_ns >= self._newest[1]:
+        """Return in how many seconds the newest frame is to be prefilled, None = not this one; the lock is held."""
+        if self._warm_period_ns is None or self._newest is None or self._tried_ns >= self._newest.at_ns:
             return None
         return max(0.0, (self._warmed_ns + self._warm_period_ns - self._now()) / 1e9)
 
-    def _warm_up(self, source: Frame | FrameSource, arrived_ns: int) -> None:
-        """Look at a frame before anybody has asked. What goes wrong is a command's to report, not this one's."""
+    def _prefill(self, arrival: _Arrival) -> None:
+        """Prefill a frame before anybody has asked. What goes wrong is a command's to report, not this one's."""
         try:
-            frame = self._decoded(source)
-            self._pipeline.prefill_image(frame)
+            self._pipeline.prefill_image(arrival.decode())
         except Exception:  # noqa: BLE001
-            _log.debug("a frame could not be looked at in advance", exc_info=True)
+            _log.debug("a frame could not be prefilled", exc_info=True)
             return
         with self._changed:
             self._warmed += 1
             if self._warming:  # else it was forgotten meanwhile
-                self._warm = frame, arrived_ns
+                self._warm = arrival
 
-    def _run(self, job: _Job) -> None:
-        source = job.source or self._wait_for_frame(job)
-        if job.stop_code is not None:
-            self._end(job, job.stop_code, job.stop_detail)
-        if source is None or job.stage is Stage.DONE:
-            return
+    def _run(self, job: Job) -> None:
         try:
-            job.frame = self._decoded(source)
+            arrival = self._frame_for(job)
+            if job.stop_code is not None:
+                self._end(job, job.stop_code, job.stop_detail)
+            if arrival is not None and job.stage is not Stage.DONE:
+                job.frame, job.source = arrival.decode(), arrival.source
+                self._finish(job, self._ground(job, job.frame))
         except RejectedInput as error:
             self._end(job, error.code, error.detail)
-            return
-        self._finish(job, self._ground(job, job.frame))
+        except Exception as error:  # noqa: BLE001 - a defect of ours; the command gets its end, the next one its turn
+            _log.exception("defect while grounding %r", job.command.id)
+            self._end(job, Code.INTERNAL, f"got {error_text(error)}; please report this with the log")
 
-    def _ground(self, job: _Job, frame: Frame) -> Segmentation:
+    def _ground(self, job: Job, frame: Frame) -> Segmentation:
         job.started_ns = self._now()
         job.frames_before = self._frames
         result = self._pipeline.ground(
@@ -316,47 +321,39 @@ class Worker:
             job.command,
             deadline_ns=job.deadline_ns,
             cancelled=lambda: job.stop_code is not None,
-            on_text=lambda piece: self._hear(job, piece),
-            on_stage=lambda stage: self._enter(job, stage),
+            on_text=partial(self._append, job),
+            on_stage=partial(self._enter, job),
         )
         if result.code is Code.CANCELLED and job.stop_code is not None:
             return replace(result, code=job.stop_code, detail=job.stop_detail)
         return result
 
-    def _decoded(self, source: Frame | FrameSource) -> Frame:
-        """Return the frame itself; the newest one stays decoded, so that a second command finds it encoded already."""
-        if isinstance(source, Frame):
-            return source
-        frame = source()
-        with self._changed:
-            if self._newest is not None and self._newest[0] is source:
-                self._newest = (frame, self._newest[1])
-        return frame
-
-    def _wait_for_frame(self, job: _Job) -> Frame | FrameSource | None:
-        """Return the newest frame once it is fresh enough; None after ending the job for want of one."""
-        until = job.submitted_ns + self._first_frame_wait_ns
+    def _frame_for(self, job: Job) -> _Arrival | None:
+        """Return the job's own frame, or the newest once it is fresh enough; None after ending it for want of one."""
+        if job.source is not None:
+            return _Arrival(job.source, job.arrived_ns)
+        until = job.arrived_ns + self._first_frame_wait_ns
         if job.deadline_ns is not None:
             until = min(until, job.deadline_ns)
         with self._changed:
             while job.stop_code is None:
                 now = self._now()
                 for known in (self._warm, self._newest):
-                    if known is not None and now - known[1] <= self._frame_max_age_ns:
+                    if known is not None and now - known.at_ns <= self._frame_max_age_ns:
                         self._newest_was_used = True
-                        return known[0]
+                        return known
                 if now >= until:
                     break
                 self._changed.wait((until - now) / 1e9)
-            waited_s = (self._now() - job.submitted_ns) / 1e9
-            age_s = None if self._newest is None else (self._now() - self._newest[1]) / 1e9
+            waited_s = (self._now() - job.arrived_ns) / 1e9
+            age_s = None if self._newest is None else (self._now() - self._newest.at_ns) / 1e9
         if job.stop_code is None:
             self._end(job, *_frameless(age_s, waited_s))
         return None
 
     # ---- ends ----
 
-    def _unfinished(self) -> list[_Job]:
+    def _unfinished(self) -> list[Job]:
         """Return the commands here that have no end yet; the lock is held."""
         return [job for job in (self._waiting, self._running) if job is not None and job.stage is not Stage.DONE]
 
@@ -369,7 +366,7 @@ class Worker:
             return Code.BUSY, "got a command while another is at work; wait for its end, or set busy_policy to preempt"
         return None
 
-    def _stop_job(self, job: _Job, code: Code, detail: str) -> None:
+    def _stop_job(self, job: Job, code: Code, detail: str) -> None:
         """Ask a running job to stop; end a waiting one here."""
         with self._changed:
             waits = job is self._waiting
@@ -379,16 +376,16 @@ class Worker:
         if waits:
             self._end(job, code, detail)
 
-    def _ask_to_stop(self, job: _Job, code: Code, detail: str) -> None:
+    def _ask_to_stop(self, job: Job, code: Code, detail: str) -> None:
         """Set why the job has to stop, once; the lock is held."""
         if job.stop_code is None:
             job.stop_code, job.stop_detail, job.stop_asked_ns = code, detail, self._now()
         self._changed.notify_all()
 
-    def _end(self, job: _Job, code: Code, detail: str) -> None:
+    def _end(self, job: Job, code: Code, detail: str) -> None:
         self._finish(job, unanswered(job.command, code, detail, job.frame))
 
-    def _finish(self, job: _Job, result: Segmentation) -> None:
+    def _finish(self, job: Job, result: Segmentation) -> None:
         """Report the job's end, the first time this is called for it."""
         with self._changed:
             if not job.advance(Stage.DONE):
@@ -397,22 +394,24 @@ class Worker:
             seen = self._frames - job.frames_before if job.started_ns is not None else 0
             if self._running is job and threading.current_thread() is self._thread:
                 self._running = None  # so that on_done may submit the next one
-        self._call(job.on_stage, Stage.DONE)
-        self._call(job.on_done, _with_queue(result, job, self._now(), seen))
+        job.result = _with_queue(result, job, self._now(), seen)
+        self._call(job.on_progress, job)
+        self._call(job.on_done, job)
 
-    def _enter(self, job: _Job, stage: Stage) -> None:
+    def _enter(self, job: Job, stage: Stage) -> None:
         with self._changed:
             entered = job.advance(stage)
         if entered:
-            self._call(job.on_stage, stage)
+            self._call(job.on_progress, job)
 
-    def _hear(self, job: _Job, piece: str) -> None:
+    def _append(self, job: Job, piece: str) -> None:
         if job.stage is not Stage.DONE:
-            self._call(job.on_text, piece)
+            job.pieces.append(piece)
+            self._call(job.on_progress, job)
 
-    def _call(self, callback: Callable[[Any], None], value: object) -> None:
+    def _call(self, callback: Callable[[Job], None], job: Job) -> None:
         try:
-            callback(value)
+            callback(job)
         except Exception:  # noqa: BLE001 - the callback's fault must not reach the command
             _log.exception("a callback raised")
             with self._changed:
@@ -425,13 +424,13 @@ def _frameless(age_s: float | None, waited_s: float) -> tuple[Code, str]:
     return Code.STALE_FRAME, f"the newest frame is {age_s:.1f} s old; check that the camera still publishes"
 
 
-def _with_queue(result: Segmentation, job: _Job, now_ns: int, dropped: int) -> Segmentation:
+def _with_queue(result: Segmentation, job: Job, now_ns: int, dropped: int) -> Segmentation:
     """Add what only the worker knows: the wait before the start, and the frames that passed by."""
     queue_end_ns = now_ns if job.started_ns is None else job.started_ns
     timing = replace(
         result.timing,
-        queue_ms=(queue_end_ns - job.submitted_ns) / 1e6,
-        total_ms=(now_ns - job.submitted_ns) / 1e6,
+        queue_ms=(queue_end_ns - job.arrived_ns) / 1e6,
+        total_ms=(now_ns - job.arrived_ns) / 1e6,
         dropped_frames=dropped,
     )
     return replace(result, timing=timing)

@@ -5,10 +5,10 @@ decodes the one it takes. While the node is not active images are ignored and co
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from builtin_interfaces.msg import Time
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -17,9 +17,9 @@ from segzero_ros.errors import RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.health import Health
 from segzero_ros.pipeline import Segmentation
-from segzero_ros.ros.convert import Position, check_image, decode, stamp_ns
+from segzero_ros.ros.convert import Position, frame_decoder, stamp_ns
 from segzero_ros.ros.depth import DepthBuffer
-from segzero_ros.ros.qos import interface_type, topic_qos
+from segzero_ros.ros.qos import Reliability, interface_type, topic_qos
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -30,28 +30,24 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 LOG_PERIOD_S = 1.0  # a camera of garbage must not fill the disk with complaints
-LOOKED_AT = 4  # frames remembered as decoded: the running command's, and those of commands just ended
 
 
 class CameraFrame:
     """A camera message that becomes a frame when it is called: a ``FrameSource`` of the worker.
 
-    ``frame``: what it was decoded to, None before. ``depth``: the depth image next to it at that moment.
+    ``depth``: the depth image next to it at the moment of decoding. ``RejectedInput`` for fields that make no picture.
     """
 
-    def __init__(self, message: Image | CompressedImage, on_decode: Callable[["CameraFrame"], None]) -> None:
+    def __init__(self, message: Image | CompressedImage, nearest_depth: Callable[[Time], Image | None]) -> None:
         self.header = message.header
-        self.frame: Frame | None = None
         self.depth: Image | None = None
-        self._message = message
-        self._on_decode = on_decode
+        self._decode = frame_decoder(message)
+        self._nearest_depth = nearest_depth
 
     def __call__(self) -> Frame:
-        """Decode, the first time; ``RejectedInput`` when the message is no picture."""
-        if self.frame is None:
-            self._on_decode(self)
-            self.frame = decode(self._message)
-        return self.frame
+        """Decode it; ``RejectedInput`` when it is no picture after all."""
+        self.depth = self._nearest_depth(self.header.stamp)
+        return self._decode()
 
 
 class Camera:
@@ -69,73 +65,66 @@ class Camera:
         self._node = node
         self._health = health
         self._offer = offer
-        self._looked_at: deque[CameraFrame] = deque(maxlen=LOOKED_AT)
         self._lock = threading.Lock()  # the worker's thread decodes while the executor's receives
         self._last_refusal = ""
-        self._listeners: dict[str, tuple[Any, QoSProfile]] = {}
+        self._subscriptions: dict[str, tuple[Any, QoSProfile]] = {}
         name = "image/compressed" if config.image_transport == "compressed" else "image"
-        self._listen(name, self._hear_image, topic_qos(name, _reliability(config)))
+        self._subscribe(name, self._on_image, topic_qos(name, cast(Reliability, config.image_qos)))
         if config.use_depth:
-            self._listen("depth", self._hear_depth, topic_qos("depth"))
-            self._listen("camera_info", self._hear_info, topic_qos("camera_info"))
+            self._subscribe("depth", self._on_depth, topic_qos("depth"))
+            self._subscribe("camera_info", self._on_camera_info, topic_qos("camera_info"))
 
     def close(self) -> None:
         """End the subscriptions."""
-        for subscription, _ in self._listeners.values():
+        for subscription, _ in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
-        self._listeners.clear()
+        self._subscriptions.clear()
 
     def forget(self) -> None:
         """Forget the depth images that have come so far."""
         with self._lock:
             self._depth.clear()
 
-    def source_of(self, frame: Frame) -> CameraFrame | None:
-        """Return the message that ``frame`` was decoded from, if it came from this camera."""
-        with self._lock:
-            return next((source for source in self._looked_at if source.frame is frame), None)
-
-    def own_image(self, message: Image) -> CameraFrame:
-        """Wrap an image that a client sent along with its command; ``RejectedInput`` when it cannot be decoded."""
-        check_image(message)
-        return CameraFrame(message, self._remember)
+    def wrap(self, message: Image | CompressedImage) -> CameraFrame:
+        """Return what makes a frame of an image; ``RejectedInput`` for fields that make no picture."""
+        return CameraFrame(message, self._nearest_depth)
 
     def locate(self, source: CameraFrame, result: Segmentation) -> tuple[Position, ...]:
         """Return where the instances of ``result`` are, by the depth next to ``source``; ``RejectedInput`` otherwise.
 
         The depth of a frame may come after the frame itself, hence the second look now.
         """
+        depth = self._nearest_depth(source.header.stamp) or source.depth
         with self._lock:
-            late = self._depth.nearest(stamp_ns(source.header.stamp))
-            return self._depth.locate(result.labels, len(result.instances), late or source.depth)
+            return self._depth.locate(result.labels, len(result.instances), depth)
 
     def check_publishers(self) -> None:
-        """Note which publishers of our topics we cannot hear, and forget those that are gone."""
-        for topic, (_, ours) in self._listeners.items():
+        """Note which publishers of our topics cannot reach us, and forget those that are gone."""
+        for topic, (_, ours) in self._subscriptions.items():
             self._health.note_qos(topic, incompatible_publishers(self._node, topic, ours))
 
     # ---- callbacks; nothing may be raised out of them ----
 
-    def _hear_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, message: Image | CompressedImage) -> None:
         self.seen += 1
         if not self.active:
             self.ignored += 1
             return
         try:
-            check_image(message)
+            frame = self.wrap(message)
         except RejectedInput as error:
             self._refuse(error)
             return
         self._last_refusal = ""
         self._health.saw_frame(stamp_ns(message.header.stamp))
-        self._offer(CameraFrame(message, self._remember))
+        self._offer(frame)
 
-    def _hear_depth(self, message: Image) -> None:
+    def _on_depth(self, message: Image) -> None:
         if self.active:
             with self._lock:
                 self._depth.add_image(message)
 
-    def _hear_info(self, message: Any) -> None:
+    def _on_camera_info(self, message: Any) -> None:
         with self._lock:
             self._depth.set_info(message)
 
@@ -148,19 +137,17 @@ class Camera:
 
     # ---- ----
 
-    def _remember(self, source: CameraFrame) -> None:
-        """Keep a frame that is looked at, with the depth of its moment; in the worker's thread."""
+    def _nearest_depth(self, stamp: Time) -> Image | None:
         with self._lock:
-            source.depth = self._depth.nearest(stamp_ns(source.header.stamp))
-            self._looked_at.append(source)
+            return self._depth.nearest(stamp_ns(stamp))
 
-    def _listen(self, name: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
+    def _subscribe(self, name: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
         topic = _compressed_topic(self._node) if name == "image/compressed" else name
         events = qos_events(self._node, topic, qos, self._health)
         subscription = self._node.create_subscription(
             interface_type(name), topic, callback, qos, event_callbacks=events
         )
-        self._listeners[topic] = (subscription, qos)
+        self._subscriptions[topic] = (subscription, qos)
 
 
 def qos_events(node: "Node", topic: str, ours: QoSProfile, health: Health) -> SubscriptionEventCallbacks:
@@ -185,10 +172,6 @@ def incompatible_publishers(node: "Node", topic: str, ours: QoSProfile) -> str:
                 f"received; make it reliable{or_else}"
             )
     return ""
-
-
-def _reliability(config: NodeConfig) -> Any:
-    return config.image_qos
 
 
 def _compressed_topic(node: "Node") -> str:

@@ -24,7 +24,7 @@ from segzero_ros.command import Command
 from segzero_ros.errors import Code
 from segzero_ros.frame import Frame, no_frame
 from segzero_ros.msg import Segmentation
-from segzero_ros.ros.convert import decode, stamp_ns
+from segzero_ros.ros.convert import frame_decoder, stamp_ns
 from segzero_ros.ros.qos import topic_qos
 
 KEPT_FRAMES = 150  # 15 s at 10 pictures per second, 140 MB at 640 x 480: an answer comes well before
@@ -72,7 +72,7 @@ class Client:
         self._stream = message.data
 
     def _see(self, message: Image) -> None:
-        self.frames.append(decode(message))
+        self.frames.append(frame_decoder(message)())
 
     def close(self) -> None:
         """Leave the graph."""

@@ -7,6 +7,8 @@ a header goes back out exactly as it came in.
 
 import math
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from std_msgs.msg import Header
 
 from segzero_ros import pipeline
 from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.frame import Frame, check_layout, decode_compressed, decode_image
+from segzero_ros.frame import Frame, decode_compressed, image_decoder
 from segzero_ros.msg import Instance, Segmentation, Timing
 
 MAX_TEXT_CHARS = 65_536  # of any string published: a runaway model must not flood the graph
@@ -38,30 +40,17 @@ def stamp_ns(stamp: Time) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def check_image(message: Image | CompressedImage) -> None:
-    """Refuse, without touching a pixel, an image that cannot be decoded: ``RejectedInput`` with an IMAGE_ code.
+def frame_decoder(message: Image | CompressedImage) -> Callable[[], Frame]:
+    """Return what decodes a camera message; ``RejectedInput`` with an IMAGE_ code when its fields make no picture.
 
-    It costs microseconds, so that every frame can be checked while only the one a command needs gets decoded.
+    No pixel is touched yet: every frame can be checked, in microseconds, and only the one a command needs be decoded.
     """
+    header = message.header
     if isinstance(message, CompressedImage):
         if not message.data:
             raise RejectedInput(Code.IMAGE_UNREADABLE, "got an empty compressed image, want JPEG or PNG")
-        return
-    check_layout(
-        height=message.height,
-        width=message.width,
-        encoding=message.encoding,
-        step=message.step,
-        length=len(message.data),
-    )
-
-
-def decode(message: Image | CompressedImage) -> Frame:
-    """Decode a camera message; ``RejectedInput`` with an IMAGE_ code when its fields do not make a picture."""
-    header = message.header
-    if isinstance(message, CompressedImage):
-        return decode_compressed(message.data, stamp_ns(header.stamp), header.frame_id)
-    return decode_image(
+        return partial(decode_compressed, message.data, stamp_ns(header.stamp), header.frame_id)
+    return image_decoder(
         height=message.height,
         width=message.width,
         encoding=message.encoding,

@@ -46,9 +46,9 @@ class Outputs:
         if progress.reasoning:
             self._publishers["reasoning_stream"].publish(String(data=convert.safe_text(progress.reasoning)))
 
-    def answer(self, result: Result, own_image: CameraFrame | None) -> Segmentation:
-        """Publish an answer everywhere and return it. ``own_image``: the one the client sent, None for the camera's."""
-        source = own_image or (self.camera.source_of(result.frame) if self.camera else None)
+    def answer(self, result: Result, source: object) -> Segmentation:
+        """Publish an answer everywhere and return it. ``source``: the ``CameraFrame`` that was looked at, if any."""
+        source = source if isinstance(source, CameraFrame) else None
         positions, note = self._positions(result, source)
         message = convert.segmentation_message(
             result,

@@ -95,7 +95,7 @@ class SegmentAction:
     def _own_image(self, request: Segment.Goal) -> Any:
         if request.image.width == 0 or self._outputs.camera is None:
             return None
-        return self._outputs.camera.own_image(request.image)
+        return self._outputs.camera.wrap(request.image)
 
 
 def _goal_id(goal: "ServerGoalHandle") -> str:

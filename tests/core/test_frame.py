@@ -4,6 +4,7 @@ import array
 import random
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from segzero_ros.frame import (
     Frame,
     decode_compressed,
     decode_depth,
-    decode_image,
+    image_decoder,
     no_frame,
 )
 
@@ -35,6 +36,10 @@ def padded(rows: Pixels, padding: int, seed: int = 0) -> bytes:
     """Append ``padding`` random bytes to each row."""
     noise = np.random.default_rng(seed).integers(0, 256, (len(rows), padding), dtype=np.uint8)
     return np.hstack([rows.reshape(len(rows), -1), noise]).tobytes()
+
+
+def decode_image(**fields: Any) -> Frame:
+    return image_decoder(**fields)()
 
 
 def decode(rows: Pixels, width: int, height: int, encoding: str, *, padding: int = 0, big: bool = False) -> Pixels:
@@ -56,7 +61,7 @@ def code_of(**fields: object) -> Code:
         "stamp_ns": 0,
     }
     with pytest.raises(RejectedInput) as refused:
-        decode_image(**(good | fields))  # type: ignore[arg-type]
+        image_decoder(**(good | fields))  # type: ignore[arg-type]
     assert refused.value.detail
     return refused.value.code
 

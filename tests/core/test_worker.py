@@ -24,7 +24,7 @@ from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline, Segmentation
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Reasoner
-from segzero_ros.worker import GRACE_S, Worker
+from segzero_ros.worker import GRACE_S, Job, Worker
 
 LIMIT_S = 60.0  # for a busy machine; a test that needs it has failed
 
@@ -49,9 +49,10 @@ class Ends:
         self.results: list[Segmentation] = []
         self._came = threading.Condition()
 
-    def __call__(self, result: Segmentation) -> None:
+    def __call__(self, job: Job) -> None:
+        assert job.result is not None
         with self._came:
-            self.results.append(result)
+            self.results.append(job.result)
             self._came.notify_all()
 
     def wait(self, count: int = 1) -> list[Segmentation]:
@@ -75,7 +76,7 @@ class Bench:
         self.ends = Ends()
 
     def say(self, command_id: str, **options: Any) -> bool:
-        return self.worker.submit(Command(command_id, "the red mug"), on_done=self.ends, **options)
+        return self.worker.submit(Job(Command(command_id, "the red mug"), on_done=self.ends, **options))
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_a_command_is_grounded_on_the_newest_frame(bench: Callable[..., Bench]) 
 def test_a_command_may_bring_its_own_frame(bench: Callable[..., Bench]) -> None:
     b = bench()
     b.worker.offer_frame(frame(1))
-    b.say("a", frame=frame(77))
+    b.say("a", source=frame(77))
     assert b.ends.wait()[0].frame.stamp_ns == 77
 
 
@@ -128,13 +129,15 @@ def test_a_command_waits_for_the_first_frame(bench: Callable[..., Bench]) -> Non
 
 def test_stages_are_announced_in_order_and_text_as_it_grows(bench: Callable[..., Bench]) -> None:
     b = bench()
-    stages: list[Stage] = []
-    pieces: list[str] = []
+    seen: list[tuple[Stage, str]] = []
     b.worker.offer_frame(frame())
-    b.say("a", on_stage=stages.append, on_text=pieces.append)
+    b.say("a", on_progress=lambda job: seen.append((job.stage, "".join(job.pieces))))
     (result,) = b.ends.wait()
-    assert stages == [Stage.QUEUED, Stage.REASONING, Stage.SEGMENTING, Stage.DONE]
-    assert "".join(pieces) == result.text
+    assert list(dict(seen)) == [Stage.QUEUED, Stage.REASONING, Stage.SEGMENTING, Stage.DONE]
+    texts = [text for _, text in seen]
+    assert texts == sorted(texts, key=len)
+    assert len(set(texts)) > 5
+    assert texts[-1] == result.text
 
 
 def test_an_undecoded_frame_is_decoded_once_and_only_when_looked_at(bench: Callable[..., Bench]) -> None:
@@ -150,12 +153,26 @@ def test_an_undecoded_frame_is_decoded_once_and_only_when_looked_at(bench: Calla
     assert b.segmenter.encoded == 1
 
 
+def test_a_job_leads_to_what_its_frame_was_made_from_however_many_frames_are_decoded_after_it(
+    bench: Callable[..., Bench],
+) -> None:
+    b = bench()
+    sources = [lambda stamp_ns=stamp_ns: frame(stamp_ns) for stamp_ns in range(10)]
+    jobs = [Job(Command(str(number), "the mug"), on_done=b.ends) for number in range(10)]
+    for number, (job, source) in enumerate(zip(jobs, sources, strict=True), start=1):
+        b.worker.offer_frame(source)
+        b.worker.submit(job)
+        b.ends.wait(number)
+    assert [job.source for job in jobs] == sources
+    assert [job.result.frame.stamp_ns for job in jobs if job.result] == list(range(10))
+
+
 def test_a_frame_that_cannot_be_decoded_ends_its_command_with_its_code(bench: Callable[..., Bench]) -> None:
     def broken() -> Frame:
         raise RejectedInput(Code.IMAGE_LAYOUT, "got 3 bytes")
 
     b = bench()
-    b.say("a", frame=broken)
+    b.say("a", source=broken)
     assert b.ends.codes() == {"a": Code.IMAGE_LAYOUT}
 
 
@@ -191,7 +208,7 @@ def test_a_fresh_frame_ends_the_wait_of_a_stale_one(bench: Callable[..., Bench])
 
 def test_a_deadline_counts_the_wait_for_a_frame(bench: Callable[..., Bench]) -> None:
     b = bench(first_frame_wait_s=60)
-    b.say("a", deadline_s=2)
+    b.say("a", timeout_s=2)
     b.clock.advance(2.1)
     b.worker.expire()
     assert set(b.ends.codes().values()) <= {Code.NO_FRAME, Code.TIMEOUT}
@@ -201,7 +218,7 @@ def test_a_deadline_in_the_thinking_still_brings_the_answer(bench: Callable[...,
     b = bench(WaitingReasoner())
     b.reasoner._now = b.clock
     b.worker.offer_frame(frame())
-    b.say("a", deadline_s=2)
+    b.say("a", timeout_s=2)
     assert b.reasoner.started.wait(LIMIT_S)
     b.clock.advance(2.1)
     b.reasoner.go(100)
@@ -238,7 +255,7 @@ def test_a_second_command_is_refused_where_the_policy_says_so(bench: Callable[..
 def test_on_done_may_submit_the_next_command(bench: Callable[..., Bench]) -> None:
     b = bench(busy_policy="reject")
     b.worker.offer_frame(frame())
-    b.worker.submit(Command("a", "x"), on_done=lambda result: [b.ends(result), b.say("b")])
+    b.worker.submit(Job(Command("a", "x"), on_done=lambda job: [b.ends(job), b.say("b")]))
     assert b.ends.codes(2) == {"a": Code.OK, "b": Code.OK}
 
 
@@ -351,7 +368,7 @@ def test_stop_ends_the_command_of_an_engine_that_never_comes_back(bench: Callabl
 def test_a_hanging_engine_costs_its_command_the_deadline_and_later_ones_their_turn(bench: Callable[..., Bench]) -> None:
     b = bench(HangingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a", deadline_s=2)
+    b.say("a", timeout_s=2)
     assert b.reasoner.started.wait(LIMIT_S)
     b.clock.advance(2 + GRACE_S - 0.1)
     b.worker.expire()
@@ -368,7 +385,7 @@ def test_an_engine_that_comes_back_late_serves_again(bench: Callable[..., Bench]
     b = bench(HangingReasoner())
     heard: list[str] = []
     b.worker.offer_frame(frame())
-    b.say("a", deadline_s=2, on_text=heard.append)
+    b.say("a", timeout_s=2, on_progress=lambda job: heard.extend(job.pieces))
     assert b.reasoner.started.wait(LIMIT_S)
     b.clock.advance(60)
     b.worker.expire()
@@ -398,7 +415,7 @@ def test_a_waiting_command_times_out_while_another_hangs(bench: Callable[..., Be
     b.worker.offer_frame(frame())
     b.say("a")
     assert b.reasoner.started.wait(LIMIT_S)
-    b.say("b", deadline_s=1)
+    b.say("b", timeout_s=1)
     b.clock.advance(1.1)
     b.worker.expire()
     assert b.ends.codes(1) == {"b": Code.TIMEOUT}
@@ -431,7 +448,7 @@ def test_callbacks_that_raise_are_counted_and_harm_nobody(bench: Callable[..., B
 
     b = bench()
     b.worker.offer_frame(frame())
-    b.worker.submit(Command("a", "x"), on_text=broken, on_stage=broken, on_done=broken)
+    b.worker.submit(Job(Command("a", "x"), on_progress=broken, on_done=broken))
     b.say("b")
     assert b.ends.codes(1)["b"] is Code.OK
     assert b.worker.stats().callback_errors >= 2
@@ -476,7 +493,7 @@ def test_random_schedules_end_every_command_once(bench: Callable[..., Bench]) ->
             rng = np.random.default_rng(seed)
             for kind in rng.integers(0, 8, 150):
                 if kind < 4:
-                    b.say(str(next(numbers)), deadline_s=float(rng.integers(1, 5)))
+                    b.say(str(next(numbers)), timeout_s=float(rng.integers(1, 5)))
                 elif kind == 4:
                     b.worker.cancel(str(rng.integers(0, 300)))
                 elif kind == 5:

@@ -39,7 +39,7 @@ class Stuck(GroundingNode):
         if self._where == "idle":
             ready()
         elif self._where != "loading":
-            image = self._camera.own_image(picture())
+            image = self._camera.wrap(picture())
             self._commands.submit("the mug", timeout_s=60.0, source=image)
             threading.Thread(target=lambda: self._reasoner.started.wait() and ready(), daemon=True).start()
 

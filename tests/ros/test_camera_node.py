@@ -9,7 +9,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import String
 
-from segzero_ros.ros.convert import decode, stamp_ns
+from segzero_ros.ros.convert import frame_decoder, stamp_ns
 from segzero_ros.ros.qos import topic_qos
 
 pytest.importorskip("mujoco", reason="the demo world needs MuJoCo")
@@ -57,7 +57,7 @@ def test_the_camera_publishes_frames_with_their_truth(heard):
     assert common == sorted(set(common))
     for moment in common[:2]:
         image, depth, info, labels, objects = (by_stamp[name][moment] for name in TOPICS)
-        assert decode(image).size == (info.width, info.height) == (160, 120)
+        assert frame_decoder(image)().size == (info.width, info.height) == (160, 120)
         assert (depth.encoding, depth.width, labels.encoding) == ("32FC1", 160, "mono8")
         assert info.k[0] == pytest.approx(info.k[4]) == info.p[0]
         numbers = {thing["id"] for thing in json.loads(objects.data)["objects"]}

@@ -14,6 +14,7 @@ from segzero_ros.backends.fake import (
 )
 from segzero_ros.errors import Code
 from segzero_ros.ros import convert
+from segzero_ros.ros.camera import CameraFrame
 from segzero_ros.ros.qos import topic_qos
 from tests.ros.robot import picture
 
@@ -143,7 +144,8 @@ def test_the_answer_is_about_the_newest_frame(robot):
 
 def test_only_the_frame_that_a_command_looks_at_is_decoded(robot, monkeypatch):
     decoded = []
-    monkeypatch.setattr("segzero_ros.ros.camera.decode", lambda image: decoded.append(image) or convert.decode(image))
+    decode = CameraFrame.__call__
+    monkeypatch.setattr(CameraFrame, "__call__", lambda image: decoded.append(image) or decode(image))
     for _ in range(5):
         robot.show()
     robot.say("the mug")
@@ -349,3 +351,18 @@ def test_detections_are_published_where_vision_msgs_is_installed(make_robot):
     assert (detection.bbox.center.position.x, detection.bbox.center.position.y) == (40.0, 20.0)
     assert (detection.bbox.size_x, detection.bbox.size_y, detection.id) == (40.0, 20.0, "1")
     assert detection.results[0].hypothesis.class_id == "the mug"
+
+
+def test_an_answer_keeps_its_header_however_many_frames_are_decoded_before_it_is_published(robot, monkeypatch):
+    publish = robot.node._commands._publish
+
+    def publish_late(result, source):
+        for second in range(20):
+            robot.node._camera.wrap(picture(stamp=(second, 0), frame_id="later"))()
+        return publish(result, source)
+
+    monkeypatch.setattr(robot.node._commands, "_publish", publish_late)
+    image = picture(stamp=(1234567, 8), frame_id="left/optical")
+    robot.show(image)
+    robot.say("the mug")
+    assert robot.answer().header == image.header

@@ -17,7 +17,7 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import PROFILES
 from segzero_ros.server.server import as_rendered
-from segzero_ros.worker import Worker
+from segzero_ros.worker import Job, Worker
 from tests.server.conftest import LIMIT_S
 from tests.server.robots import all_but_times, ask, essence, options
 
@@ -107,8 +107,8 @@ def test_four_workers_that_are_preempted_all_the_time_end_every_command_once(ser
     ends: dict[str, list[Code]] = {}
     came = threading.Semaphore(0)
 
-    def done(result):
-        ends.setdefault(result.command.id, []).append(result.code)
+    def done(job):
+        ends.setdefault(job.command.id, []).append(job.result.code)
         came.release()
 
     profile = bundle.profile
@@ -117,7 +117,7 @@ def test_four_workers_that_are_preempted_all_the_time_end_every_command_once(ser
     for index, (frame, command) in enumerate(questions):
         for number, worker in enumerate(workers):
             ids.append(f"{number}/{index}")
-            worker.submit(Command(ids[-1], command.text), frame=frame, on_done=done)
+            worker.submit(Job(Command(ids[-1], command.text), frame, on_done=done))
     for _ in ids:
         assert came.acquire(timeout=LIMIT_S)
     for worker in workers:

@@ -17,7 +17,7 @@ from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Request
-from segzero_ros.worker import Worker
+from segzero_ros.worker import Job, Worker
 from tests.server.scripted_server import (
     ANSWER,
     DONE,
@@ -208,17 +208,17 @@ def test_a_cancel_ends_the_wait_between_two_tries():
 def test_the_worker_preempts_a_command_at_a_silent_server():
     ends, came = [], threading.Semaphore(0)
 
-    def done(result):
-        ends.append(result.code)
+    def done(job):
+        ends.append(job.result.code)
         came.release()
 
     with ScriptedServer(stalling(STREAM, said("<think>hm")), saying()) as server:
         remote = RemoteReasoner(PROFILE, Server(read_endpoint(server.url), "", stall_s=LIMIT_S))
         worker = Worker(Pipeline(PROFILE, remote, FakeSegmenter()))
         hummed = threading.Event()
-        worker.submit(MUG, frame=FRAME, on_done=done, on_text=lambda _: hummed.set())
+        worker.submit(Job(MUG, FRAME, on_done=done, on_progress=lambda job: job.pieces and hummed.set()))
         assert hummed.wait(LIMIT_S)
-        worker.submit(Command("2", "the cup"), frame=FRAME, on_done=done)
+        worker.submit(Job(Command("2", "the cup"), FRAME, on_done=done))
         assert came.acquire(timeout=LIMIT_S) and came.acquire(timeout=LIMIT_S)
         assert ends == [Code.PREEMPTED, Code.OK]
         assert worker.stop(LIMIT_S)

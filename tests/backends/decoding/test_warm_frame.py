@@ -12,7 +12,7 @@ from segzero_ros.errors import Code
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline, Segmentation
 from segzero_ros.profile import get_profile
-from segzero_ros.worker import Worker
+from segzero_ros.worker import Job, Worker
 
 LIMIT_S = 60.0
 
@@ -54,11 +54,11 @@ class Table:
         self.worker.offer_frame(Frame(np.zeros((24, 32, 3), np.uint8), stamp_ns))
 
     def ask(self) -> Segmentation:
-        done: list[Segmentation] = []
         over = threading.Event()
-        self.worker.submit(Command("1", "mug"), on_done=lambda result: (done.append(result), over.set()))
+        job = Job(Command("1", "mug"), on_done=lambda _: over.set())
+        self.worker.submit(job)
         assert over.wait(LIMIT_S)
-        return done[0]
+        return job.result
 
     def settle(self, count: int) -> None:
         """Wait until so many frames were looked at to the end."""
@@ -115,12 +115,12 @@ def test_a_command_that_comes_while_looking_takes_that_frame(table: Callable[...
     warm.eyes.may_go_on.clear()
     warm.show(3)
     warm.eyes.wait_for(1)
-    done: list[Segmentation] = []
     over = threading.Event()
-    warm.worker.submit(Command("1", "mug"), on_done=lambda result: (done.append(result), over.set()))
+    job = Job(Command("1", "mug"), on_done=lambda _: over.set())
+    warm.worker.submit(job)
     warm.eyes.may_go_on.set()
     assert over.wait(LIMIT_S)
-    assert done[0].frame.stamp_ns == 3
+    assert job.result.frame.stamp_ns == 3
     assert warm.eyes.seen == [3]
 
 
