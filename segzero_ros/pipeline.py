@@ -192,12 +192,12 @@ class _Run:
         except RejectedInput:
             raise
         except Exception as error:
-            self._said("".join(piece for piece in pieces if isinstance(piece, str)))
+            self._keep("".join(piece for piece in pieces if isinstance(piece, str)))
             raise _failed(Code.REASONER_FAILED, error) from error
         finally:
             self.timing = replace(self.timing, reasoning_ms=self._ms_since(start_ns))
         self.timing = replace(self.timing, tokens=answer.tokens)
-        self._said(answer.text)
+        self._keep(answer.text)
         return answer
 
     def read(self, answer: Answer, profile: Profile) -> tuple[Target, ...]:
@@ -248,9 +248,9 @@ class _Run:
             self.command, code, detail, self.reasoning, instances, labels, self.frame, timing, self.text
         )
 
-    def _said(self, text: str) -> None:
+    def _keep(self, text: str) -> None:
         self.text = clean_text(text)
-        self.reasoning = split_thinking(text)[0]
+        self.reasoning = split_thinking(self.text)[0]
 
     def _ms_since(self, start_ns: int) -> float:
         return (self._now() - start_ns) / 1e6

@@ -20,6 +20,7 @@ from segzero_ros.pipeline import Segmentation as Result
 from segzero_ros.pipeline import unanswered
 from segzero_ros.reasoner import ignore
 from segzero_ros.ros.camera import CameraFrame
+from segzero_ros.ros.convert import MAX_TEXT_CHARS
 from segzero_ros.ros.executor.queue import ExecutorQueue
 from segzero_ros.worker import FrameSource, Job, Worker
 
@@ -146,7 +147,7 @@ class _ProgressReport:
 
     def publish(self, job: Job, stage: Stage) -> None:
         """Publish what is new; in the executor's thread."""
-        state = (stage, _without_cut_tag(split_thinking("".join(job.pieces))[0]))
+        state = (stage, _without_cut_tag(split_thinking("".join(job.pieces))[0])[:MAX_TEXT_CHARS])
         if state != self._published:
             self._published = state
             progress = Progress(*state, elapsed_s=(time.monotonic_ns() - job.arrived_ns) / 1e9)

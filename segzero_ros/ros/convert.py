@@ -1,8 +1,8 @@
 """ROS messages in, values of the core out, and back: the only place where pixels cross between the two.
 
 Arrays are handed over in one ``memoryview`` copy (0.2 ms for a 720p label image; assigning ``bytes`` or a list takes
-rclpy 100 ms and more), strings are made safe to publish (a lone surrogate or a NUL would raise in the serialiser), and
-a header goes back out exactly as it came in.
+rclpy 100 ms and more) and a header goes back out exactly as it came in. Command and reasoning were cleaned where they
+came in; other strings may quote anything and are made safe here (a lone surrogate or a NUL would raise on publish).
 """
 
 import math
@@ -30,9 +30,9 @@ NAN_POINT = (math.nan, math.nan, math.nan)
 Position = tuple[float, float, float]
 
 
-def safe_text(text: str, limit: int = MAX_TEXT_CHARS) -> str:
-    """Return ``text`` as valid UTF-8 without NUL and at most ``limit`` characters; anything else raises on publish."""
-    return text[:limit].replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+def safe_text(text: str) -> str:
+    """Return ``text`` as valid UTF-8 without NUL and at most MAX_TEXT_CHARS characters."""
+    return text[:MAX_TEXT_CHARS].replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def stamp_ns(stamp: Time) -> int:
@@ -131,11 +131,11 @@ def segmentation_message(
     places = positions or (NAN_POINT,) * len(result.instances)
     return Segmentation(
         header=header,
-        command_id=safe_text(result.command.id),
-        command=safe_text(result.command.text),
+        command_id=result.command.id,
+        command=result.command.text,
         code=int(result.code),
         detail=safe_text("; ".join(part for part in (result.detail, note) if part)),
-        reasoning=safe_text(result.reasoning),
+        reasoning=result.reasoning[:MAX_TEXT_CHARS],
         instances=[instance_message(i, place) for i, place in zip(result.instances, places, strict=True)],
         mask=mask_message(header, result.labels),
         tracked=False,

@@ -13,6 +13,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -52,20 +53,15 @@ _INACTIVE = "the node is inactive; activate it with the service `enable`"
 def open_engines(config: NodeConfig) -> tuple[str, Pipeline]:
     """Open the bundle the configuration names: its name and its pipeline; ``RejectedInput`` with a BUNDLE_ code."""
     bundle = None if config.backend == "fake" else open_bundle(resolve_bundle(config.bundle))
-    options = EngineOptions(
-        threads=config.threads,
-        constrained=config.constrained,
-        draft_tokens=config.draft_tokens,
-        provider=config.provider,
-        engine_dir=config.engine_dir,
-        model=config.model,
-        server=config.server,
-        server_timeout_s=config.server_timeout_sec,
-        fallback=config.fallback,
-        encode_ahead=config.encode_ahead,
-    )
+    options = engine_options(config)
     pipeline = open_pipeline(bundle, config.backend, budget=config.thinking_budget, label=config.label, options=options)
     return (bundle.name if bundle else config.backend), pipeline
+
+
+def engine_options(config: NodeConfig) -> EngineOptions:
+    """Return the options of the engines: the parameters of the same name, but for the one that ROS calls ``_sec``."""
+    same = {option.name for option in fields(EngineOptions)} - {"server_timeout_s"}
+    return EngineOptions(**{name: getattr(config, name) for name in same}, server_timeout_s=config.server_timeout_sec)
 
 
 class GroundingNode(LifecycleNode):  # type: ignore[misc]
@@ -86,7 +82,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._stopping = stopping or threading.Event()
         self._open_engines = open_engines
         self._settings = Parameters(self)
-        self._health = Health(self._settings.settings().stale_sec)
+        self._health = Health(self._settings.value("stale_sec"))
         self._queue = ExecutorQueue(self)
         self._outputs = Outputs(self, self._settings, self._health)
         report = functools.partial(guard.report, self)
@@ -97,7 +93,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._fault: RejectedInput | None = None
         self._engines = ""
         self._warned = ""
-        self._active_since_s = 0.0
+        self._first_frame_s = self._camera_due_s = 0.0
         self._create_interfaces()
 
     def _create_interfaces(self) -> None:
@@ -113,7 +109,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self.create_timer(PERIOD_S, guard.callback(self, self._tick), clock=steady)
         changing = self._service_change_state  # rclpy's; an invalid transition would end the node
         changing.callback = guard.change_state(self, changing.callback)
-        if self._settings.settings().autostart:
+        if self._settings.value("autostart"):
             self._starter = self.create_timer(0.0, guard.callback(self, self._start), clock=steady)
 
     @property
@@ -173,7 +169,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if self._worker is None or self._camera is None:
             return False
         self._camera.active = True
-        self._active_since_s = time.monotonic()
+        self._camera_due_s = time.monotonic() + self._first_frame_s
         self._commands.open(self._worker)
         self.get_logger().info("active: say what to find on the topic `command`, or send it to the action `segment`")
         return True
@@ -220,6 +216,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             warm_hz=config.warm_frame_hz,
         )
         self._health.expect_frames_within(config.stale_sec)
+        self._first_frame_s = config.first_frame_sec  # a camera may start together with the node
         self._camera = Camera(self, config, self._health, self._worker.offer_frame)
         self._outputs.camera, self._outputs.bundle = self._camera, name
         self._engines = pipeline.engines
@@ -250,7 +247,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._to_active()
 
     def _hear_command(self, message: String) -> None:
-        self._commands.submit(message.data, timeout_s=self._settings.settings().timeout_sec)
+        self._commands.submit(message.data, timeout_s=self._settings.value("timeout_sec"))
 
     def _enable(self, request: SetBool.Request) -> tuple[bool, str]:
         """Activate, configuring first where needed, or deactivate."""
@@ -296,8 +293,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def _warn_about(self, lines: list[Diagnostic]) -> None:
         """Log that the camera is silent or cannot be heard, once per spell."""
-        patience_s = self._settings.settings().first_frame_sec  # a camera may start together with the node
-        if self.state != "active" or time.monotonic() < self._active_since_s + patience_s:
+        if self.state != "active" or time.monotonic() < self._camera_due_s:
             return
         wrong = [line.message for line in lines if line.name == "camera" and line.level in (Level.ERROR, Level.STALE)]
         if wrong and not self._warned:

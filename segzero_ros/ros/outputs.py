@@ -44,7 +44,7 @@ class Outputs:
     def progress(self, progress: Progress) -> None:
         """Publish the growing reasoning."""
         if progress.reasoning:
-            self._publishers["reasoning_stream"].publish(String(data=convert.safe_text(progress.reasoning)))
+            self._publishers["reasoning_stream"].publish(String(data=progress.reasoning))
 
     def answer(self, result: Result, source: object) -> Segmentation:
         """Publish an answer everywhere and return it. ``source``: the ``CameraFrame`` that was looked at, if any."""
@@ -96,7 +96,7 @@ class Outputs:
             return (), str(error)
 
     def _overlay(self, result: Result, header: Header) -> Any:
-        quality = self._parameters.settings().overlay_quality
+        quality = int(self._parameters.value("overlay_quality"))
         bgr = cv2.cvtColor(draw_overlay(result), cv2.COLOR_RGB2BGR)
         content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
         return convert.compressed_message(header, content.tobytes())

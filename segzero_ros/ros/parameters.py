@@ -42,11 +42,11 @@ class Parameters:
         """Return the configuration of this moment; ``RejectedInput`` CONFIG_UNKNOWN or CONFIG_VALUE."""
         for fault in self._faults.values():
             raise fault
-        return self.settings()
+        return NodeConfig(**{name: self.value(name) for name in self._known})
 
-    def settings(self) -> NodeConfig:
-        """Return the configuration as declared, whatever the overrides had wrong."""
-        return NodeConfig(**{name: self._node.get_parameter(name).value for name in self._known})
+    def value(self, name: str) -> Any:
+        """Return one parameter of this moment: a live one, or one that is needed before configure."""
+        return self._node.get_parameter(name).value
 
     def _declare(self, parameter: Parameter, overrides: dict[str, Any]) -> None:
         value = parameter.default

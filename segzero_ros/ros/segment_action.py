@@ -13,7 +13,6 @@ from segzero_ros.action import Segment
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.msg import Segmentation
 from segzero_ros.ros.command_server import CommandServer, Progress
-from segzero_ros.ros.convert import safe_text
 from segzero_ros.ros.outputs import Outputs
 from segzero_ros.ros.parameters import Parameters
 
@@ -90,7 +89,7 @@ class SegmentAction:
                 Code.CONFIG_VALUE,
                 f"got timeout_sec = {request.timeout_sec:g}, want 0 (the node's) to {MAX_TIMEOUT_S:g}",
             )
-        return float(request.timeout_sec) or float(self._parameters.settings().timeout_sec)
+        return float(request.timeout_sec) or float(self._parameters.value("timeout_sec"))
 
     def _own_image(self, request: Segment.Goal) -> Any:
         if request.image.width == 0 or self._outputs.camera is None:
@@ -106,7 +105,7 @@ def _tell(goal: "ServerGoalHandle", progress: Progress) -> None:
     goal.publish_feedback(
         Segment.Feedback(
             stage=str(progress.stage.value),
-            partial_reasoning=safe_text(progress.reasoning),
+            partial_reasoning=progress.reasoning,
             elapsed_sec=float(progress.elapsed_s),
         )
     )

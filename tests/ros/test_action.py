@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 
+from segzero_ros import frame
 from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter, HangingReasoner, WaitingReasoner
 from segzero_ros.errors import Code
+from segzero_ros.ros.camera import CameraFrame
 from tests.ros.robot import picture
 
 NOTHING = "<think>No mug.</think><answer>[]</answer>"
@@ -81,6 +83,18 @@ def test_a_goal_may_bring_its_own_image(robot):
     assert status == GoalStatus.STATUS_SUCCEEDED
     assert result.segmentation.header == own.header
     assert (result.segmentation.mask.width, result.segmentation.mask.height) == (32, 24)
+
+
+def test_an_image_is_checked_once_and_decoded_once_wherever_it_comes_from(robot, monkeypatch):
+    checked, decoded = [], []
+    check, decode = frame._layout, CameraFrame.__call__
+    monkeypatch.setattr(frame, "_layout", lambda *fields: checked.append(fields) or check(*fields))
+    monkeypatch.setattr(CameraFrame, "__call__", lambda image: decoded.append(image) or decode(image))
+    robot.show(picture(64, 48))
+    assert robot.ask_result("the mug")[1].code == Code.OK
+    assert robot.ask_result("the mug", image=picture(32, 24))[1].code == Code.OK
+    assert checked == [(64, 48, "rgb8"), (32, 24, "rgb8")]
+    assert [image.header for image in decoded] == [picture().header] * 2
 
 
 def test_a_goal_with_its_own_image_needs_no_camera(make_robot):

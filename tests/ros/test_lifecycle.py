@@ -1,9 +1,12 @@
 """The life cycle: what each state does with frames and commands, and how faults are mended."""
 
+from dataclasses import asdict
+
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from segzero_ros.backends.fake import HangingReasoner, WaitingReasoner
+from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
 from tests.ros.robot import picture
 
@@ -117,6 +120,31 @@ def test_the_fake_backend_needs_no_bundle(ros):
 
     name, pipeline = open_engines(NodeConfig(bundle="nosuchbundle", backend="fake"))
     assert (name, pipeline.profile.name) == ("fake", "abstaining_v2")
+
+
+def test_every_option_of_the_engines_comes_from_its_parameter(ros):
+    from segzero_ros.ros.node import NodeConfig, engine_options
+
+    changed = {"threads": 3, "constrained": False, "draft_tokens": 2, "provider": "cuda", "engine_dir": "/engines"}
+    changed |= {"model": "m", "server": "http://s", "fallback": False, "encode_ahead": False}
+    config = NodeConfig(**changed, server_timeout_sec=7.0)
+    assert asdict(engine_options(config)) == changed | {"server_timeout_s": 7.0}
+
+
+def test_a_configure_reads_the_parameters_once_and_nothing_later_reads_them_anew(make_robot, monkeypatch):
+    made = []
+    check = NodeConfig.__post_init__
+    monkeypatch.setattr(NodeConfig, "__post_init__", lambda config: (made.append(config), check(config))[1])
+    robot = make_robot(autostart=False).is_("unconfigured")
+    made.clear()
+    assert robot.change_state("configure")
+    assert robot.change_state("activate")
+    robot.show()
+    robot.say("the mug")
+    assert robot.answer(1).code == Code.OK
+    assert robot.ask_result("the mug")[1].code == Code.OK
+    robot.diagnostics()
+    assert len(made) == 1
 
 
 def test_a_hanging_engine_does_not_hold_up_cleanup(make_robot):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rclpy.lifecycle import TransitionCallbackReturn
 
+from segzero_ros.pipeline import error_text
+
 if TYPE_CHECKING:
     from rclpy.node import Node
 
@@ -15,7 +17,7 @@ Callback = Callable[..., Any]
 
 def report(node: "Node", what: str, error: BaseException) -> str:
     """Log a defect with its traceback and return a line about it."""
-    line = f"{what}: {type(error).__name__}: {error}; please report it"
+    line = f"{what}: {error_text(error)}; please report it"
     node.get_logger().error(f"INTERNAL: {line}\n{''.join(traceback.format_exception(error)).rstrip()}")
     return line
 
