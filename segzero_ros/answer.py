@@ -70,15 +70,15 @@ def parse_answer(text: str, profile: Profile, source_size: tuple[int, int], *, f
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """Split a model's text, complete or not, into (thinking, the rest from ``<answer>`` on), both clean.
+    """Split a model's text, cleaned, complete or not, into (thinking, the rest from ``<answer>`` on).
 
     Without tags everything is the rest. For showing and logging; ``parse_answer`` is what reads.
     """
     start = text.find("<think>")
     if start < 0:
-        return "", clean_text(text).strip()
+        return "", text.strip()
     thinking, _, rest = text[start + len("<think>") :].partition("</think>")
-    return clean_text(thinking.partition("<answer>")[0]).strip(), clean_text(rest).strip()
+    return thinking.partition("<answer>")[0].strip(), rest.strip()
 
 
 def clean_text(text: str) -> str:
