@@ -1,15 +1,18 @@
 """The processes of a running system as one table of plain data: `make demo` and the launch files start the same ones.
 
-Nothing here imports ROS or starts anything; ``Process.command_line`` says how it is started without `ros2 launch`.
+Nothing here starts anything, and only ``launch_description`` imports ROS; ``Process.command_line`` is the way without.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from segzero_ros.config import BACKENDS as ENGINES
+
+if TYPE_CHECKING:
+    from launch import LaunchContext, LaunchDescription
 
 Value = str | int | float | bool
 Camera = Literal["none", "tabletop"]
@@ -125,40 +128,60 @@ def speaker(command: str, *, namespace: str = "", log_level: str = "info") -> Pr
 
 def demo(
     *,
-    image: str = "",
-    command: str = "",
-    bundle: str = "",
-    namespace: str = "",
-    backend: str = "",
-    server: str = "",
-    model: str = "",
-    warm_frame_hz: str = "",
     camera: Camera = "tabletop",
+    command: str = "",
+    namespace: str = "",
+    image: str = "",
     use_depth: bool = True,
-    config: str = "",
     log_level: str = "info",
+    **options: Any,
 ) -> tuple[Process, ...]:
-    """The processes of the demo, in the order of their start."""
-    table = [
-        node(
-            namespace=namespace,
-            bundle=bundle,
-            backend=backend,
-            server=server,
-            model=model,
-            warm_frame_hz=warm_frame_hz,
-            image=image,
-            use_depth=use_depth,
-            config=config,
-            log_level=log_level,
-            first_frame_sec=NODE_WAIT_S / 2,  # the camera starts together with the node
-        )
-    ]
+    """The processes of the demo, in the order of their start; ``options`` are those of ``node``."""
+    common = {"namespace": namespace, "log_level": log_level}
+    patience_s = NODE_WAIT_S / 2  # the camera starts together with the node
+    table = [node(image=image, use_depth=use_depth, first_frame_sec=patience_s, **common, **options)]
     if camera == "tabletop":
-        table.insert(0, tabletop_camera(namespace=namespace, image=image, log_level=log_level))
+        table.insert(0, tabletop_camera(image=image, **common))
     if command:
-        table.append(speaker(command, namespace=namespace, log_level=log_level))
+        table.append(speaker(command, **common))
     return tuple(table)
+
+
+Argument = tuple[str, str, Sequence[str]]  # of a launch file: default, meaning, choices (none = any text)
+
+COMMON_ARGUMENTS: Mapping[str, Argument] = {
+    "image": ("image", "the camera's image topic", ()),
+    "namespace": ("", "namespace of all nodes", ()),
+    "server": ("", "remote: http://HOST:PORT/v1", ()),
+    "model": ("", "a checkpoint's directory, or the server's name of its model", ()),
+    "warm_frame_hz": ("", "how often to look at the newest frame while nobody speaks", ()),
+    "config": ("", "parameter file, a copy of config/segzero.yaml; empty = the defaults", ()),
+    "log_level": ("info", "of all nodes", ("debug", "info", "warn", "error", "fatal")),
+}
+
+
+def launch_description(
+    arguments: Mapping[str, Argument], processes: Callable[..., Iterable[Process]]
+) -> "LaunchDescription":
+    """What a launch file returns: COMMON_ARGUMENTS and ``arguments`` declared, ``processes(**values)`` started."""
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+    from launch.substitutions import LaunchConfiguration
+    from launch_ros.actions import Node
+
+    from launch import LaunchDescription
+
+    table = {**COMMON_ARGUMENTS, **arguments}
+
+    def start(context: "LaunchContext") -> list[Node]:
+        value: dict[str, Any] = {name: LaunchConfiguration(name).perform(context) for name in table}
+        value["use_depth"] = value["use_depth"] == "true"
+        return [Node(**launch_arguments(process)) for process in processes(**value)]
+
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=meaning, choices=list(choices) or None)
+        for name, (default, meaning, choices) in table.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
 
 
 def launch_arguments(process: Process) -> dict[str, Any]:

@@ -36,12 +36,12 @@ def module_of(file: Path):
 
 def started(file: Path, **arguments: str):
     """What a launch file starts with these arguments: (package, executable, command line) each."""
-    module, context = module_of(file), LaunchContext()
-    for entity in module.generate_launch_description().entities:
-        if isinstance(entity, DeclareLaunchArgument):
-            entity.visit(context)
+    context = LaunchContext()
+    *declared, start = module_of(file).generate_launch_description().entities
+    for argument in declared:
+        argument.visit(context)
     context.launch_configurations.update(arguments)
-    return [(node.node_package, node.node_executable, node) for node in module.start(context)]
+    return [(node.node_package, node.node_executable, node) for node in start.execute(context)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
