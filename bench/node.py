@@ -1,4 +1,4 @@
-"""What ROS costs beside the models: a 720p frame from message to published answer, and a camera nobody speaks to.
+"""What ROS costs beside the models: a 720p frame from message to published answer, and a camera alone.
 
 The real node over rclpy, with engines that answer at once, so that all the time is the node's own. Beside it what
 people write by hand: the picture through NumPy as cv_bridge does it, the masks assigned to the message's field.
@@ -63,7 +63,7 @@ class InstantSegmenter:
 
 @contextlib.contextmanager
 def ros() -> Iterator[Any]:
-    """A ROS context on a domain of this process's own, heard on this machine only."""
+    """A ROS context on a domain of this process's own, limited to this machine."""
     import rclpy
 
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
@@ -131,13 +131,13 @@ class Robot:
         start = time.perf_counter()
         frame = convert.frame_decoder(message)()
         result = self._engines.ground(frame, read_command("the thing in the middle", "bench"))
-        self.node._outputs.answer(result, None)  # noqa: SLF001
+        self.node._outputs.publish_answer(result, None)  # noqa: SLF001
         return (time.perf_counter() - start) * 1e3
 
     def publish_ms(self, result: Any) -> float:
         """Publish a result everywhere; return the ms it took."""
         start = time.perf_counter()
-        self.node._outputs.answer(result, None)  # noqa: SLF001
+        self.node._outputs.publish_answer(result, None)  # noqa: SLF001
         return (time.perf_counter() - start) * 1e3
 
     def close(self) -> None:
@@ -254,11 +254,11 @@ class ByHand:
         self._listener.destroy_node()
 
 
-# ---- a camera nobody speaks to ----
+# ---- a camera without commands ----
 
 
 def idle(rclpy: Any, *, seconds: float = 20.0, hz: float = 10.0, backend: str = "onnx", logs: Path) -> dict[str, Any]:
-    """Return what share of one core the node's process needs for a 720p camera at ``hz`` while nobody speaks.
+    """Return what share of one core the node's process needs for a 720p camera at ``hz`` without commands.
 
     The camera is this process. The first seconds, in which engines are opened, do not count.
     """
@@ -270,11 +270,11 @@ def idle(rclpy: Any, *, seconds: float = 20.0, hz: float = 10.0, backend: str = 
         child = children.start("node", node.command_line(), os.environ)
         camera = Camera(rclpy, hz)
         try:
-            camera.until(lambda: camera.frames_heard > 2 * hz, children.check)
-            before, heard, start = cpu_seconds(child.process.pid), camera.frames_heard, time.monotonic()
+            camera.until(lambda: camera.frames_received > 2 * hz, children.check)
+            before, received, start = cpu_seconds(child.process.pid), camera.frames_received, time.monotonic()
             camera.spin(seconds)
             took = time.monotonic() - start
-            used, frames = cpu_seconds(child.process.pid) - before, camera.frames_heard - heard
+            used, frames = cpu_seconds(child.process.pid) - before, camera.frames_received - received
         finally:
             camera.close()
     return {
@@ -289,7 +289,7 @@ def idle(rclpy: Any, *, seconds: float = 20.0, hz: float = 10.0, backend: str = 
 
 
 class Camera:
-    """Publishes the same 720p picture ``hz`` times a second and hears from the node's diagnostics what has come."""
+    """Publishes the same 720p picture ``hz`` times a second and reads from the node's diagnostics how many came."""
 
     def __init__(self, rclpy: Any, hz: float) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
@@ -298,11 +298,11 @@ class Camera:
 
         from segzero_ros.ros.qos import topic_qos
 
-        self.frames_heard = 0
+        self.frames_received = 0
         self._node = rclpy.create_node("bench_camera")
         self._publisher = self._node.create_publisher(Image, "image", topic_qos("image", "reliable"))
         self._message = image_message()
-        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, topic_qos("/diagnostics"))
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, topic_qos("/diagnostics"))
         self._node.create_timer(1 / hz, self._send)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
@@ -311,10 +311,10 @@ class Camera:
         self._message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(self._message)
 
-    def _hear(self, message: Any) -> None:
+    def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
             values = {pair.key: pair.value for pair in status.values}
-            self.frames_heard = int(values.get("frames", self.frames_heard))
+            self.frames_received = int(values.get("frames", self.frames_received))
 
     def spin(self, seconds: float) -> None:
         """Be a camera for so long."""
@@ -329,7 +329,7 @@ class Camera:
             self.spin(0.2)
             check()
             if time.monotonic() > end:
-                raise TimeoutError("the node's diagnostics tell of no frames; see its log")
+                raise TimeoutError("the node's diagnostics report no frames; see its log")
 
     def close(self) -> None:
         """Stop."""

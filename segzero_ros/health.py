@@ -1,6 +1,6 @@
 """The node's health as plain values: what came in, what went out, what is wrong and what to do about it.
 
-Pure: it is told what happens and asked for a report; the clock is handed in. The ROS side turns the report into
+Pure: callers count events and ask for a report; the clock is handed in. The ROS side turns the report into
 ``diagnostic_msgs``.
 """
 
@@ -39,7 +39,7 @@ class Diagnostic:
 
 
 class Health:
-    """Counts frames, commands and faults; may be told from several threads."""
+    """Counts frames, commands and faults; thread-safe."""
 
     def __init__(self, stale_s: float, now: Callable[[], int] = time.monotonic_ns) -> None:
         """``stale_s``: a camera is late after that many seconds without a frame."""
@@ -62,7 +62,7 @@ class Health:
         with self._lock:
             self._stale_ns = int(stale_s * 1e9)
 
-    def saw_frame(self, stamp_ns: int) -> bool:
+    def count_frame(self, stamp_ns: int) -> bool:
         """Count a good frame; False if its stamp is older than the one before (a bag loop, a clock jump)."""
         with self._lock:
             self._frames += 1
@@ -72,13 +72,13 @@ class Health:
             self._newest_stamp_ns = stamp_ns
             return in_order
 
-    def saw_rejection(self, code: Code, detail: str) -> None:
+    def count_rejection(self, code: Code, detail: str) -> None:
         """Count an input that was refused before it became a frame or a command."""
         with self._lock:
             self._rejected[code] += 1
             self._last_rejection = f"{code.name}: {detail}"
 
-    def saw_end(self, result: Segmentation) -> None:
+    def count_end(self, result: Segmentation) -> None:
         """Count the end of a command."""
         with self._lock:
             self._ended[result.code] += 1

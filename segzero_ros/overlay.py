@@ -10,7 +10,7 @@ from segzero_ros.pipeline import Instance, Segmentation
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-# Okabe and Ito's palette without its black: told apart by colour-blind eyes too.
+# Okabe and Ito's palette without its black: distinguishable by colour-blind eyes too.
 _PALETTE: tuple[Colour, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -46,7 +46,7 @@ def draw_overlay(result: Segmentation, rgb: Image | None = None) -> Image:
     for instance in result.instances:
         _draw_box(picture, instance, factor, scale)
     for instance in result.instances:
-        _draw_plate(picture, instance, _plate_text(instance, result, scale, picture.shape[1]), factor, scale)
+        _draw_label(picture, instance, _label_text(instance, result, scale, picture.shape[1]), factor, scale)
     if picture.shape[1] < _MIN_WIDTH:
         margin = _MIN_WIDTH - picture.shape[1]
         picture = _array(cv2.copyMakeBorder(picture, 0, 0, 0, margin, cv2.BORDER_CONSTANT, value=_DARK))
@@ -105,24 +105,24 @@ def _draw_box(picture: Image, instance: Instance, factor: int, scale: float) -> 
     cv2.circle(picture, centre, radius, colour_of(instance.mask_index), max(1, radius // 2), cv2.LINE_AA)
 
 
-def _plate_text(instance: Instance, result: Segmentation, scale: float, width: int) -> str:
+def _label_text(instance: Instance, result: Segmentation, scale: float, width: int) -> str:
     """Return number, label and score; a label that only repeats the command is left to the caption."""
     label = "" if instance.label == result.command.text else _fitted(_ascii(instance.label), scale, width // 2) + " "
     return f"{instance.mask_index}: {label}{instance.score:.2f}"
 
 
-def _draw_plate(picture: Image, instance: Instance, text: str, factor: int, scale: float) -> None:
-    """Write ``text`` on a plate above the box, or inside it where there is no room."""
+def _draw_label(picture: Image, instance: Instance, text: str, factor: int, scale: float) -> None:
+    """Write ``text`` in a filled rectangle above the box, or inside it where there is no room."""
     (width, height), base = cv2.getTextSize(text, _FONT, scale, 1)
     margin = 3
-    plate = height + base + 2 * margin
+    box_height = height + base + 2 * margin
     left = min(max(0, round(instance.box[0] * factor)), max(0, picture.shape[1] - width - 2 * margin))
-    top = round(instance.box[1] * factor) - plate
+    top = round(instance.box[1] * factor) - box_height
     top = top if top >= 0 else round(instance.box[1] * factor)
     colour = colour_of(instance.mask_index)
-    cv2.rectangle(picture, (left, top), (left + width + 2 * margin, top + plate), colour, -1)
-    ink = _DARK if sum(colour) > 330 else _WHITE
-    cv2.putText(picture, text, (left + margin, top + margin + height), _FONT, scale, ink, 1, cv2.LINE_AA)
+    cv2.rectangle(picture, (left, top), (left + width + 2 * margin, top + box_height), colour, -1)
+    text_colour = _DARK if sum(colour) > 330 else _WHITE
+    cv2.putText(picture, text, (left + margin, top + margin + height), _FONT, scale, text_colour, 1, cv2.LINE_AA)
 
 
 def _caption(result: Segmentation, width: int, scale: float) -> Image:

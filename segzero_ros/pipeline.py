@@ -48,7 +48,7 @@ class Timing:
     """Where the time went, ms by stage; ``total_ms`` is from the command's arrival to its end.
 
     ``first_token_ms``: from the reasoner's start to its first text. ``dropped_frames``: frames that came while the
-    command was at work and were not looked at.
+    command was at work and were not used.
     """
 
     queue_ms: float = 0.0
@@ -67,7 +67,7 @@ class Segmentation:
 
     ``detail``: never empty unless ``code`` is OK. ``reasoning``: the model's thinking, untrusted text, clean UTF-8.
     ``labels``: uint8 (uint16 above 254 instances), (H, W) of ``frame``: 0 = background, k = ``instances[k - 1]``;
-    where masks overlap the better score wins. ``frame``: the picture the reasoner looked at (0 x 0 when there was
+    where masks overlap the better score wins. ``frame``: the picture it was grounded on (0 x 0 when there was
     none). ``text``: the raw answer, clean UTF-8.
     """
 
@@ -138,7 +138,7 @@ class Pipeline:
             answer = run.reason(self.reasoner, request)
             targets = run.read(answer, self.profile)
             if cancelled():
-                raise _was_cancelled()
+                raise _cancelled()
             if not targets:
                 return run.end(Code.NO_TARGET, f"the model sees nothing that matches {command.text!r}")
             on_stage(Stage.SEGMENTING)
@@ -192,18 +192,18 @@ class _Run:
         except RejectedInput:
             raise
         except Exception as error:
-            self._keep("".join(piece for piece in pieces if isinstance(piece, str)))
+            self._set_text("".join(piece for piece in pieces if isinstance(piece, str)))
             raise _failed(Code.REASONER_FAILED, error) from error
         finally:
             self.timing = replace(self.timing, reasoning_ms=self._ms_since(start_ns))
         self.timing = replace(self.timing, tokens=answer.tokens)
-        self._keep(answer.text)
+        self._set_text(answer.text)
         return answer
 
     def read(self, answer: Answer, profile: Profile) -> tuple[Target, ...]:
         """Parse the answer; a cancelled one is not read, and a deadline without an answer is a TIMEOUT."""
         if answer.finish == "cancelled":
-            raise _was_cancelled()
+            raise _cancelled()
         try:
             parsed = parse_answer(answer.text, profile, self.frame.size, finish=answer.finish)
         except RejectedInput as error:
@@ -248,7 +248,7 @@ class _Run:
             self.command, code, detail, self.reasoning, instances, labels, self.frame, timing, self.text
         )
 
-    def _keep(self, text: str) -> None:
+    def _set_text(self, text: str) -> None:
         self.text = clean_text(text)
         self.reasoning = split_thinking(self.text)[0]
 
@@ -257,7 +257,7 @@ class _Run:
 
 
 def unanswered(command: Command, code: Code, detail: str, frame: Frame | None = None) -> Segmentation:
-    """Return the end of a command that found nothing, for whichever reason; ``frame`` is the one looked at, if any."""
+    """Return the end of a command that found nothing, for whichever reason; ``frame``: what it was grounded on."""
     frame = frame or no_frame()
     return Segmentation(command, code, detail, "", (), no_labels(frame), frame, Timing(), "")
 
@@ -301,5 +301,5 @@ def _failed(code: Code, error: Exception) -> RejectedInput:
     return RejectedInput(code, f"got {error_text(error)}; see the log, then verify the bundle or change the backend")
 
 
-def _was_cancelled() -> RejectedInput:
+def _cancelled() -> RejectedInput:
     return RejectedInput(Code.CANCELLED, "cancelled before the answer was complete; send the command again if wanted")

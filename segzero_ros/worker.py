@@ -24,7 +24,7 @@ from segzero_ros.reasoner import ignore
 
 BusyPolicy = Literal["preempt", "reject"]
 FrameSource = Callable[[], Frame]
-"""A frame not decoded yet: called in the worker's thread, and only for the frame that a command really looks at."""
+"""A frame not decoded yet: called in the worker's thread, and only for the frame that a command takes."""
 
 FIRST_FRAME_WAIT_S = 5.0  # a camera that starts with the node needs 1-2 s for its first picture
 FRAME_MAX_AGE_S = 1.0  # an older picture shows where things were
@@ -37,9 +37,9 @@ _log = logging.getLogger(__name__)
 class WorkerStats:
     """What the worker has seen so far; ``ended`` counts commands by code, ``busy`` = one is waiting or at work.
 
-    ``frames_dropped``: frames that came while a command was at work and were replaced before anybody looked.
+    ``frames_dropped``: frames that came while a command was at work and were replaced before one took them.
     ``engine_hung``: the engine has not come back from a command whose end was already reported. ``warmed``: frames
-    looked at before anybody spoke. ``degraded_reason``: see ``Pipeline.degraded_reason``.
+    prefilled while there was no command. ``degraded_reason``: see ``Pipeline.degraded_reason``.
     """
 
     frames: int
@@ -134,8 +134,8 @@ class Worker:
 
         ``first_frame_wait_s``: how long a command waits for a frame not older than ``frame_max_age_s`` (counted from
         its arrival here), before it ends with NO_FRAME or STALE_FRAME. ``grace_s``: see ``expire``. ``warm_hz``: how
-        often the newest frame is looked at while nobody speaks, at most; 0 = never. A command then takes the newest
-        frame that was looked at, as long as that one is not older than ``frame_max_age_s``.
+        often the newest frame is prefilled while there is no command, at most; 0 = never. A command then takes the
+        newest frame that was prefilled, as long as that one is not older than ``frame_max_age_s``.
         """
         self._pipeline = pipeline
         self._busy_policy = busy_policy
@@ -149,9 +149,9 @@ class Worker:
         self._running: Job | None = None
         self._newest: _Arrival | None = None
         self._newest_was_used = True
-        self._warm: _Arrival | None = None  # the newest frame prefilled
-        self._tried_ns = self._warmed_ns = -(1 << 62)  # the newest frame tried: its arrival; when that was
-        self._warming = False
+        self._prefilled: _Arrival | None = None  # the newest one of which the prefill succeeded
+        self._tried: _Arrival | None = None  # the newest one of which it was begun
+        self._tried_at_ns = -(1 << 62)
         self._warmed = 0
         self._stopping = False
         self._frames = self._frames_dropped = self._commands = self._callback_errors = 0
@@ -162,7 +162,7 @@ class Worker:
     # ---- called from any thread; none of these waits for an engine ----
 
     def offer_frame(self, frame: Frame | FrameSource) -> None:
-        """Put ``frame`` into the slot of the newest one; a ``FrameSource`` saves decoding what nobody looks at."""
+        """Put ``frame`` into the slot of the newest one; a ``FrameSource`` saves decoding what no command takes."""
         with self._changed:
             if self._running is not None and not self._newest_was_used:
                 self._frames_dropped += 1
@@ -204,8 +204,7 @@ class Worker:
         """Cancel what waits and runs and forget the frame."""
         with self._changed:
             found = self._unfinished()
-            self._newest = self._warm = None
-            self._warming = False
+            self._newest = self._prefilled = self._tried = None
         for job in found:
             self._stop_job(job, Code.CANCELLED, "cancelled by a reset; send the command again if wanted")
 
@@ -273,19 +272,19 @@ class Worker:
         with self._changed:
             self._running = None
             while self._waiting is None and not self._stopping:
-                wait_s = self._until_warming_s()
+                wait_s = self._until_prefill_s()
                 if wait_s == 0.0 and self._newest is not None:
-                    self._warmed_ns, self._tried_ns, self._warming = self._now(), self._newest.at_ns, True
-                    return self._newest
+                    self._tried, self._tried_at_ns = self._newest, self._now()
+                    return self._tried
                 self._changed.wait(wait_s)
             self._running, self._waiting = self._waiting, None
             return self._running
 
-    def _until_warming_s(self) -> float | None:
+    def _until_prefill_s(self) -> float | None:
         """Return in how many seconds the newest frame is to be prefilled, None = not this one; the lock is held."""
-        if self._warm_period_ns is None or self._newest is None or self._tried_ns >= self._newest.at_ns:
+        if self._warm_period_ns is None or self._newest is None or self._newest is self._tried:
             return None
-        return max(0.0, (self._warmed_ns + self._warm_period_ns - self._now()) / 1e9)
+        return max(0.0, (self._tried_at_ns + self._warm_period_ns - self._now()) / 1e9)
 
     def _prefill(self, arrival: _Arrival) -> None:
         """Prefill a frame before anybody has asked. What goes wrong is a command's to report, not this one's."""
@@ -296,8 +295,8 @@ class Worker:
             return
         with self._changed:
             self._warmed += 1
-            if self._warming:  # else it was forgotten meanwhile
-                self._warm = arrival
+            if self._tried is arrival:  # else it was forgotten meanwhile
+                self._prefilled = arrival
 
     def _run(self, job: Job) -> None:
         try:
@@ -305,8 +304,9 @@ class Worker:
             if job.stop_code is not None:
                 self._end(job, job.stop_code, job.stop_detail)
             if arrival is not None and job.stage is not Stage.DONE:
-                job.frame, job.source = arrival.decode(), arrival.source
-                self._finish(job, self._ground(job, job.frame))
+                frame = arrival.decode()
+                job.source, job.frame = arrival.source, frame
+                self._finish(job, self._ground(job, frame))
         except RejectedInput as error:
             self._end(job, error.code, error.detail)
         except Exception as error:  # noqa: BLE001 - a defect of ours; the command gets its end, the next one its turn
@@ -338,7 +338,7 @@ class Worker:
         with self._changed:
             while job.stop_code is None:
                 now = self._now()
-                for known in (self._warm, self._newest):
+                for known in (self._prefilled, self._newest):
                     if known is not None and now - known.at_ns <= self._frame_max_age_ns:
                         self._newest_was_used = True
                         return known

@@ -1,4 +1,4 @@
-"""The camera's topics: checked in the callback, decoded only when a command looks.
+"""The camera's topics: each image checked in the callback, decoded only when a command takes it.
 
 Every image that comes is checked for a few microseconds and offered to the worker undecoded; the worker's thread
 decodes the one it takes. While the node is not active images are ignored and counted.
@@ -66,7 +66,7 @@ class Camera:
         self._health = health
         self._offer = offer
         self._lock = threading.Lock()  # the worker's thread decodes while the executor's receives
-        self._last_refusal = ""
+        self._last_rejection = ""
         self._subscriptions: dict[str, tuple[Any, QoSProfile]] = {}
         name = "image/compressed" if config.image_transport == "compressed" else "image"
         self._subscribe(name, self._on_image, topic_qos(name, cast(Reliability, config.image_qos)))
@@ -80,7 +80,7 @@ class Camera:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
 
-    def forget(self) -> None:
+    def clear_depth(self) -> None:
         """Forget the depth images that have come so far."""
         with self._lock:
             self._depth.clear()
@@ -92,14 +92,14 @@ class Camera:
     def locate(self, source: CameraFrame, result: Segmentation) -> tuple[Position, ...]:
         """Return where the instances of ``result`` are, by the depth next to ``source``; ``RejectedInput`` otherwise.
 
-        The depth of a frame may come after the frame itself, hence the second look now.
+        The depth of a frame may come after the frame itself, hence the second search now.
         """
         depth = self._nearest_depth(source.header.stamp) or source.depth
         with self._lock:
             return self._depth.locate(result.labels, len(result.instances), depth)
 
     def check_publishers(self) -> None:
-        """Note which publishers of our topics cannot reach us, and forget those that are gone."""
+        """Note which publishers of our topics cannot reach us, and clear the notes of those that are gone."""
         for topic, (_, ours) in self._subscriptions.items():
             self._health.note_qos(topic, incompatible_publishers(self._node, topic, ours))
 
@@ -113,10 +113,10 @@ class Camera:
         try:
             frame = self.wrap(message)
         except RejectedInput as error:
-            self._refuse(error)
+            self._reject(error)
             return
-        self._last_refusal = ""
-        self._health.saw_frame(stamp_ns(message.header.stamp))
+        self._last_rejection = ""
+        self._health.count_frame(stamp_ns(message.header.stamp))
         self._offer(frame)
 
     def _on_depth(self, message: Image) -> None:
@@ -128,14 +128,12 @@ class Camera:
         with self._lock:
             self._depth.set_info(message)
 
-    def _refuse(self, error: RejectedInput) -> None:
-        """Count a bad image; log it when it is not the same complaint as for the image before."""
-        self._health.saw_rejection(error.code, error.detail)
-        if str(error) != self._last_refusal:
+    def _reject(self, error: RejectedInput) -> None:
+        """Count a bad image; log it when it is not the same as for the image before."""
+        self._health.count_rejection(error.code, error.detail)
+        if str(error) != self._last_rejection:
             self._node.get_logger().warning(f"image refused, {error}", throttle_duration_sec=LOG_PERIOD_S)
-        self._last_refusal = str(error)
-
-    # ---- ----
+        self._last_rejection = str(error)
 
     def _nearest_depth(self, stamp: Time) -> Image | None:
         with self._lock:

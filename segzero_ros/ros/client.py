@@ -1,4 +1,4 @@
-"""The other side of the node's interface: says commands by action or topic, hears the reasoning grow, keeps the frames.
+"""The other side of the node's interface: sends commands by action or topic, receives reasoning and frames.
 
 One thread: nothing happens unless one of the methods that wait is running.
 """
@@ -29,7 +29,7 @@ from segzero_ros.ros.qos import topic_qos
 
 KEPT_FRAMES = 150  # 15 s at 10 pictures per second, 140 MB at 640 x 480: an answer comes well before
 TICK_S = 0.02
-SILENCE_S = 0.1  # the node tells every 30 ms
+QUIET_S = 0.1  # the node publishes every 30 ms
 GRACE_S = 10.0  # what an answer may take beyond the time the node was given
 
 OnText = Callable[[str], None]
@@ -45,7 +45,7 @@ class NoAnswerError(Exception):
 
 
 class Client:
-    """Says one command after another to the node; ``answers`` holds everything that came on `segmentation`."""
+    """Sends one command after another to the node; ``answers`` holds everything that came on `segmentation`."""
 
     def __init__(
         self, *, frames: bool = False, arguments: list[str] | None = None, alive: Callable[[], None] = _nothing
@@ -59,19 +59,19 @@ class Client:
         self._stream = ""
         self.answers: list[Segmentation] = []
         self.frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
-        self._listen(frames)
+        self._subscribe(frames)
 
-    def _listen(self, frames: bool) -> None:
+    def _subscribe(self, frames: bool) -> None:
         many = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
         self._node.create_subscription(Segmentation, "segmentation", self.answers.append, many)
-        self._node.create_subscription(String, "reasoning_stream", self._hear, many)
+        self._node.create_subscription(String, "reasoning_stream", self._on_reasoning, many)
         if frames:
-            self._node.create_subscription(Image, "image", self._see, topic_qos("image", "reliable"))
+            self._node.create_subscription(Image, "image", self._on_image, topic_qos("image", "reliable"))
 
-    def _hear(self, message: String) -> None:
+    def _on_reasoning(self, message: String) -> None:
         self._stream = message.data
 
-    def _see(self, message: Image) -> None:
+    def _on_image(self, message: Image) -> None:
         self.frames.append(frame_decoder(message)())
 
     def close(self) -> None:
@@ -102,17 +102,17 @@ class Client:
     def _is_matched(self) -> bool:
         return bool(self._action.server_is_ready() and self._command.get_subscription_count())
 
-    # ---- saying ----
+    # ---- commands ----
 
-    def by_action(
+    def send_goal(
         self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore, stop: Stop = pipeline.never
     ) -> Segmentation:
-        """Say ``text`` as a goal and return its answer.
+        """Send ``text`` as a goal and return its answer.
 
         ``on_text`` gets the thinking so far each time it has grown. Once ``stop()`` is True the goal is cancelled.
         """
         goal = Segment.Goal(command=text, timeout_sec=float(timeout_s))  # an int would abort in C
-        sending = self._action.send_goal_async(goal, lambda said: on_text(said.feedback.partial_reasoning))
+        sending = self._action.send_goal_async(goal, lambda message: on_text(message.feedback.partial_reasoning))
         handle = self._result(sending, GRACE_S, "did not take the goal")
         if not handle.accepted:
             raise NoAnswerError("the node refused the goal; is it active? see its log")
@@ -131,14 +131,14 @@ class Client:
         segmentation: Segmentation = future.result().result.segmentation
         return segmentation
 
-    def _result(self, future: Future, timeout_s: float, complaint: str) -> Any:
+    def _result(self, future: Future, timeout_s: float, failure: str) -> Any:
         if not self.wait(future.done, timeout_s):
-            raise NoAnswerError(f"the node {complaint} in {timeout_s:.0f} s")
+            raise NoAnswerError(f"the node {failure} in {timeout_s:.0f} s")
         return future.result()
 
-    def by_topic(self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore) -> Segmentation:
-        """Publish ``text`` on `command` and return the first answer to it; ``on_text`` as with ``by_action``."""
-        self._await_silence()
+    def publish_command(self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore) -> Segmentation:
+        """Publish ``text`` on `command` and return the first answer to it; ``on_text`` as with ``send_goal``."""
+        self._drain_stream()
         known = {answer.command_id for answer in self.answers}
         self._stream = ""
         self._command.publish(String(data=text))
@@ -155,11 +155,11 @@ class Client:
             raise NoAnswerError(f"no answer on 'segmentation' in {timeout_s + GRACE_S:.0f} s")
         return found()[0]
 
-    def _await_silence(self) -> None:
-        """Let what is still on its way of an earlier command's thinking arrive: the stream does not say whose it is."""
+    def _drain_stream(self) -> None:
+        """Wait until an earlier command's reasoning has all arrived: the stream carries no command id."""
         while self._stream:
             self._stream = ""
-            self.wait(lambda: False, SILENCE_S)
+            self.wait(lambda: False, QUIET_S)
 
     def frame_at(self, stamp: int) -> Frame | None:
         """Return the kept frame with this stamp (ns), or None."""
@@ -182,7 +182,7 @@ def read_answer(message: Segmentation, frame: Frame | None = None) -> pipeline.S
 
 
 def grounded_ns(message: Segmentation) -> int:
-    """Return the stamp (ns) of the frame the reasoner looked at; 0 when there was none."""
+    """Return the stamp (ns) of the frame that was grounded on; 0 when there was none."""
     return stamp_ns(message.grounded_stamp)
 
 

@@ -7,7 +7,7 @@ silence is never a result. Everything runs in the executor's thread; what the wo
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from segzero_ros.answer import clean_text, split_thinking
@@ -48,7 +48,7 @@ class CommandServer:
     def __init__(
         self, queue: ExecutorQueue, health: Health, publish: Publish, on_progress: OnProgress, report: Report
     ) -> None:
-        """``publish`` sends an answer to everybody and returns it; ``on_progress`` hears of every command.
+        """``publish`` sends an answer to everybody and returns it; ``on_progress`` gets the progress of every command.
 
         ``report`` logs a defect, (where, what), and returns a line about it.
         """
@@ -82,29 +82,29 @@ class CommandServer:
     ) -> str:
         """Submit a command and return its id; ``on_answer`` gets its one answer, perhaps before this returns.
 
-        ``source``: look at this image instead of the camera's newest. ``fault``: what is already known to be wrong.
+        ``source``: ground on this image instead of the camera's newest. ``fault``: what is already known to be wrong.
         """
-        echo = Command(command_id or uuid.uuid4().hex, clean_text(text[:MAX_COMMAND_CHARS]))
+        unread = Command(command_id or uuid.uuid4().hex, "")
         report = _ProgressReport(self._queue, (self._on_progress, on_progress))
 
         def answer(job: Job) -> None:
             report.publish(job, Stage.DONE)
             on_answer(self._answer(job))
 
-        job = Job(echo, source, timeout_s, report, lambda job: self._queue.post(lambda: answer(job)))
+        job = Job(unread, source, timeout_s, report, lambda job: self._queue.post(lambda: answer(job)))
         try:
             if fault is not None:
                 raise fault
-            job.command = read_command(text, echo.id)
+            job.command = read_command(text, unread.id)
             self._open_worker().submit(job)
         except RejectedInput as error:
-            self._health.saw_rejection(error.code, error.detail)
-            job.result = unanswered(job.command, error.code, error.detail)
+            self._health.count_rejection(error.code, error.detail)
+            job.result = unanswered(_echo(job, text), error.code, error.detail)
         except Exception as error:  # noqa: BLE001 - a defect, but the command gets its answer
-            job.result = unanswered(job.command, Code.INTERNAL, self._report("submit", error))
+            job.result = unanswered(_echo(job, text), Code.INTERNAL, self._report("submit", error))
         if job.result is not None and job.advance(Stage.DONE):
             answer(job)
-        return echo.id
+        return unread.id
 
     def cancel(self, command_id: str) -> bool:
         """Ask for the end of a command; False when it is not at work any more."""
@@ -113,7 +113,7 @@ class CommandServer:
     def _answer(self, job: Job) -> Segmentation:
         """Publish how a command ended."""
         result = cast(Result, job.result)
-        self._health.saw_end(result)
+        self._health.count_end(result)
         try:
             return self._publish(result, job.source)
         except Exception as error:  # noqa: BLE001 - a defect, but the command gets its answer
@@ -153,6 +153,11 @@ class _ProgressReport:
             progress = Progress(*state, elapsed_s=(time.monotonic_ns() - job.arrived_ns) / 1e9)
             for listener in self._listeners:
                 listener(progress)
+
+
+def _echo(job: Job, text: str) -> Command:
+    """Return the command that the answer of a refused job repeats: short and safe to show, where it was not read."""
+    return job.command if job.command.text else replace(job.command, text=clean_text(text[:MAX_COMMAND_CHARS]))
 
 
 def _without_cut_tag(text: str) -> str:

@@ -1,7 +1,7 @@
 """Where the objects are in metres: the depth image of the same instant, looked at through the masks.
 
 Covered: depth that is missing, late, of another size, full of NaN, zero or infinity; a camera matrix of zeros.
-Not covered: depth that is not registered to the colour image (the driver's business), and lens distortion.
+Not covered: depth that is not registered to the colour image (the driver's business), and intrinsics distortion.
 """
 
 import math
@@ -63,8 +63,8 @@ class DepthBuffer:
             step=depth.step,
             data=depth.data,
         )
-        lens = _lens(self._info)
-        return tuple(_position(labels == k, metres, lens) for k in range(1, count + 1))
+        intrinsics = _intrinsics(self._info)
+        return tuple(_position(labels == k, metres, intrinsics) for k in range(1, count + 1))
 
 
 def _skew(image: Image, stamp: int) -> int:
@@ -75,7 +75,7 @@ def _unusable(got: str, todo: str) -> RejectedInput:
     return RejectedInput(Code.DEPTH_UNUSABLE, f"got {got}; {todo}")
 
 
-def _lens(info: CameraInfo) -> tuple[float, float, float, float]:
+def _intrinsics(info: CameraInfo) -> tuple[float, float, float, float]:
     """(fx, fy, cx, cy) of the camera matrix K, row-major 3 x 3, in pixels."""
     fx, cx, fy, cy = (float(info.k[i]) for i in (0, 2, 4, 5))
     if not (all(math.isfinite(v) for v in (fx, fy, cx, cy)) and fx > 0 and fy > 0):
@@ -83,9 +83,9 @@ def _lens(info: CameraInfo) -> tuple[float, float, float, float]:
     return fx, fy, cx, cy
 
 
-def _position(mask: NDArray[np.bool_], metres: NDArray[Any], lens: tuple[float, float, float, float]) -> Position:
+def _position(mask: NDArray[np.bool_], metres: NDArray[Any], intrinsics: tuple[float, float, float, float]) -> Position:
     """Median of the visible surface in metres, x right, y down, z forward; NaN where no pixel has a depth."""
-    fx, fy, cx, cy = lens
+    fx, fy, cx, cy = intrinsics
     v, u = np.nonzero(mask & np.isfinite(metres))
     if not u.size:
         return NAN_POINT

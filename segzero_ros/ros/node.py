@@ -1,12 +1,12 @@
 """The node: a lifecycle around camera, command server, worker and outputs, which starts itself.
 
     unconfigured --configure--> inactive     open the bundle, its engines and the camera's topics
-    inactive --activate--> active            images are looked at, commands are worked on
-    active --deactivate--> inactive          work stops, engines stay
+    inactive --activate--> active            images and commands are taken
+    active --deactivate--> inactive          jobs end, engines stay
     inactive --cleanup--> unconfigured       engines are freed
 
-Whatever the state, commands are answered and diagnostics published: a robot that hears nothing cannot tell a fault from
-a pause. One thread, the executor's, talks to ROS; one, the worker's, to the engines. No exception leaves a callback.
+Whatever the state, commands are answered and diagnostics published: a robot that receives nothing cannot tell a fault
+from a pause. One thread, the executor's, calls ROS; one, the worker's, the engines. No exception leaves a callback.
 """
 
 import functools
@@ -33,7 +33,7 @@ from segzero_ros.ros.camera import Camera, incompatible_publishers, qos_events
 from segzero_ros.ros.command_server import CommandServer
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
 from segzero_ros.ros.executor import guard
-from segzero_ros.ros.executor.loading import Stopped, run_while
+from segzero_ros.ros.executor.loading import Cancelled, run_cancellable
 from segzero_ros.ros.executor.queue import ExecutorQueue
 from segzero_ros.ros.outputs import Outputs
 from segzero_ros.ros.parameters import Parameters
@@ -86,7 +86,9 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._queue = ExecutorQueue(self)
         self._outputs = Outputs(self, self._settings, self._health)
         report = functools.partial(guard.report, self)
-        self._commands = CommandServer(self._queue, self._health, self._outputs.answer, self._outputs.progress, report)
+        self._commands = CommandServer(
+            self._queue, self._health, self._outputs.publish_answer, self._outputs.publish_progress, report
+        )
         self._commands.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None
@@ -98,19 +100,19 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def _create_interfaces(self) -> None:
         """Make what is there in every state: command, action, services, diagnostics."""
-        hear, qos = guard.callback(self, self._hear_command), topic_qos("command")
+        on_command, qos = guard.callback(self, self._on_command), topic_qos("command")
         self._command_qos = qos
         events = qos_events(self, "command", qos, self._health)
-        self.create_subscription(String, "command", hear, qos, event_callbacks=events)
+        self.create_subscription(String, "command", on_command, qos, event_callbacks=events)
         self._action = SegmentAction(self, self._commands, self._outputs, self._settings)
-        self.create_service(SetBool, "enable", guard.service(self, self._enable))
-        self.create_service(Trigger, "reset", guard.service(self, self._reset))
+        self.create_service(SetBool, "enable", guard.service(self, self._on_enable))
+        self.create_service(Trigger, "reset", guard.service(self, self._on_reset))
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # ROS time may stand still: use_sim_time without /clock
-        self.create_timer(PERIOD_S, guard.callback(self, self._tick), clock=steady)
+        self.create_timer(PERIOD_S, guard.callback(self, self._on_timer), clock=steady)
         changing = self._service_change_state  # rclpy's; an invalid transition would end the node
         changing.callback = guard.change_state(self, changing.callback)
         if self._settings.value("autostart"):
-            self._starter = self.create_timer(0.0, guard.callback(self, self._start), clock=steady)
+            self._autostart_timer = self.create_timer(0.0, guard.callback(self, self._autostart), clock=steady)
 
     @property
     def state(self) -> str:
@@ -119,7 +121,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     @property
     def images_seen(self) -> int:
-        """How many images have come since the last configure, good or bad, looked at or ignored."""
+        """How many images have come since the last configure, good or bad, used or ignored."""
         return self._camera.seen if self._camera is not None else 0
 
     @property
@@ -145,9 +147,9 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         """Open engines and camera; failing leaves the node unconfigured, with the reason in log and diagnostics."""
         try:
             config = self._settings.config()
-            name, pipeline = run_while(lambda: self._open_engines(config), self._stopping)
-            self._equip(config, name, pipeline)
-        except Stopped:
+            name, pipeline = run_cancellable(lambda: self._open_engines(config), self._stopping)
+            self._set_up(config, name, pipeline)
+        except Cancelled:
             return False
         except RejectedInput as error:
             self._fault = error
@@ -158,14 +160,14 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             self._commands.close(_INACTIVE)
             self.get_logger().info(f"configured: bundle {name}, profile {pipeline.profile.name}, {pipeline.engines}")
             return True
-        self._free()
+        self._release()
         self._commands.close(f"the node is unconfigured, since {self._fault}; mend it, then call `enable`")
         self.get_logger().error(f"configure failed, {self._fault}")
         return False
 
     @guard.transition
     def on_activate(self) -> bool:
-        """Open the command server and look at images."""
+        """Take images and commands."""
         if self._worker is None or self._camera is None:
             return False
         self._camera.active = True
@@ -176,28 +178,28 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     @guard.transition
     def on_deactivate(self) -> bool:
-        """End all work; engines and topics stay."""
-        self._rest(_INACTIVE)
+        """End all jobs; engines and topics stay."""
+        self._stop_work(_INACTIVE)
         return True
 
     @guard.transition
     def on_cleanup(self) -> bool:
         """Free the engines and leave the camera's topics."""
-        self._free()
+        self._release()
         return True
 
     @guard.transition
     def on_shutdown(self) -> bool:
         """Free everything, from whatever state."""
-        self._rest("the node is shut down")
-        self._free()
+        self._stop_work("the node is shut down")
+        self._release()
         self._commands.close("the node is shut down")
         return True
 
     def close(self) -> None:
         """End everything so that the node can be destroyed; every command has its answer then."""
-        self._rest("the node is shutting down")
-        self._free(ENDING_S)
+        self._stop_work("the node is shutting down")
+        self._release(ENDING_S)
         self._queue.drain()
 
     def destroy_node(self) -> None:
@@ -207,7 +209,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._action.destroy()
         super().destroy_node()
 
-    def _equip(self, config: NodeConfig, name: str, pipeline: Pipeline) -> None:
+    def _set_up(self, config: NodeConfig, name: str, pipeline: Pipeline) -> None:
         self._worker = Worker(
             pipeline,
             busy_policy="reject" if config.busy_policy == "reject" else "preempt",
@@ -221,18 +223,18 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._outputs.camera, self._outputs.bundle = self._camera, name
         self._engines = pipeline.engines
 
-    def _rest(self, reason: str) -> None:
-        """Close the command server, stop the work and look away from the camera."""
+    def _stop_work(self, reason: str) -> None:
+        """Close the command server, stop the worker's jobs and ignore the camera."""
         self._commands.close(reason)
         if self._camera is not None:
             self._camera.active = False
         if self._worker is not None:
             self._worker.reset()
 
-    def _free(self, patience_s: float = 2.0) -> None:
+    def _release(self, patience_s: float = 2.0) -> None:
         if self._worker is not None and not self._worker.stop(patience_s):
             self.get_logger().error("an engine hangs and was left behind; restart the node to get its memory back")
-        self._queue.drain()  # the answers of what was stopped
+        self._queue.drain()  # the answers of the jobs that were stopped
         if self._camera is not None:
             self._camera.close()
         self._worker = self._camera = self._outputs.camera = None
@@ -241,39 +243,39 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     # ---- callbacks ----
 
-    def _start(self) -> None:
+    def _autostart(self) -> None:
         """Configure and activate without being asked, once."""
-        self._starter.cancel()
-        self._to_active()
+        self._autostart_timer.cancel()
+        self._bring_up()
 
-    def _hear_command(self, message: String) -> None:
+    def _on_command(self, message: String) -> None:
         self._commands.submit(message.data, timeout_s=self._settings.value("timeout_sec"))
 
-    def _enable(self, request: SetBool.Request) -> tuple[bool, str]:
+    def _on_enable(self, request: SetBool.Request) -> tuple[bool, str]:
         """Activate, configuring first where needed, or deactivate."""
         if request.data:
-            self._to_active()
+            self._bring_up()
             return self.state == "active", str(self._fault or self.state)
         if self.state == "active":
             self.trigger_deactivate()
         return self.state != "active", self.state
 
-    def _to_active(self) -> None:
+    def _bring_up(self) -> None:
         if self.state == "unconfigured":
             self.trigger_configure()
         if self.state == "inactive":
             self.trigger_activate()
 
-    def _reset(self, _request: Trigger.Request) -> tuple[bool, str]:
+    def _on_reset(self, _request: Trigger.Request) -> tuple[bool, str]:
         """Cancel everything and forget the last frame."""
         if self._worker is None or self._camera is None:
             return True, "nothing to reset: the node is unconfigured"
         self._worker.reset()
-        self._camera.forget()
+        self._camera.clear_depth()
         return True, "all commands are cancelled and the last frame is forgotten"
 
-    def _tick(self) -> None:
-        """Once a second: end what is overdue, look at the camera's state, publish diagnostics."""
+    def _on_timer(self) -> None:
+        """Once a second: end jobs that are overdue, check the camera, publish diagnostics."""
         if self._worker is not None:
             self._worker.expire()
         self._health.note_qos("command", incompatible_publishers(self, "command", self._command_qos))
@@ -282,7 +284,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         lines = self._diagnostics()
         self._warn_about(lines)
         stamp = self.get_clock().now().to_msg()
-        self._outputs.diagnostics(diagnostics_message(stamp, self.get_name(), self._outputs.bundle, lines))
+        self._outputs.publish_diagnostics(diagnostics_message(stamp, self.get_name(), self._outputs.bundle, lines))
 
     def _diagnostics(self) -> list[Diagnostic]:
         ignored = self._camera.ignored if self._camera is not None else 0
@@ -292,7 +294,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         return [line, *self._health.report()]
 
     def _warn_about(self, lines: list[Diagnostic]) -> None:
-        """Log that the camera is silent or cannot be heard, once per spell."""
+        """Log that the camera is silent or its QoS incompatible, once each time it becomes so."""
         if self.state != "active" or time.monotonic() < self._camera_due_s:
             return
         wrong = [line.message for line in lines if line.name == "camera" and line.level in (Level.ERROR, Level.STALE)]

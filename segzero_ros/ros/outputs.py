@@ -41,13 +41,13 @@ class Outputs:
             if endpoint.role == "publish" and (publisher := _publisher(node, endpoint.name)) is not None
         }
 
-    def progress(self, progress: Progress) -> None:
+    def publish_progress(self, progress: Progress) -> None:
         """Publish the growing reasoning."""
         if progress.reasoning:
             self._publishers["reasoning_stream"].publish(String(data=progress.reasoning))
 
-    def answer(self, result: Result, source: object) -> Segmentation:
-        """Publish an answer everywhere and return it. ``source``: the ``CameraFrame`` that was looked at, if any."""
+    def publish_answer(self, result: Result, source: object) -> Segmentation:
+        """Publish an answer everywhere and return it. ``source``: the ``CameraFrame`` it was grounded on, if any."""
         source = source if isinstance(source, CameraFrame) else None
         positions, note = self._positions(result, source)
         message = convert.segmentation_message(
@@ -63,16 +63,16 @@ class Outputs:
             self._publishers["mask"].publish(message.mask)
         if message.reasoning:
             self._publishers["reasoning"].publish(String(data=message.reasoning))
-        guard.callback(self._node, self._extras)(result, message)
+        guard.callback(self._node, self._publish_optional)(result, message)
         return message
 
-    def diagnostics(self, message: Any) -> None:
+    def publish_diagnostics(self, message: Any) -> None:
         """Publish the health."""
         self._publishers["/diagnostics"].publish(message)
 
-    def _extras(self, result: Result, message: Segmentation) -> None:
+    def _publish_optional(self, result: Result, message: Segmentation) -> None:
         """Publish what only some want; a failure here has nothing to do with the answer, which is out already."""
-        best = _best_placed(message)
+        best = _best_located(message)
         if best is not None:
             pose = PoseStamped(header=message.header)
             pose.pose.position = best.position
@@ -92,7 +92,7 @@ class Outputs:
         try:
             return self.camera.locate(source, result), ""
         except RejectedInput as error:
-            self._health.saw_rejection(error.code, error.detail)
+            self._health.count_rejection(error.code, error.detail)
             return (), str(error)
 
     def _overlay(self, result: Result, header: Header) -> Any:
@@ -110,7 +110,7 @@ def _publisher(node: "Node", name: str) -> Any:
         return None
 
 
-def _best_placed(message: Segmentation) -> Instance | None:
+def _best_located(message: Segmentation) -> Instance | None:
     """Return the instance with the best score of those whose position is known."""
     placed = [instance for instance in message.instances if np.isfinite(instance.position.z)]
     return max(placed, key=lambda instance: instance.score, default=None)

@@ -1,7 +1,7 @@
 """The node's ROS parameters: declared from ``segzero_ros.config``, refused with a reason where they do not fit.
 
-A wrong override at start does not end the node: it stays unconfigured, says why, and configures once it is mended.
-An unknown name cannot be mended from outside, so that one needs a restart.
+A wrong override at start does not end the node: it stays unconfigured, says why, and configures once it is corrected.
+An unknown name cannot be corrected from outside, so that one needs a restart.
 """
 
 from collections.abc import Sequence

@@ -52,7 +52,7 @@ class Process:
         if self.config:
             words += ["--params-file", self.config]
         for name, value in self.parameters.items():
-            words += ["-p", f"{name}:={_spelled(value)}"]
+            words += ["-p", f"{name}:={_yaml(value)}"]
         return [*words, *self.log_arguments()]
 
     def log_arguments(self) -> list[str]:
@@ -120,7 +120,7 @@ def tabletop_camera(
     return Process("tabletop_camera", CAMERA_NODE, namespace, parameters, remaps, "", log_level)
 
 
-def speaker(command: str, *, namespace: str = "", log_level: str = "info") -> Process:
+def client(command: str, *, namespace: str = "", log_level: str = "info") -> Process:
     """`segzero say`: one command to the node, as soon as it is there; prints the answer and ends."""
     words = ("say", "--wait", str(NODE_WAIT_S), command)
     return Process("segzero", "segzero_client", namespace, arguments=words, log_level=log_level)
@@ -143,7 +143,7 @@ def demo(
     if camera == "tabletop":
         table.insert(0, tabletop_camera(image=image, **common))
     if command:
-        table.append(speaker(command, **common))
+        table.append(client(command, **common))
     return tuple(table)
 
 
@@ -154,7 +154,7 @@ COMMON_ARGUMENTS: Mapping[str, Argument] = {
     "namespace": ("", "namespace of all nodes", ()),
     "server": ("", "remote: http://HOST:PORT/v1", ()),
     "model": ("", "a checkpoint's directory, or the server's name of its model", ()),
-    "warm_frame_hz": ("", "how often to look at the newest frame while nobody speaks", ()),
+    "warm_frame_hz": ("", "how often to prefill the newest frame while there is no command", ()),
     "config": ("", "parameter file, a copy of config/segzero.yaml; empty = the defaults", ()),
     "log_level": ("info", "of all nodes", ("debug", "info", "warn", "error", "fatal")),
 }
@@ -212,7 +212,7 @@ def executable_path(name: str) -> Path:
     )
 
 
-def _spelled(value: Value) -> str:
+def _yaml(value: Value) -> str:
     """Spell a parameter value as YAML, quoted where a string could be read as something else."""
     if isinstance(value, bool):
         return str(value).lower()

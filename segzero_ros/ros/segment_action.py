@@ -31,7 +31,6 @@ class SegmentAction:
 
     def __init__(self, node: "Node", command_server: CommandServer, outputs: Outputs, parameters: Parameters) -> None:
         self.waiting = 0
-        self._node = node
         self._commands = command_server
         self._outputs = outputs
         self._parameters = parameters
@@ -54,16 +53,16 @@ class SegmentAction:
         answered: Future = Future()
         self.waiting += 1
         try:
-            self._take(goal, answered)
+            self._submit(goal, answered)
             answer = await answered
         finally:
             self.waiting -= 1
-        return _close(goal, answer)
+        return _finish(goal, answer)
 
-    def _take(self, goal: "ServerGoalHandle", answered: Future) -> None:
+    def _submit(self, goal: "ServerGoalHandle", answered: Future) -> None:
         request = goal.request
         try:
-            timeout_s, source, fault = self._timeout_s(request), self._own_image(request), None
+            timeout_s, source, fault = self._timeout_s(request), self._image_of(request), None
         except RejectedInput as error:
             timeout_s, source, fault = 1.0, None, error
         self._commands.submit(
@@ -72,7 +71,7 @@ class SegmentAction:
             timeout_s=timeout_s,
             source=source,
             fault=fault,
-            on_progress=lambda progress: _tell(goal, progress),
+            on_progress=lambda progress: _publish_feedback(goal, progress),
             on_answer=answered.set_result,
         )
 
@@ -91,7 +90,7 @@ class SegmentAction:
             )
         return float(request.timeout_sec) or float(self._parameters.value("timeout_sec"))
 
-    def _own_image(self, request: Segment.Goal) -> Any:
+    def _image_of(self, request: Segment.Goal) -> Any:
         if request.image.width == 0 or self._outputs.camera is None:
             return None
         return self._outputs.camera.wrap(request.image)
@@ -101,7 +100,7 @@ def _goal_id(goal: "ServerGoalHandle") -> str:
     return bytes(goal.goal_id.uuid).hex()
 
 
-def _tell(goal: "ServerGoalHandle", progress: Progress) -> None:
+def _publish_feedback(goal: "ServerGoalHandle", progress: Progress) -> None:
     goal.publish_feedback(
         Segment.Feedback(
             stage=str(progress.stage.value),
@@ -111,7 +110,7 @@ def _tell(goal: "ServerGoalHandle", progress: Progress) -> None:
     )
 
 
-def _close(goal: "ServerGoalHandle", answer: Segmentation) -> Segment.Result:
+def _finish(goal: "ServerGoalHandle", answer: Segmentation) -> Segment.Result:
     if answer.code in _ANSWERED:
         goal.succeed()
     elif goal.is_cancel_requested:

@@ -1,4 +1,4 @@
-"""Health tells what is wrong with camera, commands and inputs, by a clock handed in."""
+"""Health reports what is wrong with camera, commands and inputs, by a clock handed in."""
 
 import random
 
@@ -26,7 +26,7 @@ def clock() -> Clock:
 def watch(health: Health, clock: Clock, *, count: int, period_s: float) -> None:
     for _ in range(count):
         clock.ns += int(period_s * 1e9)
-        health.saw_frame(clock.ns)
+        health.count_frame(clock.ns)
 
 
 def part(health: Health, name: str) -> Diagnostic:
@@ -69,7 +69,7 @@ def test_a_camera_that_slows_down_shows_in_the_rate_before_it_is_stale(clock: Cl
 
 def test_stamps_that_step_back_are_told_and_counted(clock: Clock) -> None:
     health = Health(1.0, clock)
-    assert [health.saw_frame(stamp) for stamp in (5, 6, 6, 3, 4)] == [True, True, True, False, True]
+    assert [health.count_frame(stamp) for stamp in (5, 6, 6, 3, 4)] == [True, True, True, False, True]
     camera = part(health, "camera")
     assert (camera.level, camera.values["stamps_stepping_back"]) == (Level.WARN, "1")
 
@@ -80,7 +80,7 @@ def test_a_qos_that_lets_nothing_through_is_an_error_until_it_is_mended(clock: C
     camera = part(health, "camera")
     assert camera.level is Level.ERROR
     assert "image_qos" in camera.message
-    health.saw_frame(1)
+    health.count_frame(1)
     assert part(health, "camera").level is Level.WARN
     health.note_qos("image", "")
     assert part(health, "camera").level is Level.OK
@@ -89,21 +89,21 @@ def test_a_qos_that_lets_nothing_through_is_an_error_until_it_is_mended(clock: C
 def test_ends_are_counted_by_code_and_only_our_own_faults_are_errors(clock: Clock) -> None:
     health = Health(1.0, clock)
     for code in (Code.NO_TARGET, Code.TIMEOUT, Code.NO_TARGET):
-        health.saw_end(unanswered(Command("1", "mug"), code, "why"))
+        health.count_end(unanswered(Command("1", "mug"), code, "why"))
     commands = part(health, "commands")
     assert (commands.level, commands.values["NO_TARGET"], commands.values["TIMEOUT"]) == (Level.OK, "2", "1")
-    health.saw_end(unanswered(Command("2", "mug"), Code.REASONER_FAILED, "the engine fell over"))
+    health.count_end(unanswered(Command("2", "mug"), Code.REASONER_FAILED, "the engine fell over"))
     assert part(health, "commands").level is Level.ERROR
     assert "the engine fell over" in part(health, "commands").message
-    health.saw_end(unanswered(Command("3", "mug"), Code.NO_TARGET, "why"))
+    health.count_end(unanswered(Command("3", "mug"), Code.NO_TARGET, "why"))
     assert part(health, "commands").level is Level.OK
 
 
 def test_refused_inputs_are_counted_with_the_latest_reason(clock: Clock) -> None:
     health = Health(1.0, clock)
     assert part(health, "inputs").level is Level.OK
-    health.saw_rejection(Code.IMAGE_LAYOUT, "got 3 bytes")
-    health.saw_rejection(Code.COMMAND_EMPTY, "got nothing")
+    health.count_rejection(Code.IMAGE_LAYOUT, "got 3 bytes")
+    health.count_rejection(Code.COMMAND_EMPTY, "got nothing")
     inputs = part(health, "inputs")
     assert (inputs.level, inputs.values) == (Level.WARN, {"COMMAND_EMPTY": "1", "IMAGE_LAYOUT": "1"})
     assert "got nothing" in inputs.message
@@ -117,7 +117,7 @@ def test_any_schedule_of_frames_is_stale_exactly_when_none_came_in_time(clock: C
         late = newest is None or clock.ns - newest > 10**9
         assert (part(health, "camera").level is Level.STALE) == late
         if rng.random() < 0.7:
-            health.saw_frame(rng.randrange(10**12))
+            health.count_frame(rng.randrange(10**12))
             newest = clock.ns
         assert 0 <= health.rate_hz() <= 30 * 1e9
 

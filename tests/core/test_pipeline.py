@@ -177,18 +177,18 @@ def test_cancel_is_honoured_before_every_token() -> None:
 
 
 def test_cancel_after_the_last_token_still_cancels() -> None:
-    heard: list[str] = []
+    pieces: list[str] = []
     segmenter = FakeSegmenter()
-    result = ground(None, segmenter, on_text=heard.append, cancelled=lambda: "".join(heard) == centre_answer())
+    result = ground(None, segmenter, on_text=pieces.append, cancelled=lambda: "".join(pieces) == centre_answer())
     assert_found_nothing(result, Code.CANCELLED)
     assert segmenter.encoded == 0
 
 
 def test_the_pieces_heard_are_the_text() -> None:
-    heard: list[str] = []
-    result = ground(on_text=heard.append)
-    assert len(heard) > 5
-    assert "".join(heard) == result.text
+    pieces: list[str] = []
+    result = ground(on_text=pieces.append)
+    assert len(pieces) > 5
+    assert "".join(pieces) == result.text
 
 
 def test_stages_are_announced_in_order() -> None:

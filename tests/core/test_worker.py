@@ -75,7 +75,7 @@ class Bench:
         self.worker = Worker(pipeline, **({"now": self.clock} | options))
         self.ends = Ends()
 
-    def say(self, command_id: str, **options: Any) -> bool:
+    def submit(self, command_id: str, **options: Any) -> bool:
         return self.worker.submit(Job(Command(command_id, "the red mug"), on_done=self.ends, **options))
 
 
@@ -107,7 +107,7 @@ def test_a_command_is_grounded_on_the_newest_frame(bench: Callable[..., Bench]) 
     b = bench()
     for stamp_ns in range(5):
         b.worker.offer_frame(frame(stamp_ns))
-    assert b.say("a")
+    assert b.submit("a")
     (result,) = b.ends.wait()
     assert (result.code, result.frame.stamp_ns, result.command.id) == (Code.OK, 4, "a")
 
@@ -115,13 +115,13 @@ def test_a_command_is_grounded_on_the_newest_frame(bench: Callable[..., Bench]) 
 def test_a_command_may_bring_its_own_frame(bench: Callable[..., Bench]) -> None:
     b = bench()
     b.worker.offer_frame(frame(1))
-    b.say("a", source=frame(77))
+    b.submit("a", source=frame(77))
     assert b.ends.wait()[0].frame.stamp_ns == 77
 
 
 def test_a_command_waits_for_the_first_frame(bench: Callable[..., Bench]) -> None:
     b = bench()
-    b.say("a")
+    b.submit("a")
     assert b.worker.stats().busy
     b.worker.offer_frame(frame(3))
     assert b.ends.wait()[0].frame.stamp_ns == 3
@@ -131,7 +131,7 @@ def test_stages_are_announced_in_order_and_text_as_it_grows(bench: Callable[...,
     b = bench()
     seen: list[tuple[Stage, str]] = []
     b.worker.offer_frame(frame())
-    b.say("a", on_progress=lambda job: seen.append((job.stage, "".join(job.pieces))))
+    b.submit("a", on_progress=lambda job: seen.append((job.stage, "".join(job.pieces))))
     (result,) = b.ends.wait()
     assert list(dict(seen)) == [Stage.QUEUED, Stage.REASONING, Stage.SEGMENTING, Stage.DONE]
     texts = [text for _, text in seen]
@@ -145,9 +145,9 @@ def test_an_undecoded_frame_is_decoded_once_and_only_when_looked_at(bench: Calla
     decoded: list[int] = []
     for stamp_ns in range(3):
         b.worker.offer_frame(lambda stamp_ns=stamp_ns: decoded.append(stamp_ns) or frame(stamp_ns))  # type: ignore[func-returns-value]
-    b.say("a")
+    b.submit("a")
     b.ends.wait(1)
-    b.say("b")
+    b.submit("b")
     assert set(b.ends.codes(2).values()) == {Code.OK}
     assert decoded == [2]
     assert b.segmenter.encoded == 1
@@ -172,7 +172,7 @@ def test_a_frame_that_cannot_be_decoded_ends_its_command_with_its_code(bench: Ca
         raise RejectedInput(Code.IMAGE_LAYOUT, "got 3 bytes")
 
     b = bench()
-    b.say("a", source=broken)
+    b.submit("a", source=broken)
     assert b.ends.codes() == {"a": Code.IMAGE_LAYOUT}
 
 
@@ -181,7 +181,7 @@ def test_a_frame_that_cannot_be_decoded_ends_its_command_with_its_code(bench: Ca
 
 def test_without_a_frame_the_command_ends_after_the_wait(bench: Callable[..., Bench]) -> None:
     b = bench(first_frame_wait_s=5)
-    b.say("a")
+    b.submit("a")
     b.clock.advance(5.1)
     b.worker.expire()
     assert b.ends.codes() == {"a": Code.NO_FRAME}
@@ -191,7 +191,7 @@ def test_an_old_frame_is_not_looked_at(bench: Callable[..., Bench]) -> None:
     b = bench(first_frame_wait_s=0, frame_max_age_s=1)
     b.worker.offer_frame(frame())
     b.clock.advance(1.5)
-    b.say("a")
+    b.submit("a")
     (result,) = b.ends.wait()
     assert result.code is Code.STALE_FRAME
     assert "1.5 s old" in result.detail
@@ -201,14 +201,14 @@ def test_a_fresh_frame_ends_the_wait_of_a_stale_one(bench: Callable[..., Bench])
     b = bench()
     b.worker.offer_frame(frame(1))
     b.clock.advance(60)
-    b.say("a")
+    b.submit("a")
     b.worker.offer_frame(frame(2))
     assert b.ends.wait()[0].frame.stamp_ns == 2
 
 
 def test_a_deadline_counts_the_wait_for_a_frame(bench: Callable[..., Bench]) -> None:
     b = bench(first_frame_wait_s=60)
-    b.say("a", timeout_s=2)
+    b.submit("a", timeout_s=2)
     b.clock.advance(2.1)
     b.worker.expire()
     assert set(b.ends.codes().values()) <= {Code.NO_FRAME, Code.TIMEOUT}
@@ -218,7 +218,7 @@ def test_a_deadline_in_the_thinking_still_brings_the_answer(bench: Callable[...,
     b = bench(WaitingReasoner())
     b.reasoner._now = b.clock
     b.worker.offer_frame(frame())
-    b.say("a", timeout_s=2)
+    b.submit("a", timeout_s=2)
     assert b.reasoner.started.wait(LIMIT_S)
     b.clock.advance(2.1)
     b.reasoner.go(100)
@@ -231,10 +231,10 @@ def test_a_deadline_in_the_thinking_still_brings_the_answer(bench: Callable[...,
 def test_a_second_command_preempts_the_first(bench: Callable[..., Bench]) -> None:
     b = bench(WaitingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
-    b.say("b")
-    b.say("c")
+    b.submit("b")
+    b.submit("c")
     assert b.ends.codes(1) == {"b": Code.PREEMPTED}  # at once: it had not begun
     b.reasoner.go(100_000)
     assert b.ends.codes(3) == {"a": Code.PREEMPTED, "b": Code.PREEMPTED, "c": Code.OK}
@@ -244,9 +244,9 @@ def test_a_second_command_preempts_the_first(bench: Callable[..., Bench]) -> Non
 def test_a_second_command_is_refused_where_the_policy_says_so(bench: Callable[..., Bench]) -> None:
     b = bench(WaitingReasoner(), busy_policy="reject")
     b.worker.offer_frame(frame())
-    assert b.say("a")
+    assert b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
-    assert not b.say("b")
+    assert not b.submit("b")
     assert b.ends.codes(1) == {"b": Code.BUSY}
     b.reasoner.go(100_000)
     assert b.ends.codes(2)["a"] is Code.OK
@@ -255,7 +255,7 @@ def test_a_second_command_is_refused_where_the_policy_says_so(bench: Callable[..
 def test_on_done_may_submit_the_next_command(bench: Callable[..., Bench]) -> None:
     b = bench(busy_policy="reject")
     b.worker.offer_frame(frame())
-    b.worker.submit(Job(Command("a", "x"), on_done=lambda job: [b.ends(job), b.say("b")]))
+    b.worker.submit(Job(Command("a", "x"), on_done=lambda job: [b.ends(job), b.submit("b")]))
     assert b.ends.codes(2) == {"a": Code.OK, "b": Code.OK}
 
 
@@ -263,7 +263,7 @@ def test_a_thousand_commands_each_end_once(bench: Callable[..., Bench]) -> None:
     b = bench()
     b.worker.offer_frame(frame())
     for k in range(1000):
-        b.say(str(k))
+        b.submit(str(k))
     assert len(b.ends.codes(1000)) == 1000
     assert set(b.ends.codes(1000).values()) <= {Code.OK, Code.PREEMPTED}
     assert b.ends.results[-1].command.id == "999" or b.ends.codes(1000)["999"] is Code.OK
@@ -276,7 +276,7 @@ def test_a_thousand_commands_each_end_once(bench: Callable[..., Bench]) -> None:
 def test_cancel_ends_a_running_command_after_the_next_token(bench: Callable[..., Bench]) -> None:
     b = bench(WaitingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
     assert b.worker.cancel("a")
     b.reasoner.go(1)
@@ -285,7 +285,7 @@ def test_cancel_ends_a_running_command_after_the_next_token(bench: Callable[...,
 
 def test_cancel_ends_a_command_that_waits_for_a_frame(bench: Callable[..., Bench]) -> None:
     b = bench()
-    b.say("a")
+    b.submit("a")
     assert b.worker.cancel("a")
     assert b.ends.codes() == {"a": Code.CANCELLED}
 
@@ -293,9 +293,9 @@ def test_cancel_ends_a_command_that_waits_for_a_frame(bench: Callable[..., Bench
 def test_cancel_ends_a_waiting_command_and_leaves_the_running_one(bench: Callable[..., Bench]) -> None:
     b = bench(WaitingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
-    b.say("b")
+    b.submit("b")
     assert b.worker.cancel("b")
     assert b.ends.codes(1) == {"b": Code.CANCELLED}
 
@@ -303,7 +303,7 @@ def test_cancel_ends_a_waiting_command_and_leaves_the_running_one(bench: Callabl
 def test_cancel_of_an_unknown_or_ended_command_says_so(bench: Callable[..., Bench]) -> None:
     b = bench()
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     b.ends.wait()
     assert not b.worker.cancel("a")
     assert not b.worker.cancel("nobody")
@@ -312,9 +312,9 @@ def test_cancel_of_an_unknown_or_ended_command_says_so(bench: Callable[..., Benc
 def test_a_preempted_command_stays_preempted_when_it_is_cancelled_too(bench: Callable[..., Bench]) -> None:
     b = bench(WaitingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
-    b.say("b")
+    b.submit("b")
     b.worker.cancel("a")
     b.reasoner.go(100_000)
     assert b.ends.codes(2)["a"] is Code.PREEMPTED
@@ -323,25 +323,25 @@ def test_a_preempted_command_stays_preempted_when_it_is_cancelled_too(bench: Cal
 def test_reset_ends_everything_and_forgets_the_frame(bench: Callable[..., Bench]) -> None:
     b = bench(WaitingReasoner(), first_frame_wait_s=0)
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
     b.worker.reset()
     b.reasoner.go(1)
     b.ends.wait(1)
-    b.say("b")
+    b.submit("b")
     assert b.ends.codes(2) == {"a": Code.CANCELLED, "b": Code.NO_FRAME}
 
 
 def test_stop_ends_running_and_waiting_commands_and_refuses_later_ones(bench: Callable[..., Bench]) -> None:
     b = bench(WaitingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
-    b.say("b")
+    b.submit("b")
     b.reasoner.go(100_000)
     assert b.worker.stop(LIMIT_S)
     assert set(b.ends.codes(2)) == {"a", "b"}
-    assert not b.say("c")
+    assert not b.submit("c")
     assert b.ends.codes(3)["c"] is Code.NOT_ACTIVE
     assert b.worker.stop(LIMIT_S)
 
@@ -353,7 +353,7 @@ def test_stop_of_an_idle_worker_ends_its_thread(bench: Callable[..., Bench]) -> 
 def test_stop_ends_the_command_of_an_engine_that_never_comes_back(bench: Callable[..., Bench]) -> None:
     b = bench(HangingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
     assert not b.worker.stop(0.01)
     assert b.ends.codes() == {"a": Code.CANCELLED}
@@ -368,7 +368,7 @@ def test_stop_ends_the_command_of_an_engine_that_never_comes_back(bench: Callabl
 def test_a_hanging_engine_costs_its_command_the_deadline_and_later_ones_their_turn(bench: Callable[..., Bench]) -> None:
     b = bench(HangingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a", timeout_s=2)
+    b.submit("a", timeout_s=2)
     assert b.reasoner.started.wait(LIMIT_S)
     b.clock.advance(2 + GRACE_S - 0.1)
     b.worker.expire()
@@ -377,15 +377,15 @@ def test_a_hanging_engine_costs_its_command_the_deadline_and_later_ones_their_tu
     b.worker.expire()
     assert b.ends.codes() == {"a": Code.TIMEOUT}
     assert b.worker.stats().engine_hung
-    assert not b.say("b")
+    assert not b.submit("b")
     assert b.ends.codes(2)["b"] is Code.BUSY
 
 
 def test_an_engine_that_comes_back_late_serves_again(bench: Callable[..., Bench]) -> None:
     b = bench(HangingReasoner())
-    heard: list[str] = []
+    pieces: list[str] = []
     b.worker.offer_frame(frame())
-    b.say("a", timeout_s=2, on_progress=lambda job: heard.extend(job.pieces))
+    b.submit("a", timeout_s=2, on_progress=lambda job: pieces.extend(job.pieces))
     assert b.reasoner.started.wait(LIMIT_S)
     b.clock.advance(60)
     b.worker.expire()
@@ -394,15 +394,15 @@ def test_an_engine_that_comes_back_late_serves_again(bench: Callable[..., Bench]
     while b.worker.stats().busy:
         threading.Event().wait(0.001)
     b.worker.offer_frame(frame())
-    assert b.say("b")
+    assert b.submit("b")
     assert b.ends.codes(2) == {"a": Code.TIMEOUT, "b": Code.OK}
-    assert heard == []
+    assert pieces == []
 
 
 def test_a_hanging_engine_does_not_keep_a_cancelled_command(bench: Callable[..., Bench]) -> None:
     b = bench(HangingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
     b.worker.cancel("a")
     b.clock.advance(GRACE_S + 0.1)
@@ -413,9 +413,9 @@ def test_a_hanging_engine_does_not_keep_a_cancelled_command(bench: Callable[...,
 def test_a_waiting_command_times_out_while_another_hangs(bench: Callable[..., Bench]) -> None:
     b = bench(HangingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
-    b.say("b", timeout_s=1)
+    b.submit("b", timeout_s=1)
     b.clock.advance(1.1)
     b.worker.expire()
     assert b.ends.codes(1) == {"b": Code.TIMEOUT}
@@ -424,10 +424,10 @@ def test_a_waiting_command_times_out_while_another_hangs(bench: Callable[..., Be
 def test_after_a_failing_engine_the_next_command_works(bench: Callable[..., Bench]) -> None:
     b = bench(RaisingReasoner())
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     b.ends.wait(1)
     b.worker._pipeline.reasoner = FakeReasoner()
-    b.say("b")
+    b.submit("b")
     assert b.ends.codes(2) == {"a": Code.REASONER_FAILED, "b": Code.OK}
 
 
@@ -435,10 +435,10 @@ def test_a_defect_of_our_own_is_a_code_too(bench: Callable[..., Bench], monkeypa
     b = bench()
     monkeypatch.setattr(b.worker._pipeline, "ground", lambda *_, **__: 1 / 0)
     b.worker.offer_frame(frame())
-    b.say("a")
+    b.submit("a")
     assert b.ends.codes(1) == {"a": Code.INTERNAL}
     monkeypatch.undo()
-    b.say("b")
+    b.submit("b")
     assert b.ends.codes(2)["b"] is Code.OK
 
 
@@ -449,7 +449,7 @@ def test_callbacks_that_raise_are_counted_and_harm_nobody(bench: Callable[..., B
     b = bench()
     b.worker.offer_frame(frame())
     b.worker.submit(Job(Command("a", "x"), on_progress=broken, on_done=broken))
-    b.say("b")
+    b.submit("b")
     assert b.ends.codes(1)["b"] is Code.OK
     assert b.worker.stats().callback_errors >= 2
     assert sum(b.worker.stats().ended.values()) == 2
@@ -460,7 +460,7 @@ def test_callbacks_that_raise_are_counted_and_harm_nobody(bench: Callable[..., B
 
 def test_queue_time_is_the_wait_and_total_time_is_all(bench: Callable[..., Bench]) -> None:
     b = bench()
-    b.say("a")
+    b.submit("a")
     b.clock.advance(0.25)
     b.worker.offer_frame(frame())
     timing = b.ends.wait()[0].timing
@@ -470,7 +470,7 @@ def test_queue_time_is_the_wait_and_total_time_is_all(bench: Callable[..., Bench
 def test_frames_that_pass_by_are_counted_and_only_one_is_kept(bench: Callable[..., Bench]) -> None:
     b = bench(WaitingReasoner())
     b.worker.offer_frame(frame(0))
-    b.say("a")
+    b.submit("a")
     assert b.reasoner.started.wait(LIMIT_S)
     for stamp_ns in range(1, 10_001):
         b.worker.offer_frame(frame(stamp_ns))
@@ -479,7 +479,7 @@ def test_frames_that_pass_by_are_counted_and_only_one_is_kept(bench: Callable[..
     assert result.timing.dropped_frames == 10_000
     stats = b.worker.stats()
     assert (stats.frames, stats.frames_dropped, stats.commands, dict(stats.ended)) == (10_001, 9_999, 1, {Code.OK: 1})
-    b.say("b")
+    b.submit("b")
     assert b.ends.wait(2)[1].frame.stamp_ns == 10_000
 
 
@@ -493,7 +493,7 @@ def test_random_schedules_end_every_command_once(bench: Callable[..., Bench]) ->
             rng = np.random.default_rng(seed)
             for kind in rng.integers(0, 8, 150):
                 if kind < 4:
-                    b.say(str(next(numbers)), timeout_s=float(rng.integers(1, 5)))
+                    b.submit(str(next(numbers)), timeout_s=float(rng.integers(1, 5)))
                 elif kind == 4:
                     b.worker.cancel(str(rng.integers(0, 300)))
                 elif kind == 5:

@@ -78,7 +78,7 @@ class Robot:
         self.node = node
         self.client = rclpy.create_node("client", namespace=node.get_namespace())
         self.answers: list[Segmentation] = []
-        self.heard: dict[str, list[Any]] = {}
+        self.received: dict[str, list[Any]] = {}
         self._mine = SingleThreadedExecutor()
         self._mine.add_node(self.client)
         self._its = SingleThreadedExecutor()
@@ -134,13 +134,13 @@ class Robot:
 
     def listen(self, topic: str, kind: Any, into: list[Any] | None = None) -> list[Any]:
         """Subscribe to a topic of the node and return the growing list of its messages."""
-        if topic in self.heard:
-            return self.heard[topic]
-        messages = self.heard[topic] = [] if into is None else into
+        if topic in self.received:
+            return self.received[topic]
+        messages = self.received[topic] = [] if into is None else into
         self.client.create_subscription(kind, topic, messages.append, topic_qos(topic))
         return messages
 
-    def say(self, text: str) -> None:
+    def send_command(self, text: str) -> None:
         """Publish a command, once the node and its answers are connected."""
         self.until(self.connected, "the node to be connected")
         self.commands.publish(String(data=text))
@@ -148,25 +148,26 @@ class Robot:
     def connected(self) -> bool:
         """Whether commands reach the node and everything listened to reaches the client."""
         return bool(
-            self.commands.get_subscription_count() and all(self.client.count_publishers(topic) for topic in self.heard)
+            self.commands.get_subscription_count()
+            and all(self.client.count_publishers(topic) for topic in self.received)
         )
 
-    def show(self, image: Any = None) -> None:
+    def publish_image(self, image: Any = None) -> None:
         """Publish an image and wait until the node has seen it."""
         self.until(self.images.get_subscription_count, "the node to subscribe to the camera")
         before = self.node.images_seen
         self.images.publish(image or picture())
         self.until(lambda: self.node.images_seen > before, "the node to see the image")
 
-    def ask(self, command: str = "the mug", *, feedback: Any = None, **fields: Any) -> Any:
+    def send_goal(self, command: str = "the mug", *, feedback: Any = None, **fields: Any) -> Any:
         """Send a goal and return its handle."""
         assert self.segment.wait_for_server(PATIENCE_S)
         goal = Segment.Goal(command=command, **fields)
         return self.result(self.segment.send_goal_async(goal, feedback_callback=feedback), "the goal's acceptance")
 
-    def ask_result(self, command: str = "the mug", **fields: Any) -> Any:
+    def goal_result(self, command: str = "the mug", **fields: Any) -> Any:
         """Send a goal and return (status, result)."""
-        handle = self.ask(command, **fields)
+        handle = self.send_goal(command, **fields)
         reply = self.result(handle.get_result_async(), "the goal's result")
         return reply.status, reply.result
 

@@ -8,11 +8,11 @@ import sys
 import threading
 from typing import Any
 
-from segzero_ros.ros.executor.process import Ending, finish_node, run
+from segzero_ros.ros.executor.process import ShutdownSignals, finish_node, run
 
-ending = Ending()
+shutdown = ShutdownSignals()
 
-from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter, HangingReasoner, WaitingReasoner  # noqa: E402  # noqa: E402
+from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter, HangingReasoner, WaitingReasoner  # noqa: E402
 from segzero_ros.pipeline import Pipeline  # noqa: E402
 from segzero_ros.profile import get_profile  # noqa: E402
 from segzero_ros.ros.node import GroundingNode  # noqa: E402
@@ -20,13 +20,13 @@ from tests.ros.robot import picture  # noqa: E402
 
 
 class Stuck(GroundingNode):
-    """Says a command to itself as soon as it is active."""
+    """Submits a command to itself as soon as it is active."""
 
     def __init__(self, where: str) -> None:
         self._where = where
         reasoners = {"reasoning": WaitingReasoner, "hanging": HangingReasoner}
         self._reasoner = reasoners.get(where, FakeReasoner)()
-        super().__init__(open_engines=self._open, stopping=ending.asked)
+        super().__init__(open_engines=self._open, stopping=shutdown.requested)
 
     def _open(self, _config: Any) -> tuple[str, Pipeline]:
         if self._where == "loading":
@@ -34,8 +34,8 @@ class Stuck(GroundingNode):
             threading.Event().wait()
         return "test", Pipeline(get_profile(PROFILE), self._reasoner, FakeSegmenter())
 
-    def _to_active(self) -> None:
-        super()._to_active()
+    def _bring_up(self) -> None:
+        super()._bring_up()
         if self._where == "idle":
             ready()
         elif self._where != "loading":
@@ -45,9 +45,9 @@ class Stuck(GroundingNode):
 
 
 def ready() -> None:
-    """Tell the test."""
+    """Print what the test waits for."""
     print("ready", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(run(ending, lambda: Stuck(sys.argv[1]), [], finish_node))
+    sys.exit(run(shutdown, lambda: Stuck(sys.argv[1]), [], finish_node))

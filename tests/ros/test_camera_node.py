@@ -25,7 +25,7 @@ TOPICS = {
 
 
 @pytest.fixture
-def heard(ros, tmp_path):
+def received(ros, tmp_path):
     """The messages of each topic, until each has three; and the directory of the truth."""
     import rclpy
 
@@ -49,8 +49,8 @@ def heard(ros, tmp_path):
     return messages, tmp_path
 
 
-def test_the_camera_publishes_frames_with_their_truth(heard):
-    messages, truth_dir = heard
+def test_the_camera_publishes_frames_with_their_truth(received):
+    messages, truth_dir = received
     by_stamp = {name: {stamp(message): message for message in found} for name, found in messages.items()}
     common = sorted(set.intersection(*(set(found) for found in by_stamp.values())))
     assert len(common) >= 2

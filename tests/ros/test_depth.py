@@ -117,8 +117,8 @@ def test_the_answer_has_positions_and_a_target(make_robot):
     depths.publish(depth_image(2.0))
     buffer = robot.node._camera._depth
     robot.until(lambda: buffer.nearest(7_000_000_008) and buffer._info, "the depth")
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     answer = robot.answer()
     assert (answer.code, answer.detail) == (Code.OK, "")
     assert answer.instances[0].position.z == 2.0
@@ -131,8 +131,8 @@ def test_the_answer_has_positions_and_a_target(make_robot):
 def test_without_usable_depth_the_answer_is_whole_and_says_why_it_is_flat(make_robot):
     robot, depths, _infos = with_depth(make_robot)
     depths.publish(depth_image(2.0))
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     answer = robot.answer()
     assert (answer.code, len(answer.instances)) == (Code.OK, 1)
     assert answer.detail.startswith("DEPTH_UNUSABLE: got no ")

@@ -74,7 +74,7 @@ def test_the_node_comes_up_and_ends_with_status_0(file, monkeypatch):
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     said, statuses = [], []
 
-    def hear(event):
+    def on_output(event):
         said.append(event.text.decode())
         return EmitEvent(event=Shutdown(reason="it is up")) if "active: say" in said[-1] else None
 
@@ -84,7 +84,7 @@ def test_the_node_comes_up_and_ends_with_status_0(file, monkeypatch):
         LaunchDescription(
             [
                 IncludeLaunchDescription(PythonLaunchDescriptionSource(str(file)), launch_arguments=arguments.items()),
-                RegisterEventHandler(OnProcessIO(on_stdout=hear, on_stderr=hear)),
+                RegisterEventHandler(OnProcessIO(on_stdout=on_output, on_stderr=on_output)),
                 RegisterEventHandler(OnProcessExit(on_exit=lambda event, _: statuses.append(event.returncode))),
                 TimerAction(period=PATIENCE_S, actions=[EmitEvent(event=Shutdown(reason="it never came up"))]),
             ]

@@ -1,4 +1,4 @@
-"""The life cycle: what each state does with frames and commands, and how faults are mended."""
+"""The life cycle: what each state does with frames and commands, and how a node recovers from faults."""
 
 from dataclasses import asdict
 
@@ -18,8 +18,8 @@ def test_the_whole_cycle_by_the_lifecycle_services(make_robot):
         robot.is_("inactive")
         assert robot.change_state("activate")
         robot.is_("active")
-        robot.show()
-        robot.say("the mug")
+        robot.publish_image()
+        robot.send_command("the mug")
         robot.until(lambda: robot.answers and robot.answers[-1].code == Code.OK, "the answer")
         robot.answers.clear()
         assert robot.change_state("deactivate")
@@ -44,11 +44,11 @@ def test_frames_are_ignored_and_counted_while_inactive(make_robot):
     assert robot.enable(False).success
     robot.is_("inactive")
     for _ in range(3):
-        robot.show()
+        robot.publish_image()
     values = {pair.key: pair.value for pair in robot.diagnostics()["node"].values}
     assert values["images_ignored_while_inactive"] == "3"
     assert robot.enable(True).success
-    robot.say("the mug")
+    robot.send_command("the mug")
     assert robot.answer().code == Code.NO_FRAME, "a frame from before must not be looked at"
 
 
@@ -58,7 +58,7 @@ def test_a_command_to_a_node_that_is_not_active_says_what_to_do(make_robot, auto
     if autostart:
         robot.is_("active")
         robot.enable(False)
-    robot.say("the mug")
+    robot.send_command("the mug")
     answer = robot.answer()
     assert (answer.code, answer.command) == (Code.NOT_ACTIVE, "the mug")
     assert "enable" in answer.detail
@@ -67,15 +67,15 @@ def test_a_command_to_a_node_that_is_not_active_says_what_to_do(make_robot, auto
 def test_deactivating_ends_the_work_and_keeps_the_engines(make_robot):
     reasoner = WaitingReasoner()
     robot = make_robot(reasoner, faults=[]).is_("active")
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     robot.until(reasoner.started.is_set, "the reasoner")
     assert robot.enable(False).success
     reasoner.go(20_000)
     assert robot.answer().code == Code.CANCELLED
     assert robot.enable(True).success
-    robot.show()
-    robot.say("the bowl")
+    robot.publish_image()
+    robot.send_command("the bowl")
     assert robot.answer(2).code == Code.OK
     assert len(reasoner.commands) == 2
 
@@ -87,15 +87,15 @@ def test_a_bundle_that_cannot_be_opened_leaves_the_node_up_until_it_is_mended(ma
         lambda: next((s for s in [robot.diagnostics()["node"]] if s.level == DiagnosticStatus.ERROR), None), "the error"
     )
     assert status.message == str(fault)
-    robot.say("the mug")
+    robot.send_command("the mug")
     answer = robot.answer(1)
     assert answer.code == Code.NOT_ACTIVE
     assert "BUNDLE_ALTERED" in answer.detail
     reply = robot.enable(True)
     assert (reply.success, reply.message) == (False, str(fault))
-    assert robot.enable(True).success, "mended"
-    robot.is_("active").show()
-    robot.say("the mug")
+    assert robot.enable(True).success, "the fault is gone"
+    robot.is_("active").publish_image()
+    robot.send_command("the mug")
     assert robot.answer(2).code == Code.OK
     assert robot.diagnostics()["node"].level == DiagnosticStatus.OK
 
@@ -139,10 +139,10 @@ def test_a_configure_reads_the_parameters_once_and_nothing_later_reads_them_anew
     made.clear()
     assert robot.change_state("configure")
     assert robot.change_state("activate")
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     assert robot.answer(1).code == Code.OK
-    assert robot.ask_result("the mug")[1].code == Code.OK
+    assert robot.goal_result("the mug")[1].code == Code.OK
     robot.diagnostics()
     assert len(made) == 1
 
@@ -150,8 +150,8 @@ def test_a_configure_reads_the_parameters_once_and_nothing_later_reads_them_anew
 def test_a_hanging_engine_does_not_hold_up_cleanup(make_robot):
     reasoner = HangingReasoner()
     robot = make_robot(reasoner).is_("active")
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     robot.until(reasoner.started.is_set, "the reasoner")
     assert robot.change_state("deactivate")
     assert robot.change_state("cleanup")
@@ -179,6 +179,6 @@ def test_twenty_cycles_leave_no_thread_and_no_topic_behind(make_robot):
         robot.node.trigger_activate()
     assert threading.active_count() == threads
     assert len(robot.node.get_topic_names_and_types()) == topics
-    robot.show(picture())
-    robot.say("the mug")
+    robot.publish_image(picture())
+    robot.send_command("the mug")
     assert robot.answer().code == Code.OK

@@ -24,8 +24,8 @@ NOTHING = "<think>No mug.</think><answer>[]</answer>"
 def test_the_header_of_the_frame_passes_through_untouched(robot):
     masks = robot.listen("mask", Image)
     image = picture(stamp=(1234567, 999_999_999), frame_id="left/optical")
-    robot.show(image)
-    robot.say("the mug")
+    robot.publish_image(image)
+    robot.send_command("the mug")
     answer = robot.answer()
     assert answer.code == Code.OK
     assert answer.header == image.header == answer.mask.header == robot.until(lambda: masks, "the mask")[0].header
@@ -34,8 +34,8 @@ def test_the_header_of_the_frame_passes_through_untouched(robot):
 
 
 def test_the_mask_shows_where_the_instances_are(robot):
-    robot.show(picture(80, 40))
-    robot.say("the mug")
+    robot.publish_image(picture(80, 40))
+    robot.send_command("the mug")
     answer = robot.answer()
     mask = np.frombuffer(answer.mask.data, np.uint8).reshape(answer.mask.height, answer.mask.step)
     assert (answer.mask.width, answer.mask.height, answer.mask.encoding) == (80, 40, "mono8")
@@ -51,8 +51,8 @@ def test_the_mask_shows_where_the_instances_are(robot):
 def test_finding_nothing_is_an_answer_with_an_empty_mask(make_robot):
     robot = make_robot(FakeReasoner(NOTHING)).is_("active")
     masks = robot.listen("mask", Image)
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     answer = robot.answer()
     assert (answer.code, answer.reasoning, answer.instances) == (Code.NO_TARGET, "No mug.", [])
     assert answer.detail
@@ -65,8 +65,8 @@ def test_the_reasoning_is_published_while_it_grows_and_when_it_is_done(make_robo
     reasoner = WaitingReasoner()
     robot = make_robot(reasoner).is_("active")
     growing, done = robot.listen("reasoning_stream", String), robot.listen("reasoning", String)
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     robot.until(reasoner.started.is_set, "the reasoner")
     for words in (1, 5):
         robot.until(lambda: reasoner.go() or (growing and growing[-1].data.count("hm") >= words), "more reasoning")  # noqa: B023
@@ -91,8 +91,8 @@ def test_the_reasoning_is_published_while_it_grows_and_when_it_is_done(make_robo
 def test_a_failing_engine_is_one_answer_and_the_node_goes_on(make_robot, engines, code):
     robot = make_robot(*engines).is_("active")
     for number in (1, 2):
-        robot.show()
-        robot.say("the mug")
+        robot.publish_image()
+        robot.send_command("the mug")
         answer = robot.answer(number)
         assert answer.code == code
         assert answer.detail
@@ -110,35 +110,35 @@ def test_a_failing_engine_is_one_answer_and_the_node_goes_on(make_robot, engines
     ],
 )
 def test_a_bad_command_is_answered_and_the_node_goes_on(robot, text, code):
-    robot.say(text)
+    robot.send_command(text)
     answer = robot.answer(1)
     assert answer.code == code
     assert answer.detail
     assert len(answer.command) <= 500
     assert (answer.mask.width, len(answer.mask.data), answer.header.frame_id) == (0, 0, "")
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     assert robot.answer(2).code == Code.OK
 
 
 def test_a_command_without_a_camera_says_so(make_robot):
     robot = make_robot(first_frame_sec=0.0).is_("active")
-    robot.say("the mug")
+    robot.send_command("the mug")
     assert robot.answer().code == Code.NO_FRAME
 
 
 def test_a_command_waits_for_the_first_frame(make_robot):
     robot = make_robot(first_frame_sec=60.0).is_("active")
-    robot.say("the mug")
+    robot.send_command("the mug")
     robot.until(lambda: robot.node._worker.stats().busy, "the command to be at work")
-    robot.show()
+    robot.publish_image()
     assert robot.answer().code == Code.OK
 
 
 def test_the_answer_is_about_the_newest_frame(robot):
     for second in range(1, 6):
-        robot.show(picture(stamp=(second, 0)))
-    robot.say("the mug")
+        robot.publish_image(picture(stamp=(second, 0)))
+    robot.send_command("the mug")
     assert robot.answer().header.stamp.sec == 5
 
 
@@ -147,8 +147,8 @@ def test_only_the_frame_that_a_command_looks_at_is_decoded(robot, monkeypatch):
     decode = CameraFrame.__call__
     monkeypatch.setattr(CameraFrame, "__call__", lambda image: decoded.append(image) or decode(image))
     for _ in range(5):
-        robot.show()
-    robot.say("the mug")
+        robot.publish_image()
+    robot.send_command("the mug")
     assert robot.answer().code == Code.OK
     assert len(decoded) == 1
 
@@ -164,7 +164,7 @@ def test_cameras_of_both_reliabilities_are_heard_where_dds_allows(make_robot, re
     robot.until(camera.get_subscription_count, "the subscription")
     camera.publish(picture())
     robot.until(lambda: robot.node.images_seen, "the image")
-    robot.say("the mug")
+    robot.send_command("the mug")
     assert robot.answer().code == Code.OK
 
 
@@ -184,7 +184,7 @@ def test_compressed_images_are_read(make_robot):
     jpeg = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
     camera.publish(convert.compressed_message(picture().header, jpeg))
     robot.until(lambda: robot.node.images_seen, "the image")
-    robot.say("the mug")
+    robot.send_command("the mug")
     answer = robot.answer()
     assert (answer.code, answer.mask.width, answer.header.frame_id) == (Code.OK, 64, "camera")
 
@@ -195,19 +195,19 @@ def test_a_broken_jpeg_is_the_answer_of_the_command_that_looked_at_it(make_robot
     robot.until(camera.get_subscription_count, "the subscription")
     camera.publish(convert.compressed_message(picture().header, b"\xff\xd8\xff\xe0 no picture"))
     robot.until(lambda: robot.node.images_seen, "the image")
-    robot.say("the mug")
+    robot.send_command("the mug")
     assert robot.answer().code == Code.IMAGE_UNREADABLE
 
 
 def test_the_overlay_is_drawn_only_while_somebody_looks(robot):
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     robot.answer(1)
     overlays = robot.listen("overlay/compressed", CompressedImage)
     publisher = robot.node._outputs._publishers["overlay/compressed"]
     robot.until(publisher.get_subscription_count, "the subscription")
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     robot.answer(2)
     assert len(robot.until(lambda: overlays, "the overlay")) == 1
     assert bytes(overlays[0].data[:2]) == b"\xff\xd8"
@@ -217,10 +217,10 @@ def test_the_overlay_is_drawn_only_while_somebody_looks(robot):
 def test_a_second_command_preempts_the_first(make_robot):
     reasoner = WaitingReasoner()
     robot = make_robot(reasoner, busy_policy="preempt").is_("active")
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     robot.until(reasoner.started.is_set, "the reasoner")
-    robot.say("the bowl")
+    robot.send_command("the bowl")
     robot.until(lambda: robot.node._worker.stats().commands == 2, "the second command")
     reasoner.go(20_000)
     robot.until(lambda: len(robot.answers) == 2, "both answers")
@@ -230,10 +230,10 @@ def test_a_second_command_preempts_the_first(make_robot):
 def test_a_second_command_is_refused_if_the_policy_says_so(make_robot):
     reasoner = WaitingReasoner()
     robot = make_robot(reasoner, busy_policy="reject").is_("active")
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     robot.until(reasoner.started.is_set, "the reasoner")
-    robot.say("the bowl")
+    robot.send_command("the bowl")
     answer = robot.answer(1)
     assert (answer.command, answer.code) == ("the bowl", Code.BUSY)
     reasoner.go(20_000)
@@ -243,8 +243,8 @@ def test_a_second_command_is_refused_if_the_policy_says_so(make_robot):
 def test_services_are_served_while_the_engine_is_at_work(make_robot):
     reasoner = WaitingReasoner()
     robot = make_robot(reasoner).is_("active")
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     robot.until(reasoner.started.is_set, "the reasoner")
     assert robot.get_parameters("busy_policy") == ["preempt"]
     robot.diagnostics()
@@ -256,20 +256,20 @@ def test_services_are_served_while_the_engine_is_at_work(make_robot):
 
 def test_the_next_command_after_a_reset_looks_at_a_new_frame(make_robot):
     robot = make_robot(first_frame_sec=0.0).is_("active")
-    robot.show()
+    robot.publish_image()
     robot.reset()
-    robot.say("the mug")
+    robot.send_command("the mug")
     assert robot.answer(1).code == Code.NO_FRAME
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     assert robot.answer(2).code == Code.OK
 
 
 def test_text_that_would_break_the_serialiser_arrives_clean(make_robot):
     said = "<think>a\ud83d\ude00 \udc00 \x00b\x1b[31m</think><answer>[]</answer>"
     robot = make_robot(FakeReasoner(said)).is_("active")
-    robot.show()
-    robot.say("the mug \x1b[31m\u202e!")
+    robot.publish_image()
+    robot.send_command("the mug \x1b[31m\u202e!")
     answer = robot.answer()
     assert answer.command == "the mug [31m!"
     assert answer.reasoning.startswith("a\U0001f600 \ufffd")
@@ -279,28 +279,28 @@ def test_text_that_would_break_the_serialiser_arrives_clean(make_robot):
 def test_a_defect_while_publishing_is_logged_and_the_command_has_its_answer(robot, monkeypatch):
     made = convert.timing_message
     monkeypatch.setattr(convert, "timing_message", lambda timing: made(timing) if timing.total_ms == 0 else 1 / 0)
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     answer = robot.answer()
     assert (answer.code, answer.command) == (Code.INTERNAL, "the mug")
     assert "ZeroDivisionError" in answer.detail
     monkeypatch.undo()
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     assert robot.answer(2).code == Code.OK
 
 
 def test_a_defect_in_an_extra_leaves_the_answer_as_it_is(robot, monkeypatch):
-    monkeypatch.setattr(robot.node._outputs, "_extras", lambda *_: 1 / 0)
+    monkeypatch.setattr(robot.node._outputs, "_publish_optional", lambda *_: 1 / 0)
     for number in (1, 2):
-        robot.show()
-        robot.say("the mug")
+        robot.publish_image()
+        robot.send_command("the mug")
         assert robot.answer(number).code == Code.OK
 
 
 def test_a_defect_in_the_worker_is_the_answer_of_its_command(robot, monkeypatch):
     monkeypatch.setattr(robot.node._worker, "submit", lambda *_, **__: 1 / 0)
-    robot.say("the mug")
+    robot.send_command("the mug")
     assert robot.answer().code == Code.INTERNAL
 
 
@@ -312,12 +312,12 @@ def test_thousands_of_malformed_messages_leave_the_node_alive(make_robot):
         robot.images.publish(malformed_image(rng))
         robot.until(lambda number=number: robot.node.images_seen > number, "the image")
     for number in range(100):
-        robot.say("".join(chr(c) for c in rng.integers(0, 32, int(rng.integers(0, 20)))))
+        robot.send_command("".join(chr(c) for c in rng.integers(0, 32, int(rng.integers(0, 20)))))
         robot.answer(number + 1)
     counted = sum(robot.node._health._rejected.values())
     assert counted == 1100
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     assert robot.answer(101).code == Code.OK
 
 
@@ -342,8 +342,8 @@ def test_detections_are_published_where_vision_msgs_is_installed(make_robot):
     vision_msgs = pytest.importorskip("vision_msgs.msg", reason="vision_msgs is not installed here, and optional")
     robot = make_robot().is_("active")
     found = robot.listen("detections", vision_msgs.Detection2DArray)
-    robot.show(picture(80, 40))
-    robot.say("the mug")
+    robot.publish_image(picture(80, 40))
+    robot.send_command("the mug")
     answer = robot.answer()
     array = robot.until(lambda: found, "the detections")[0]
     assert array.header == answer.header
@@ -363,6 +363,6 @@ def test_an_answer_keeps_its_header_however_many_frames_are_decoded_before_it_is
 
     monkeypatch.setattr(robot.node._commands, "_publish", publish_late)
     image = picture(stamp=(1234567, 8), frame_id="left/optical")
-    robot.show(image)
-    robot.say("the mug")
+    robot.publish_image(image)
+    robot.send_command("the mug")
     assert robot.answer().header == image.header

@@ -34,8 +34,8 @@ def test_a_bad_value_is_refused_with_a_reason_and_the_node_goes_on(robot, name, 
     result = robot.set_parameter(name, value)
     assert not result.successful
     assert says in result.reason
-    robot.show()
-    robot.say("the mug")
+    robot.publish_image()
+    robot.send_command("the mug")
     assert robot.answer().code == Code.OK
 
 
@@ -64,7 +64,7 @@ def test_an_unknown_parameter_at_start_keeps_the_node_unconfigured_and_is_named(
     assert not reply.success
     assert "CONFIG_UNKNOWN" in reply.message
     assert "did you mean 'busy_policy'" in reply.message
-    robot.say("the mug")
+    robot.send_command("the mug")
     assert robot.answer().code == Code.NOT_ACTIVE
 
 

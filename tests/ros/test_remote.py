@@ -62,8 +62,8 @@ def make_node(number: int, url: str) -> GroundingNode:
 def everybody_asks(robots, questions, number: int) -> list[Segmentation]:
     """Show each robot its picture, ask all of them, and only then wait for the answers."""
     for robot, (rgb, text, _) in zip(robots, questions, strict=True):
-        robot.show(convert.image_message(Header(frame_id="camera"), rgb, "rgb8"))
-        robot.say(text)
+        robot.publish_image(convert.image_message(Header(frame_id="camera"), rgb, "rgb8"))
+        robot.send_command(text)
     return [robot.answer(number) for robot in robots]
 
 
@@ -82,5 +82,5 @@ def test_four_nodes_on_one_server_answer_as_they_would_alone_and_go_on_when_it_d
         ] * ROBOTS
         if number == 1:
             server.end(signal.SIGKILL)
-    told = robots[0].diagnostics()["node"]
-    assert "the local bundle answers: SERVER_UNREACHABLE" in told.message
+    status = robots[0].diagnostics()["node"]
+    assert "the local bundle answers: SERVER_UNREACHABLE" in status.message

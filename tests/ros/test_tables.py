@@ -52,7 +52,7 @@ def test_the_security_policy_allows_the_node_nothing_that_it_does_not_use():
     assert {name for name in extra if name[0] != "~"} == {"/clock", "/rosout", "/parameter_events"}
 
 
-def test_the_demo_is_camera_node_and_speaker():
+def test_the_demo_is_camera_node_and_client():
     table = processes.demo(command="the mug")
     assert [process.executable for process in table] == ["tabletop_camera", "segzero_node", "segzero"]
     assert [process.executable for process in processes.demo(camera="none")] == ["segzero_node"]

@@ -1,4 +1,4 @@
-"""Fences around callbacks: an exception that leaves one ends an rclpy node, or vanishes without a word."""
+"""Wrappers of callbacks: an exception that leaves one ends an rclpy node, or vanishes without a log line."""
 
 import functools
 import traceback
@@ -26,27 +26,27 @@ def callback(node: "Node", call: Callback) -> Callback:
     """Return ``call`` with its exceptions logged."""
 
     @functools.wraps(call)
-    def fenced(*args: Any) -> None:
+    def guarded(*args: Any) -> None:
         try:
             call(*args)
         except Exception as error:  # noqa: BLE001
             report(node, call.__name__, error)
 
-    return fenced
+    return guarded
 
 
 def service(node: "Node", call: Callback) -> Callback:
     """Return ``call(request) -> (success, message)`` as rclpy wants a service callback, its exceptions a refusal."""
 
     @functools.wraps(call)
-    def fenced(request: Any, response: Any) -> Any:
+    def guarded(request: Any, response: Any) -> Any:
         try:
             response.success, response.message = call(request)
         except Exception as error:  # noqa: BLE001
             response.success, response.message = False, f"INTERNAL: {report(node, call.__name__, error)}"
         return response
 
-    return fenced
+    return guarded
 
 
 def transition(call: Callback) -> Callback:
@@ -56,7 +56,7 @@ def transition(call: Callback) -> Callback:
     """
 
     @functools.wraps(call)
-    def fenced(self: "Node", _state: Any) -> TransitionCallbackReturn:
+    def guarded(self: "Node", _state: Any) -> TransitionCallbackReturn:
         try:
             done = call(self)
         except Exception as error:  # noqa: BLE001
@@ -64,13 +64,13 @@ def transition(call: Callback) -> Callback:
             done = False
         return TransitionCallbackReturn.SUCCESS if done else TransitionCallbackReturn.FAILURE
 
-    return fenced
+    return guarded
 
 
 def change_state(node: "Node", call: Callback) -> Callback:
     """Return rclpy's own `change_state` callback with invalid transitions refused instead of fatal."""
 
-    def fenced(request: Any, response: Any) -> Any:
+    def guarded(request: Any, response: Any) -> Any:
         try:
             return call(request, response)
         except Exception as error:  # noqa: BLE001 - RCLError, of a private module
@@ -78,4 +78,4 @@ def change_state(node: "Node", call: Callback) -> Callback:
             response.success = False
             return response
 
-    return fenced
+    return guarded

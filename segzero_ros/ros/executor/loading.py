@@ -6,15 +6,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_LOOK_S = 0.05  # how often the stop is looked for; the work's own end is noticed at once
+_POLL_S = 0.05  # how often ``stopping`` is polled; the work's own end is noticed at once
 
 
-class Stopped(Exception):
+class Cancelled(Exception):
     """The work was given up; its thread goes on alone until its call returns."""
 
 
-def run_while(work: Callable[[], T], stopping: threading.Event) -> T:
-    """Return what ``work()`` returns or raise what it raises; ``Stopped`` as soon as ``stopping`` is set."""
+def run_cancellable(work: Callable[[], T], stopping: threading.Event) -> T:
+    """Return what ``work()`` returns or raise what it raises; ``Cancelled`` as soon as ``stopping`` is set."""
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -27,9 +27,9 @@ def run_while(work: Callable[[], T], stopping: threading.Event) -> T:
     thread = threading.Thread(target=run, name="segzero-loader", daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(_LOOK_S)
+        thread.join(_POLL_S)
         if stopping.is_set():
-            raise Stopped
+            raise Cancelled
     if errors:
         raise errors[0]
     return results[0]

@@ -1,6 +1,6 @@
 """The nodes as processes: each spins until SIGINT or SIGTERM, and then ends with status 0 within three seconds.
 
-The two signals are blocked in every thread and waited for in one, so that they are heard also while the main thread
+The two signals are blocked in every thread and waited for in one, so that they are received also while the main thread
 sits in an engine's C++ code, or still imports, where Python's own handlers would have to wait or leave a traceback.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # imported late: this takes seconds on a small machine, and signals are to be heard by then
+if TYPE_CHECKING:  # imported late: this takes seconds on a small machine, and signals must be received by then
     from rclpy.executors import Executor
     from rclpy.node import Node
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:  # imported late: this takes seconds on a small machine, and s
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_S = 2.5  # for engines that do not come back; three seconds are promised
-LAST_WORDS_S = 0.5  # for the results of the actions that the end has cancelled
+RESULTS_S = 0.5  # for the results of the goals that the shutdown has cancelled
 
 
-class Ending:
-    """Hears the signals that end the process: ``asked`` is set, ``wake`` called, and at last the process ended."""
+class ShutdownSignals:
+    """Waits for the signals that end the process: sets ``requested``, calls ``wake``, at last ends the process."""
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:
         """Start to listen; to be made in the main thread, before any other thread exists (they inherit the mask)."""
-        self.asked = threading.Event()
+        self.requested = threading.Event()
         self.wake: Callable[[], None] = lambda: None
         self._patience_s = patience_s
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -36,7 +36,7 @@ class Ending:
 
     def _listen(self) -> None:
         signal.sigwait(SIGNALS)
-        self.asked.set()
+        self.requested.set()
         self.wake()
         time.sleep(self._patience_s)  # the main thread normally ends the process before this is over
         print("segzero: something does not come back; ending without it", file=sys.stderr, flush=True)
@@ -45,46 +45,46 @@ class Ending:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the grounding node; return the exit status."""
-    ending = Ending()
+    shutdown = ShutdownSignals()
     from segzero_ros.ros.node import GroundingNode
 
-    return run(ending, lambda: GroundingNode(stopping=ending.asked), arguments, finish_node)
+    return run(shutdown, lambda: GroundingNode(stopping=shutdown.requested), arguments, finish_node)
 
 
 def finish_node(node: "GroundingNode", executor: "Executor") -> None:
     """End the node's work, and spin until every action goal has got its result."""
     node.close()
-    until = time.monotonic() + LAST_WORDS_S
+    until = time.monotonic() + RESULTS_S
     while node.busy and time.monotonic() < until:
         executor.spin_once(timeout_sec=0.05)
 
 
 def camera_main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo world's camera; return the exit status."""
-    ending = Ending()
+    shutdown = ShutdownSignals()
     from rclpy.exceptions import ParameterException
 
     from segzero_ros.ros.camera_node import BadStartError, TabletopCamera
 
     try:
-        return run(ending, TabletopCamera, arguments)
+        return run(shutdown, TabletopCamera, arguments)
     except (BadStartError, ParameterException) as error:
         print(f"tabletop_camera: {error}", file=sys.stderr, flush=True)
         return 2
 
 
 def run(
-    ending: Ending,
+    shutdown: ShutdownSignals,
     make: Callable[[], "Node"],
     arguments: Sequence[str] | None,
     finish: Callable[..., None] | None = None,
 ) -> int:
-    """Spin the node that ``make`` makes until the end is asked for; ``finish(node, executor)`` says its last words."""
+    """Spin the node that ``make`` makes until shutdown is requested, then call ``finish(node, executor)``."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
-    if ending.asked.is_set():
+    if shutdown.requested.is_set():
         return 0
     words = list(sys.argv if arguments is None else arguments)
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
@@ -92,9 +92,9 @@ def run(
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     guard_condition = node.create_guard_condition(lambda: None)
-    ending.wake = guard_condition.trigger
-    _spin(executor, node, ending.asked)
-    ending.wake = lambda: None
+    shutdown.wake = guard_condition.trigger
+    _spin(executor, node, shutdown.requested)
+    shutdown.wake = lambda: None
     if finish is not None:
         finish(node, executor)
     executor.shutdown()
@@ -103,13 +103,13 @@ def run(
     return 0
 
 
-def _spin(executor: "Executor", node: "Node", asked: threading.Event) -> None:
+def _spin(executor: "Executor", node: "Node", requested: threading.Event) -> None:
     import rclpy
     from rclpy.executors import ExternalShutdownException
 
     from segzero_ros.ros.executor import guard
 
-    while rclpy.ok() and not asked.is_set():
+    while rclpy.ok() and not requested.is_set():
         try:
             executor.spin_once()
         except ExternalShutdownException:
