@@ -59,7 +59,7 @@ def say(client: "Client", options: argparse.Namespace) -> int:
     try:
         client.wait_for_node(options.wait)
         on_text = (lambda _: None) if options.json else growing
-        message = client.by_action(
+        message = client.send_goal(
             options.command, timeout_s=options.timeout, on_text=on_text, stop=lambda: bool(interrupted)
         )
     except NoAnswerError as error:

@@ -62,9 +62,9 @@ class Session:
     def _speak(self, line: Line, hearing: "_Hearing") -> Message:
         text = line.instruction.text
         if line.way == "topic":
-            return self._client.by_topic(text, timeout_s=TIMEOUT_S, on_text=hearing)
+            return self._client.publish_command(text, timeout_s=TIMEOUT_S, on_text=hearing)
         stop: Callable[[], bool] = hearing.has_begun if line.cancel else (lambda: False)
-        return self._client.by_action(text, timeout_s=TIMEOUT_S, on_text=hearing, stop=stop)
+        return self._client.send_goal(text, timeout_s=TIMEOUT_S, on_text=hearing, stop=stop)
 
     def _picture(self, stamp: int, view: View | None) -> Picture:
         """Return the frame with this stamp; drawn anew, to the last pixel, if it was lost on its way to us."""
