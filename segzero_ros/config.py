@@ -83,19 +83,14 @@ class NodeConfig:
     fallback: bool = _flag(True, "remote: answer with the bundle's own reasoner when the server does not")
     constrained: bool = _flag(True, "keep answers to their grammar; what it forces goes in one pass")
     draft_tokens: int = _number(0, 0, 7, "tokens guessed ahead from the prompt per pass; 0 = none")
-    encode_ahead: bool = _flag(
-        True, "SAM 2, where it runs on the CPU, encodes the picture while the reasoner generates"
-    )
+    encode_ahead: bool = _flag(True, "SAM 2, where it runs on the CPU, encodes the picture while the reasoner runs")
     warm_frame_hz: float = _number(
         0.0, 0.0, 60.0, "how often to prefill the newest frame while there is no command: quicker answers; 0 = never"
     )
     autostart: bool = _flag(True, "configure and activate at start, without a lifecycle manager")
     image_transport: str = _text("raw", "subscribe to image or to image/compressed", "raw", "compressed")
     image_qos: str = _text(
-        "best_effort",
-        "reliability asked of the camera; best effort receives from both kinds",
-        "best_effort",
-        "reliable",
+        "best_effort", "reliability asked of the camera; best effort takes both kinds", "best_effort", "reliable"
     )
     use_depth: bool = _flag(False, "subscribe to depth and camera_info and give 3-D positions")
     busy_policy: str = _text("preempt", "what a second command does: end the first, or get BUSY", "preempt", "reject")

@@ -39,18 +39,11 @@ class TabletopCamera(Node):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         """``options``: those of ``rclpy.node.Node``. Raises ``BadStartError``."""
         super().__init__(CAMERA_NODE, **options)
-        scenario = self._declare_text("scenario", "demo", f"what happens: {', '.join(SCENARIOS)}")
-        seed = self._declare_int(
-            "seed", 7, 0, 1_000_000, "which scene; the same seed and scenario always give the same one"
-        )
-        size = (
-            self._declare_int("width", 640, 64, 1920, "pixels"),
-            self._declare_int("height", 480, 48, 1080, "pixels"),
-        )
-        rate = self._declare_rate()
-        truth_dir = self._declare_text(
-            "truth_dir", "", "write the truth of every frame into this directory; empty = do not"
-        )
+        scenario = self._string("scenario", "demo", f"what happens: {', '.join(SCENARIOS)}")
+        seed = self._int("seed", 7, 0, 1_000_000, "which scene; the same seed and scenario always give the same one")
+        size = (self._int("width", 640, 64, 1920, "pixels"), self._int("height", 480, 48, 1080, "pixels"))
+        rate = self._rate()
+        truth_dir = self._string("truth_dir", "", "write the truth of every frame into this directory; empty = do not")
         if scenario not in SCENARIOS:
             raise BadStartError(f"got the scenario {scenario!r}{nearest(scenario, SCENARIOS)}")
         try:
@@ -89,16 +82,16 @@ class TabletopCamera(Node):  # type: ignore[misc]
     def _publisher(self, kind: Any, name: str) -> Any:
         return self.create_publisher(kind, name, topic_qos("image", "reliable"))
 
-    def _declare_text(self, name: str, default: str, description: str) -> str:
+    def _string(self, name: str, default: str, description: str) -> str:
         descriptor = ParameterDescriptor(description=description, read_only=True)
         return str(self.declare_parameter(name, default, descriptor).value)
 
-    def _declare_int(self, name: str, default: int, low: int, high: int, description: str) -> int:
+    def _int(self, name: str, default: int, low: int, high: int, description: str) -> int:
         span = [IntegerRange(from_value=low, to_value=high, step=1)]
         descriptor = ParameterDescriptor(description=description, read_only=True, integer_range=span)
         return int(self.declare_parameter(name, default, descriptor).value)
 
-    def _declare_rate(self) -> float:
+    def _rate(self) -> float:
         span = [FloatingPointRange(from_value=0.1, to_value=100.0)]
         descriptor = ParameterDescriptor(description="frames per second", read_only=True, floating_point_range=span)
         return float(self.declare_parameter("rate", 10.0, descriptor).value)
