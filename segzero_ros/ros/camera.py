@@ -33,21 +33,29 @@ LOG_PERIOD_S = 1.0  # a camera of garbage must not fill the disk with complaints
 
 
 class CameraFrame:
-    """A camera message that becomes a frame when it is called: a ``FrameSource`` of the worker.
+    """An image message that becomes a frame when it is called: a ``FrameSource`` of the worker.
 
     ``depth``: the depth image next to it at the moment of decoding. ``RejectedInput`` for fields that make no picture.
     """
 
-    def __init__(self, message: Image | CompressedImage, nearest_depth: Callable[[Time], Image | None]) -> None:
+    def __init__(self, message: Image | CompressedImage, camera: "Camera") -> None:
         self.header = message.header
         self.depth: Image | None = None
         self._decode = frame_decoder(message)
-        self._nearest_depth = nearest_depth
+        self._camera = camera
 
     def __call__(self) -> Frame:
         """Decode it; ``RejectedInput`` when it is no picture after all."""
-        self.depth = self._nearest_depth(self.header.stamp)
+        self.depth = self._camera.nearest_depth(self.header.stamp)
         return self._decode()
+
+    def locate(self, result: Segmentation) -> tuple[Position, ...]:
+        """Return where the instances of ``result`` are, () without depth; ``RejectedInput`` when it is unusable.
+
+        The depth of a frame may come after the frame itself, hence the second search now.
+        """
+        depth = self._camera.nearest_depth(self.header.stamp) or self.depth
+        return self._camera.locate(result, depth)
 
 
 class Camera:
@@ -60,7 +68,7 @@ class Camera:
         """
         self.active = False
         self.seen = self.ignored = 0
-        self.uses_depth = config.use_depth
+        self._uses_depth = config.use_depth
         self._depth = DepthBuffer()
         self._node = node
         self._health = health
@@ -87,14 +95,17 @@ class Camera:
 
     def wrap(self, message: Image | CompressedImage) -> CameraFrame:
         """Return what makes a frame of an image; ``RejectedInput`` for fields that make no picture."""
-        return CameraFrame(message, self._nearest_depth)
+        return CameraFrame(message, self)
 
-    def locate(self, source: CameraFrame, result: Segmentation) -> tuple[Position, ...]:
-        """Return where the instances of ``result`` are, by the depth next to ``source``; ``RejectedInput`` otherwise.
+    def nearest_depth(self, stamp: Time) -> Image | None:
+        """Return the depth image next to ``stamp``, if one has come."""
+        with self._lock:
+            return self._depth.nearest(stamp_ns(stamp))
 
-        The depth of a frame may come after the frame itself, hence the second search now.
-        """
-        depth = self._nearest_depth(source.header.stamp) or source.depth
+    def locate(self, result: Segmentation, depth: Image | None) -> tuple[Position, ...]:
+        """Return where the instances of ``result`` are in ``depth``, () where depth is not used or nothing found."""
+        if not (self._uses_depth and result.instances):
+            return ()
         with self._lock:
             return self._depth.locate(result.labels, len(result.instances), depth)
 
@@ -134,10 +145,6 @@ class Camera:
         if str(error) != self._last_rejection:
             self._node.get_logger().warning(f"image refused, {error}", throttle_duration_sec=LOG_PERIOD_S)
         self._last_rejection = str(error)
-
-    def _nearest_depth(self, stamp: Time) -> Image | None:
-        with self._lock:
-            return self._depth.nearest(stamp_ns(stamp))
 
     def _subscribe(self, name: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
         topic = _compressed_topic(self._node) if name == "image/compressed" else name

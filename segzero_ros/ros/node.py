@@ -20,6 +20,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
@@ -29,7 +30,7 @@ from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.health import Diagnostic, Health, Level
 from segzero_ros.pipeline import Pipeline
-from segzero_ros.ros.camera import Camera, incompatible_publishers, qos_events
+from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events
 from segzero_ros.ros.command_server import CommandServer
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
 from segzero_ros.ros.executor import guard
@@ -104,7 +105,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._command_qos = qos
         events = qos_events(self, "command", qos, self._health)
         self.create_subscription(String, "command", on_command, qos, event_callbacks=events)
-        self._action = SegmentAction(self, self._commands, self._outputs, self._settings)
+        self._action = SegmentAction(self, self._commands, self._wrap, self._settings)
         self.create_service(SetBool, "enable", guard.service(self, self._on_enable))
         self.create_service(Trigger, "reset", guard.service(self, self._on_reset))
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # ROS time may stand still: use_sim_time without /clock
@@ -220,8 +221,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._health.expect_frames_within(config.stale_sec)
         self._first_frame_s = config.first_frame_sec  # a camera may start together with the node
         self._camera = Camera(self, config, self._health, self._worker.offer_frame)
-        self._outputs.camera, self._outputs.bundle = self._camera, name
-        self._engines = pipeline.engines
+        self._outputs.bundle, self._engines = name, pipeline.engines
 
     def _stop_work(self, reason: str) -> None:
         """Close the command server, stop the worker's jobs and ignore the camera."""
@@ -237,7 +237,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._queue.drain()  # the answers of the jobs that were stopped
         if self._camera is not None:
             self._camera.close()
-        self._worker = self._camera = self._outputs.camera = None
+        self._worker = self._camera = None
         self._outputs.bundle = self._engines = ""
         self._commands.close(_UNCONFIGURED)
 
@@ -250,6 +250,9 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def _on_command(self, message: String) -> None:
         self._commands.submit(message.data, timeout_s=self._settings.value("timeout_sec"))
+
+    def _wrap(self, image: Image) -> CameraFrame | None:
+        return self._camera.wrap(image) if self._camera is not None else None
 
     def _on_enable(self, request: SetBool.Request) -> tuple[bool, str]:
         """Activate, configuring first where needed, or deactivate."""

@@ -16,7 +16,7 @@ from segzero_ros.msg import Instance, Segmentation
 from segzero_ros.overlay import draw_overlay
 from segzero_ros.pipeline import Segmentation as Result
 from segzero_ros.ros import convert
-from segzero_ros.ros.camera import Camera, CameraFrame
+from segzero_ros.ros.camera import CameraFrame
 from segzero_ros.ros.command_server import Progress
 from segzero_ros.ros.executor import guard
 from segzero_ros.ros.parameters import Parameters
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
 
 class Outputs:
-    """The publishers; single-threaded. ``camera`` and ``bundle`` are set at configure and None and "" otherwise."""
+    """The publishers; single-threaded. ``bundle`` is set at configure and "" otherwise."""
 
     def __init__(self, node: "Node", parameters: Parameters, health: Health) -> None:
-        self.camera: Camera | None = None
         self.bundle = ""
         self._node = node
         self._parameters = parameters
@@ -87,10 +86,8 @@ class Outputs:
 
     def _positions(self, result: Result, source: CameraFrame | None) -> tuple[tuple[convert.Position, ...], str]:
         """Where the instances are, or nothing and a note why not; the 2-D answer stands either way."""
-        if self.camera is None or source is None or not (self.camera.uses_depth and result.instances):
-            return (), ""
         try:
-            return self.camera.locate(source, result), ""
+            return source.locate(result) if source else (), ""
         except RejectedInput as error:
             self._health.count_rejection(error.code, error.detail)
             return (), str(error)

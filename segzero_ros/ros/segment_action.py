@@ -4,16 +4,18 @@ Every goal is accepted, bad ones too, since a rejection cannot say why: what is 
 result of an aborted goal.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.task import Future
+from sensor_msgs.msg import Image
 
 from segzero_ros.action import Segment
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.msg import Segmentation
+from segzero_ros.ros.camera import CameraFrame
 from segzero_ros.ros.command_server import CommandServer, Progress
-from segzero_ros.ros.outputs import Outputs
 from segzero_ros.ros.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -23,16 +25,19 @@ if TYPE_CHECKING:
 RESULT_KEPT_S = 30  # rclpy keeps results for 15 minutes by default, masks and all: gigabytes at one command per second
 MAX_TIMEOUT_S = 3600.0
 
+Wrap = Callable[[Image], CameraFrame | None]
+
 _ANSWERED = (Code.OK, Code.NO_TARGET)  # goals that end with these have succeeded
 
 
 class SegmentAction:
     """The action server; a goal becomes a command and waits for its answer without holding a thread."""
 
-    def __init__(self, node: "Node", command_server: CommandServer, outputs: Outputs, parameters: Parameters) -> None:
+    def __init__(self, node: "Node", command_server: CommandServer, wrap: Wrap, parameters: Parameters) -> None:
+        """``wrap``: makes a frame's source of a goal's own image; None while there is no camera."""
         self.waiting = 0
         self._commands = command_server
-        self._outputs = outputs
+        self._wrap = wrap
         self._parameters = parameters
         self._server = ActionServer(
             node,
@@ -62,7 +67,8 @@ class SegmentAction:
     def _submit(self, goal: "ServerGoalHandle", answered: Future) -> None:
         request = goal.request
         try:
-            timeout_s, source, fault = self._timeout_s(request), self._image_of(request), None
+            timeout_s, fault = self._timeout_s(request), None
+            source = self._wrap(request.image) if request.image.width else None
         except RejectedInput as error:
             timeout_s, source, fault = 1.0, None, error
         self._commands.submit(
@@ -89,11 +95,6 @@ class SegmentAction:
                 f"got timeout_sec = {request.timeout_sec:g}, want 0 (the node's) to {MAX_TIMEOUT_S:g}",
             )
         return float(request.timeout_sec) or float(self._parameters.value("timeout_sec"))
-
-    def _image_of(self, request: Segment.Goal) -> Any:
-        if request.image.width == 0 or self._outputs.camera is None:
-            return None
-        return self._outputs.camera.wrap(request.image)
 
 
 def _goal_id(goal: "ServerGoalHandle") -> str:
