@@ -32,14 +32,14 @@ PATIENCE_S = 60.0
 
 
 class InstantReasoner:
-    """Says an answer of PIECES pieces without any work in between."""
+    """Answers in PIECES pieces without any work in between."""
 
     def __init__(self, text: str) -> None:
         step = -(-len(text) // PIECES)
         self._pieces = [text[at : at + step] for at in range(0, len(text), step)]
 
     def reason(self, request: Request) -> Answer:
-        """Say it; see ``Reasoner``."""
+        """Answer; see ``Reasoner``."""
         for piece in self._pieces:
             request.on_text(piece)
         return Answer("".join(self._pieces), len(self._pieces), 1.0, {}, "stop")

@@ -128,6 +128,18 @@ def test_the_answer_has_positions_and_a_target(make_robot):
     assert target.pose.orientation.w == 1.0
 
 
+def test_a_command_keeps_the_depth_of_its_frame_when_the_buffer_has_moved_on(make_robot, monkeypatch):
+    robot, depths, infos = with_depth(make_robot)
+    buffer, publish = robot.node._camera._depth, robot.node._commands._publish
+    monkeypatch.setattr(robot.node._commands, "_publish", lambda *end: (buffer._images.clear(), publish(*end))[1])
+    infos.publish(info())
+    depths.publish(depth_image(2.0))
+    robot.until(lambda: buffer.nearest(7_000_000_008) and buffer._info, "the depth")
+    robot.publish_image()
+    robot.send_command("the mug")
+    assert robot.answer().instances[0].position.z == 2.0
+
+
 def test_without_usable_depth_the_answer_is_whole_and_says_why_it_is_flat(make_robot):
     robot, depths, _infos = with_depth(make_robot)
     depths.publish(depth_image(2.0))

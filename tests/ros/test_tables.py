@@ -74,6 +74,12 @@ def test_the_node_is_only_given_names_it_has():
     assert set(process.remaps) <= set(ENDPOINTS)
 
 
+def test_the_common_arguments_of_the_launch_files_are_the_nodes_and_change_nothing_by_default():
+    defaults = {name: default for name, (default, _, _) in processes.COMMON_ARGUMENTS.items()}
+    assert processes.node(**defaults) == processes.node()
+    assert processes.demo(**defaults) == processes.demo()
+
+
 def test_parameters_are_spelled_as_yaml_that_keeps_their_type():
     process = processes.node(bundle="it's: 7", use_depth=True)
     assert "bundle:='it''s: 7'" in process.ros_arguments()
