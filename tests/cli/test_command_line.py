@@ -167,7 +167,7 @@ def test_neither_does_grounding_with_the_demo_bundle(picture):
 
 
 def test_missing_offline_packages_are_one_line_that_says_how_to_get_them(monkeypatch, capsys):
-    monkeypatch.setattr("segzero_ros.cli.offline.missing", lambda needs: ["torch"])
+    monkeypatch.setattr("segzero_ros.cli.offline.missing", lambda modules: ["torch"])
     assert status_of(["train", "reasoner"]) == 2
     said = capsys.readouterr().err
     assert "torch" in said
