@@ -59,11 +59,11 @@ def build_parser() -> Parser:
     return parser
 
 
-def _command_parser(prog: str, **options: Any) -> Parser:
+def _command_parser(prog: str, **_: Any) -> CommandParser | offline.OfflineParser:
     name = prog.rpartition(" ")[2]
     if name in offline.COMMANDS:
-        return offline.OfflineParser(prog, offline.COMMANDS[name], **options)
-    return CommandParser(prog, f"segzero_ros.cli.{name}", **options)
+        return offline.OfflineParser(prog, offline.COMMANDS[name])
+    return CommandParser(prog, f"segzero_ros.cli.{name}")
 
 
 if __name__ == "__main__":

@@ -36,20 +36,19 @@ COMMANDS: Mapping[str, Offline] = MappingProxyType(
 )
 
 
-class OfflineParser(Parser):
-    """A parser that leaves all words but --version to the command's own parser."""
+class OfflineParser:
+    """What argparse has in place of such a command's parser: leaves all words but --version to the command."""
 
-    def __init__(self, prog: str, command: Offline, **options: Any) -> None:
-        super().__init__(prog, **options)
+    def __init__(self, prog: str, command: Offline, **_: Any) -> None:
+        self._prog = prog
         self._command = command
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+    def parse_known_args(self, args: Sequence[str], namespace: Any = None) -> tuple[Any, list[str]]:
         """Set ``run`` to hand the words over."""
-        words = list(args)
-        if words[:1] == ["--version"]:
-            return super().parse_known_args(words, namespace)
+        if args[:1] == ["--version"]:
+            return Parser(self._prog).parse_known_args(args, namespace)
         options = namespace or argparse.Namespace()
-        options.run = lambda _: hand_over(self.prog, self._command, words)
+        options.run = lambda _: hand_over(self._prog, self._command, args)
         return options, []
 
 

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
@@ -22,8 +23,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str = "", examples: Sequence[str] = (), **options: Any) -> None:
         """``options``: what argparse itself hands to the parser of a sub-command."""
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, formatter_class=layout, allow_abbrev=False, **options)
+        super().__init__(prog, formatter_class=_help_layout, allow_abbrev=False, **options)
         self.describe(description, examples)
         self.add_argument("--version", action="version", version=f"segzero_ros {__version__}", help="show the version")
 
@@ -65,21 +65,31 @@ class Parser(argparse.ArgumentParser):
         self.exit(REFUSED, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
 
 
-class CommandParser(Parser):
-    """The parser of one command, whose module is imported when the command is chosen and not before.
+def _help_layout(prog: str) -> argparse.HelpFormatter:
+    """Return the layout of --help; argparse's own way to the terminal's width costs as much as all the rest."""
+    try:
+        columns = os.get_terminal_size().columns
+    except OSError:  # no terminal
+        columns = 100
+    return argparse.RawDescriptionHelpFormatter(prog, width=columns)
 
-    ``module``: has ``configure(parser)``, which adds the options and ``run``, a default that is called with the options
+
+class CommandParser:
+    """What argparse has in place of a command's parser until the command is chosen: then its module is imported.
+
+    The module has ``configure(parser)``, which adds the options and ``run``, a default that is called with the options
     and returns the exit status.
     """
 
-    def __init__(self, prog: str, module: str, **options: Any) -> None:
-        super().__init__(prog, **options)
+    def __init__(self, prog: str, module: str) -> None:
+        self._prog = prog
         self._module = module
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Get the options from the command's module, then parse."""
-        importlib.import_module(self._module).configure(self)
-        return super().parse_known_args(args, namespace)
+    def parse_known_args(self, args: Sequence[str], namespace: Any = None) -> tuple[Any, list[str]]:
+        """Make the parser, and parse."""
+        parser = Parser(self._prog)
+        importlib.import_module(self._module).configure(parser)
+        return parser.parse_known_args(args, namespace)
 
 
 class Renamed(argparse.Action):
