@@ -46,6 +46,19 @@ def test_package_xml_lists_every_ros_package_that_is_imported() -> None:
     assert {name: file for name, file in imported.items() if name not in DEPENDENCIES} == {}
 
 
+def test_a_robot_needs_no_package_from_pip_that_cannot_be_released() -> None:
+    """Bloom refuses rosdep keys of pip; the demo world's is wanted where SEGZERO_DEMO=1 says so."""
+    from_pip = {element.text: element.get("condition") for element in PACKAGE if (element.text or "").endswith("-pip")}
+    assert from_pip == {"python3-mujoco-pip": "$SEGZERO_DEMO == 1"}
+
+
+def test_colcon_test_runs_folders_that_are_there() -> None:
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    folders = re.findall(r"ament_add_pytest_test\(\w+ (\S+)", text.partition("if(BUILD_TESTING)")[2])
+    assert folders
+    assert not [folder for folder in folders if not any((ROOT / folder).glob("test_*.py"))]
+
+
 def test_package_xml_lists_every_package_that_the_build_looks_for() -> None:
     found = set(re.findall(r"find_package\((\w+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")))
     assert found <= DEPENDENCIES
