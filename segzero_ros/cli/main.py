@@ -64,7 +64,3 @@ def _command_parser(prog: str, **_: Any) -> CommandParser | offline.OfflineParse
     if name in offline.COMMANDS:
         return offline.OfflineParser(prog, offline.COMMANDS[name])
     return CommandParser(prog, f"segzero_ros.cli.{name}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
