@@ -46,10 +46,9 @@ def test_package_xml_lists_every_ros_package_that_is_imported() -> None:
     assert {name: file for name, file in imported.items() if name not in DEPENDENCIES} == {}
 
 
-def test_a_robot_needs_no_package_from_pip_that_cannot_be_released() -> None:
-    """Bloom refuses rosdep keys of pip; the demo world's is wanted where SEGZERO_DEMO=1 says so."""
-    from_pip = {element.text: element.get("condition") for element in PACKAGE if (element.text or "").endswith("-pip")}
-    assert from_pip == {"python3-mujoco-pip": "$SEGZERO_DEMO == 1"}
+def test_package_xml_names_no_rosdep_key_of_pip() -> None:
+    """Bloom cannot release a package that depends on one."""
+    assert not [name for name in DEPENDENCIES if name.endswith("-pip")]
 
 
 def test_colcon_test_runs_folders_that_are_there() -> None:
