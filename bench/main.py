@@ -20,9 +20,9 @@ from typing import Any
 
 from bench.questions import Question, tabletop_questions
 from bench.record import RESULTS, device_slug, record, write
-from segzero_ros.bundle import Bundle, open_bundle, resolve_bundle
-from segzero_ros.cli.ground import BACKENDS, DEFAULT_BUNDLE, from_here
-from segzero_ros.cli.parser import OK, Parser, at_least, missing, one_of, refuse
+from segzero_ros.bundle import Bundle, open_named_bundle
+from segzero_ros.cli.options import add_bundle_options
+from segzero_ros.cli.parser import OK, Parser, at_least, missing, refuse
 
 COUNT = 60  # questions; the first few warm up and do not count
 SEED = 7
@@ -60,13 +60,11 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     """Return the options of `segzero bench`."""
     parser = Parser("segzero bench", "Measure a bundle: where a command's time goes, and against whom.", EXAMPLES)
     others = [name for name in SUBJECTS if name != "stages"]
-    parser.add_argument("--compare", type=one_of(others), metavar="WHAT", help=f"one of {', '.join(others)}")
+    parser.add_argument("--compare", choices=others, metavar="WHAT", help=f"one of {', '.join(others)}")
     parser.add_argument(
         "--all", action="store_true", help="measure everything and renew bench/results and docs/speed.md"
     )
-    where = f"a bundle's directory or name (default {DEFAULT_BUNDLE})"
-    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help=where)
-    parser.add_argument("--backend", type=one_of(BACKENDS), default="auto", metavar="NAME", help=", ".join(BACKENDS))
+    add_bundle_options(parser)
     parser.add_argument("--count", type=at_least(8), default=COUNT, help=f"questions (default {COUNT})")
     parser.add_argument("--seed", type=at_least(0), default=SEED, help=f"of the rendered tables (default {SEED})")
     parser.add_argument(
@@ -81,7 +79,7 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--reasoner", type=Path, metavar="DIR", help=checkpoint)
     parser.add_argument("--segmenter", type=Path, metavar="DIR", help="the same for SAM 2")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
-    options = parser.read(arguments)
+    options = parser.parse_args(arguments)
     if options.all and (options.compare or options.out):
         parser.error("--all measures everything into bench/results; leave out --compare and --out")
     return options
@@ -105,7 +103,7 @@ def measured(name: str, options: Namespace) -> dict[str, Any]:
 
 def bundle_of(options: Namespace) -> Bundle | None:
     """Open the bundle the options name; the fakes need none."""
-    return None if options.backend == "fake" else open_bundle(resolve_bundle(from_here(options.bundle)))
+    return None if options.backend == "fake" else open_named_bundle(options.bundle)
 
 
 def questions_of(options: Namespace) -> list[Question]:

@@ -87,6 +87,15 @@ def resolve_bundle(name_or_path: str) -> Path:
     return _existing([folder / text for folder in bundle_folders()], text)
 
 
+def open_named_bundle(text: str) -> Bundle:
+    """Find and open the bundle that a command line names: a word is a name, what has a slash is below this directory.
+
+    Raises what `resolve_bundle` and `open_bundle` raise.
+    """
+    plain = text.startswith(("/", "~", "./", "../", "package://")) or "/" not in text
+    return open_bundle(resolve_bundle(text if plain else f"./{text}"))
+
+
 def bundle_folders() -> list[Path]:
     """Return the directories in which bundles are looked for by name, first one first."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

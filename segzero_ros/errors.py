@@ -4,7 +4,6 @@ There are two kinds of failure. ``RejectedInput`` is the outside's fault: it is 
 Any other exception is a defect of this package and has to fail a test.
 """
 
-import difflib
 import enum
 from collections.abc import Iterable
 
@@ -68,6 +67,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     To be appended to a sentence that says which name came.
     """
+    import difflib  # a millisecond that most starts have no use for
+
     choices = sorted(known)
     close = difflib.get_close_matches(name[:100], choices, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(choices)}"

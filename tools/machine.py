@@ -46,7 +46,7 @@ def usable_python() -> str:
         return sys.executable
     for minor in range(NEWEST_PYTHON[1], OLDEST_PYTHON[1] - 1, -1):
         path = shutil.which(f"python3.{minor}")
-        if path and describe(path):
+        if path and python_facts(path):
             return path
     raise CannotGoOn(python_message(platform.python_version()))
 
@@ -65,7 +65,7 @@ def python_message(found: str) -> str:
     )
 
 
-def describe(python: str) -> dict[str, object]:
+def python_facts(python: str) -> dict[str, object]:
     """Return what DESCRIBE_PYTHON prints for the interpreter `python`; an empty dict if that cannot be run."""
     try:
         run = subprocess.run([python, "-c", DESCRIBE_PYTHON], capture_output=True, text=True, check=False)
@@ -79,7 +79,7 @@ def missing_packages(python: str, *, build: bool) -> list[str]:
 
     With `build` also those for building the interfaces and for rendering the demo world.
     """
-    facts = describe(python)
+    facts = python_facts(python)
     name = "python{}.{}".format(*facts["version"][:2]) if facts.get("of_system") else "python3"
     needs = {f"{name}-venv": facts.get("venv")}
     if build:

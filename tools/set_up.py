@@ -33,7 +33,7 @@ TARGETS = {
     "test": ("runtime", "demo", "ros", "build", "dev", "offline", "serve", "engines"),
 }
 
-#: Said before the files of requirements/ are installed: what they are, and what they cost on two cores.
+#: Printed before the files of requirements/ are installed: what they are, and what they cost on two cores.
 GROUPS = {
     "runtime": "ONNX Runtime, OpenCV, tokenizers",
     "demo": "MuJoCo",
@@ -235,7 +235,7 @@ def digest(text: str) -> str:
 
 def venv_text() -> str:
     """Return what `.venv` depends on: its own place, and the version of the interpreter it was made with."""
-    version = machine.describe(str(PYTHON)).get("version") if PYTHON.exists() else None
+    version = machine.python_facts(str(PYTHON)).get("version") if PYTHON.exists() else None
     return f"{VENV} {version}"
 
 

@@ -194,10 +194,10 @@ def _engine(name: str, model: Any, load: Load, folder: Path) -> Any:
 def _tensorrt_engine(model: Any, load: Load, folder: Path) -> Any:
     from bench.gpu.bundle import random_bundle
     from segzero_ros.backends import EngineOptions, open_reasoner
-    from segzero_ros.cli.engine import main as engine
+    from segzero_ros.cli.main import main as segzero
 
     bundle, built = random_bundle(model, load, folder), str(folder / "engines")
-    if engine(["build", str(bundle.path), "--engine-dir", built]):
+    if segzero(["engine", "build", str(bundle.path), "--engine-dir", built]):
         raise RuntimeError("the engines were not built; see above")
     opened: Any = open_reasoner("tensorrt", bundle, EngineOptions(engine_dir=built))
     return opened._engine  # noqa: SLF001 - the engine alone, without prompt and tokenizer

@@ -1,1 +1,1 @@
-"""What `segzero` can do: one module per command, each with ``main(arguments) -> exit status`` and lazy imports."""
+"""What `segzero` can do: one module per command with ``configure(parser)``, imported when the command is chosen."""

@@ -3,11 +3,12 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from typing import Any
 
-from segzero_ros.cli.ground import BACKENDS, from_here
-from segzero_ros.cli.parser import NOT_OK, OK, REFUSED, Parser, one_of
+from segzero_ros.backends import open_pipeline
+from segzero_ros.bundle import open_named_bundle
+from segzero_ros.cli.options import add_backend_option
+from segzero_ros.cli.parser import NOT_OK, OK, REFUSED, Parser
 from segzero_ros.errors import Code, RejectedInput
 
 EXAMPLES = ("segzero bundle verify tabletop", "segzero bundle verify ~/.cache/segzero_ros/bundles/visionreasoner-7b")
@@ -16,34 +17,32 @@ ABOUT = (
 )
 
 
-def main(arguments: Sequence[str]) -> int:
+def configure(parser: Parser) -> None:
+    """Add the options of `segzero bundle verify`."""
+    parser.describe("A bundle is the directory in which a reasoner and a segmenter travel.", EXAMPLES)
+    verify = parser.add_commands("actions", "ACTION").add_parser(
+        "verify", help="check every file, the profile and the engines", description=ABOUT, examples=EXAMPLES
+    )
+    verify.add_argument("bundle", metavar="BUNDLE", help="a bundle's directory or name")
+    add_backend_option(verify)
+    verify.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    verify.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
     """Verify a bundle; 1 when it must not be used, 2 when there is none."""
-    options = read_arguments(arguments)
     try:
-        report = verify(options.directory, options.backend)
+        report = verify(options.bundle, options.backend)
     except RejectedInput as error:
         print(f"segzero bundle verify: {error}", file=sys.stderr)
         return REFUSED if error.code is Code.BUNDLE_MISSING else NOT_OK
-    print(json.dumps(report) if options.json else described(report))
+    print(json.dumps(report) if options.json else format_report(report))
     return OK
 
 
-def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options of `segzero bundle verify`."""
-    parser = Parser("segzero bundle", ABOUT, EXAMPLES)
-    parser.add_argument("action", type=one_of(["verify"]), metavar="verify", help="the only thing to be done with one")
-    parser.add_argument("directory", metavar="DIR", help="a bundle's directory or name")
-    parser.add_argument("--backend", type=one_of(BACKENDS), default="auto", metavar="NAME", help=", ".join(BACKENDS))
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    return parser.read(arguments)
-
-
-def verify(directory: str, backend: str) -> dict[str, Any]:
+def verify(name: str, backend: str) -> dict[str, Any]:
     """Open the bundle and its engines; return what it is, or raise ``RejectedInput``."""
-    from segzero_ros.backends import open_pipeline
-    from segzero_ros.bundle import open_bundle, resolve_bundle
-
-    bundle = open_bundle(resolve_bundle(from_here(directory)))
+    bundle = open_named_bundle(name)
     engines = open_pipeline(bundle, backend).engines
     files = [file for file in bundle.path.glob("*/**/*") if file.is_file()]
     return {
@@ -61,7 +60,7 @@ def verify(directory: str, backend: str) -> dict[str, Any]:
     }
 
 
-def described(report: dict[str, Any]) -> str:
+def format_report(report: dict[str, Any]) -> str:
     """Return the report in a few lines for people."""
     width, height = report["image_size"]
     return "\n".join(

@@ -2,79 +2,90 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from segzero_ros.cli.ground import from_here
-from segzero_ros.cli.offline import hand_over
-from segzero_ros.cli.parser import NOT_OK, OK, Parser, one_of
+from segzero_ros.bundle import open_named_bundle
+from segzero_ros.cli.parser import NOT_OK, OK, Parser
 from segzero_ros.errors import RejectedInput
 
-ACTIONS = ("build", "list", "verify")
-EXAMPLES = ("segzero engine build tabletop", "segzero engine list tabletop", "segzero engine verify tabletop")
-ABOUT = (
-    "TensorRT engines are built on the machine that runs them, from a bundle's ONNX graphs. build: those that are "
-    "missing; it has options of its own (--only, --target, --again): segzero engine build --help. list: what is there, "
-    "and for what it was built. verify: whether the bundle can run on them here."
+ABOUT = "TensorRT engines are built on the machine that runs them, from a bundle's ONNX graphs."
+EXAMPLES = (
+    "segzero engine build tabletop",
+    'segzero engine build tabletop --target "NVIDIA GeForce RTX 4090:8.9:580.95.05 (CUDA 13.0)" --engine-dir engines',
+    "segzero engine list tabletop",
+    "segzero engine verify tabletop",
 )
+PARTS = ("all", "segmenter", "reasoner")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Build, list or verify; 1 when the engines cannot be used, 2 when nothing could be looked at."""
-    if arguments and arguments[0] == "build":
-        return hand_over("engine build", "segzero_ros.backends.tensorrt.builder", (), arguments[1:])
-    options = read_arguments(arguments)
-    return listed(options) if options.action == "list" else verified(options)
+def configure(parser: Parser) -> None:
+    """Add the three actions and their options."""
+    parser.describe(ABOUT, EXAMPLES)
+    actions = parser.add_commands("actions", "ACTION")
+    build = _add_action(actions, "build", run_build, "build the engines that are missing, for this machine")
+    add = build.add_argument
+    add("--only", choices=PARTS, default="all", metavar="PART", help=", ".join(PARTS))
+    add("--target", default="", metavar="NAME:CAPABILITY:DRIVER", help="build for a GPU that is elsewhere")
+    add("--again", action="store_true", help="build also what is there")
+    for name, run, what in (
+        ("list", run_list, "what is there, and for what it was built"),
+        ("verify", run_verify, "whether the bundle can run on its engines here"),
+    ):
+        action = _add_action(actions, name, run, what)
+        action.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
-def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options of `segzero engine list` and `verify`."""
-    parser = Parser("segzero engine", ABOUT, EXAMPLES)
-    parser.add_argument("action", type=one_of(ACTIONS), metavar="ACTION", help=", ".join(ACTIONS))
+def _add_action(actions: Any, name: str, run: Callable[[argparse.Namespace], int], what: str) -> Parser:
+    parser: Parser = actions.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
     parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's directory or name")
     parser.add_argument("--engine-dir", default="", metavar="DIR", help="default: ~/.cache/segzero_ros/engines")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    return parser.read(arguments)
+    parser.set_defaults(run=run)
+    return parser
 
 
-def listed(options: argparse.Namespace) -> int:
+def run_build(options: argparse.Namespace) -> int:
+    """Build the engines of the bundle, or of one part, that are not there yet."""
+    from segzero_ros.backends.tensorrt.builder import build_engines, read_target
+    from segzero_ros.backends.tensorrt.library import find_cuda, find_gpu, find_library
+    from segzero_ros.backends.tensorrt.profiles import ROLES
+
+    bundle = open_named_bundle(options.bundle)
+    library = find_library()
+    gpu = read_target(options.target, library) if options.target else find_gpu(find_cuda())
+    roles = [role for role in ROLES if options.only in ("all", ROLES[role][0])]
+    print(f"{library.flavour} {library.version} for {gpu.name} ({gpu.capability}), driver {gpu.driver}")
+    build_engines(bundle, roles, options.engine_dir, library, gpu, again=options.again)
+    return OK
+
+
+def run_list(options: argparse.Namespace) -> int:
     """Print every engine of the bundle, whatever it was built for."""
     from segzero_ros.backends.tensorrt.store import engine_folder, notes
 
-    folder = engine_folder(options.engine_dir, _bundle(options))
+    folder = engine_folder(options.engine_dir, open_named_bundle(options.bundle))
     found = [{"file": str(file), **asdict(note)} for file, note in notes(folder)]
-    if options.json:
-        print(json.dumps(found))
-    else:
-        print(
-            "\n".join(map(_line, found)) or f"no engines in {folder}; build them: segzero engine build {options.bundle}"
-        )
+    nothing = f"no engines in {folder}; build them: segzero engine build {options.bundle}"
+    print(json.dumps(found) if options.json else "\n".join(map(_format_entry, found)) or nothing)
     return OK
 
 
-def verified(options: argparse.Namespace) -> int:
-    """Check every engine as the runtime does before TensorRT sees a byte."""
+def run_verify(options: argparse.Namespace) -> int:
+    """Check every engine as the runtime does before TensorRT sees a byte; 1 when they cannot be used here."""
     from segzero_ros.backends.tensorrt.store import verify
 
-    bundle = _bundle(options)
+    bundle = open_named_bundle(options.bundle)
     try:
-        files = verify(bundle, options.engine_dir)
+        files = [str(file) for file in verify(bundle, options.engine_dir)]
     except RejectedInput as error:
         print(json.dumps({"usable": False, "why": str(error)}) if options.json else f"not usable here: {error}")
         return NOT_OK
-    shown = [str(file) for file in files]
-    print(json.dumps({"usable": True, "files": shown}) if options.json else "usable here:\n  " + "\n  ".join(shown))
+    print(json.dumps({"usable": True, "files": files}) if options.json else "usable here:\n  " + "\n  ".join(files))
     return OK
 
 
-def _bundle(options: argparse.Namespace) -> Any:
-    from segzero_ros.bundle import open_bundle, resolve_bundle
-
-    return open_bundle(resolve_bundle(from_here(options.bundle)))
-
-
-def _line(entry: dict[str, Any]) -> str:
+def _format_entry(entry: dict[str, Any]) -> str:
     identity = entry["identity"]
     machine = f"{identity['gpu']} ({identity['capability']}), driver {identity['driver']}"
     made = f"{identity['flavour']} {identity['version']}, {identity['precision']}"

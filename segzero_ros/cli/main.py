@@ -1,68 +1,48 @@
-"""The command line `segzero`: finds the command by its name and imports nothing else."""
+"""The command line `segzero`: one sub-parser per command, each imported when its command is chosen."""
 
-import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
-from segzero_ros.cli.parser import REFUSED, STATUS, refuse
-from segzero_ros.errors import RejectedInput, nearest
+from segzero_ros.cli import offline
+from segzero_ros.cli.parser import CommandParser, Parser, refuse
+from segzero_ros.errors import RejectedInput
 
 INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
 
+ABOUT = """A camera frame and a sentence in, masks and the reasoning behind them out.
+
+`segzero COMMAND --help` tells more about each. `make demo` shows all of it at work."""
+EXAMPLES = (
+    'segzero ground table.jpg "the mug left of the bowl" --out found.png',
+    'segzero say "something to drink from"',
+    "segzero eval --data tabletop --split test --seed 7 --count 300",
+)
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "ground": "find what a sentence means in a picture (no ROS needed)",
         "say": "say a sentence to the running node and watch it reason",
-        "data": "check a data set of your own: every bad row and why, pictures with boxes",
-        "eval": "score a bundle on scenes whose truth is known",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
         "engine": "build, list or verify TensorRT engines for this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
-        "bench": "measure a bundle: where the time goes, and against transformers",
-        "export": "turn Qwen2.5-VL and SAM 2 checkpoints into a bundle",
         "train": "make training data; train a demo reasoner or segmenter",
+        **{name: command.summary for name, command in offline.COMMANDS.items()},
     }
 )
-_MODULES = {"eval": "evaluate"}  # named otherwise than their command
-
-HELP = """usage: segzero COMMAND ...
-
-A camera frame and a sentence in, masks and the reasoning behind them out.
-
-{commands}
-
-examples:
-  segzero ground table.jpg "the mug left of the bowl" --out found.png
-  segzero say "something to drink from"
-  segzero eval --data tabletop --split test --seed 7 --count 300
-
-`segzero COMMAND --help` tells more about each. `make demo` shows all of it at work.
-{status}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status."""
+    """Run one command; return the exit status. What the outside did wrong is one line and status 2, no traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(help_text())
-        return 0 if words else REFUSED
-    name = words[0]
-    if name not in COMMANDS:
-        return refuse("segzero", f"got the command {name[:100]!r}{nearest(name, COMMANDS)}\nTry: segzero --help")
-    return run(name, words[1:])
-
-
-def run(name: str, arguments: Sequence[str]) -> int:
-    """Run the command ``name``; what the outside did wrong is one line and status 2, never a traceback."""
+    options = build_parser().parse_args(["--help"] if words == ["help"] else words)
     try:
-        module = importlib.import_module(f"segzero_ros.cli.{_MODULES.get(name, name)}")
-        status = int(module.main(arguments))
+        status = int(options.run(options))
         sys.stdout.flush()
         return status
     except RejectedInput as error:
-        return refuse(f"segzero {name}", str(error))
+        return refuse(f"segzero {words[0]}", str(error))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `segzero ... | head`: nobody reads any more
@@ -70,10 +50,17 @@ def run(name: str, arguments: Sequence[str]) -> int:
         return 0
 
 
-def help_text() -> str:
-    """Return what `segzero --help` prints."""
-    return HELP.format(commands="\n".join(f"  {name:8} {what}" for name, what in COMMANDS.items()), status=STATUS)
+def build_parser() -> Parser:
+    """Return the parser of `segzero`."""
+    parser = Parser("segzero", ABOUT, EXAMPLES)
+    commands = parser.add_commands("commands", "COMMAND", _command_parser)
+    for name, summary in COMMANDS.items():
+        commands.add_parser(name, help=summary)
+    return parser
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _command_parser(prog: str, **_: Any) -> CommandParser | offline.OfflineParser:
+    name = prog.rpartition(" ")[2]
+    if name in offline.COMMANDS:
+        return offline.OfflineParser(prog, offline.COMMANDS[name])
+    return CommandParser(prog, f"segzero_ros.cli.{name}")

@@ -1,23 +1,66 @@
-"""The commands that run offline code: its modules and packages are there, or one line says how to get them."""
+"""The commands whose code is in a clone of the repository only: their words are handed over as they are."""
 
+import argparse
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from segzero_ros.cli.parser import missing, refuse
+from segzero_ros.cli.parser import Parser, missing, refuse
 
 CLONE = "run it from a clone of the segzero_ros repository, which has training/ and export/"
 INSTALL = "in a clone of the repository: .venv/bin/python -m pip install -r requirements/offline.txt"
 
 
-def hand_over(command: str, module: str, needs: Sequence[str], arguments: Sequence[str]) -> int:
-    """Call ``module.main(arguments)`` when it and the packages it needs are installed, else say what is missing."""
-    absent = missing(needs)
+class Offline(NamedTuple):
+    """Where a command's ``main(arguments)`` is, the packages it needs, and what --help says of it."""
+
+    module: str
+    needs: tuple[str, ...]
+    summary: str
+
+
+COMMANDS: Mapping[str, Offline] = MappingProxyType(
+    {
+        "data": Offline(
+            "training.data.check", (), "check a data set of your own: every bad row and why, pictures with boxes"
+        ),
+        "eval": Offline("training.evaluation.main", ("mujoco",), "score a bundle on scenes whose truth is known"),
+        "bench": Offline("bench.main", ("mujoco",), "measure a bundle: where the time goes, and against transformers"),
+        "export": Offline(
+            "export.bundle",
+            ("torch", "transformers", "onnx", "onnxscript"),
+            "turn Qwen2.5-VL and SAM 2 checkpoints into a bundle",
+        ),
+    }
+)
+
+
+class OfflineParser:
+    """What argparse has in place of such a command's parser: leaves all words but --version to the command."""
+
+    def __init__(self, prog: str, command: Offline, **_: Any) -> None:
+        self._prog = prog
+        self._command = command
+
+    def parse_known_args(self, args: Sequence[str], namespace: Any = None) -> tuple[Any, list[str]]:
+        """Set ``run`` to hand the words over."""
+        if args[:1] == ["--version"]:
+            return Parser(self._prog).parse_known_args(args, namespace)
+        options = namespace or argparse.Namespace()
+        options.run = lambda _: hand_over(self._prog, self._command, args)
+        return options, []
+
+
+def hand_over(prog: str, command: Offline, arguments: Sequence[str]) -> int:
+    """Call the command's ``main`` when it and the packages it needs are installed, else say what is missing."""
+    absent = missing(command.needs)
     if absent:
-        return refuse(f"segzero {command}", f"needs {', '.join(absent)}; {INSTALL}")
+        return refuse(prog, f"needs {', '.join(absent)}; {INSTALL}")
     try:
-        found = importlib.import_module(module)
+        found = importlib.import_module(command.module)
     except ModuleNotFoundError as error:
-        if error.name in (module, module.partition(".")[0]):
-            return refuse(f"segzero {command}", f"there is no {module} here; {CLONE}")
-        return refuse(f"segzero {command}", f"needs {error.name}; {INSTALL}")
+        if error.name in (command.module, command.module.partition(".")[0]):
+            return refuse(prog, f"there is no {command.module} here; {CLONE}")
+        return refuse(prog, f"needs {error.name}; {INSTALL}")
     return int(found.main(list(arguments)) or 0)

@@ -1,11 +1,14 @@
-"""Command lines that say what they want: help worth reading, "did you mean" for unknown names, status 2 for misuse."""
+"""Argument parsers with help worth reading, "did you mean" for unknown names, and status 2 for misuse."""
 
 import argparse
+import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+from segzero_ros import __version__
 from segzero_ros.errors import nearest
 
 OK = 0  # done; the answer is OK
@@ -16,30 +19,77 @@ STATUS = "exit status: 0 done, 1 the answer is not OK or a check failed, 2 wrong
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that knows the nearest option to an unknown one."""
+    """An argument parser that knows the nearest name to an unknown one, and has --version."""
 
-    def __init__(self, prog: str, description: str, examples: Sequence[str] = ()) -> None:
-        shown = "".join(f"  {example}\n" for example in examples)
-        epilog = (f"examples:\n{shown}\n" if shown else "") + STATUS
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=description, epilog=epilog, formatter_class=layout, allow_abbrev=False)
+    def __init__(self, prog: str, description: str = "", examples: Sequence[str] = (), **options: Any) -> None:
+        """``options``: what argparse itself hands to the parser of a sub-command."""
+        super().__init__(prog, formatter_class=_help_layout, allow_abbrev=False, **options)
+        self.describe(description, examples)
+        self.add_argument("--version", action="version", version=f"segzero_ros {__version__}", help="show the version")
 
-    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse; an unknown option or a word too many ends with status 2 and a hint."""
-        options, unknown = self.parse_known_args(arguments)
+    def describe(self, description: str, examples: Sequence[str] = ()) -> None:
+        """Set what --help shows above and below the options."""
+        lines = "".join(f"  {example}\n" for example in examples)
+        self.description = description
+        self.epilog = (f"examples:\n{lines}\n" if lines else "") + STATUS
+
+    def add_commands(self, title: str, metavar: str, parser_class: Any = None) -> Any:
+        """Add sub-commands and return argparse's action for them; with none chosen: the help, and REFUSED."""
+        self.set_defaults(run=self._print_help)
+        return self.add_subparsers(title=title, metavar=metavar, parser_class=parser_class or Parser)
+
+    def _print_help(self, _: argparse.Namespace) -> int:
+        self.print_help()
+        return REFUSED
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse; what is not known ends with status 2 here, where the options of the command at hand are known."""
+        options, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(self._too_much(unknown[0][:100]))
-        return options
+            self.error(self._unexpected(unknown[0][:100]))
+        return options, []
 
-    def _too_much(self, word: str) -> str:
+    def _unexpected(self, word: str) -> str:
         if not word.startswith("-"):
             return f"got {word!r} too much; a sentence of several words needs quotes"
         known = [name for name in self._option_string_actions if name.startswith("--")]
         return f"got the unknown option {word!r}{nearest(word.partition('=')[0], known)}"
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a name that is no choice of ``action``; argparse itself would list them all."""
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"got {value[:100]!r}{nearest(value, action.choices)}")
+
     def error(self, message: str) -> NoReturn:
         """Print one line and how to get help; end with status 2."""
         self.exit(REFUSED, f"{self.prog}: {message}\nTry: {self.prog} --help\n")
+
+
+def _help_layout(prog: str) -> argparse.HelpFormatter:
+    """Return the layout of --help; argparse's own way to the terminal's width costs as much as all the rest."""
+    try:
+        columns = os.get_terminal_size().columns
+    except OSError:  # no terminal
+        columns = 100
+    return argparse.RawDescriptionHelpFormatter(prog, width=columns)
+
+
+class CommandParser:
+    """What argparse has in place of a command's parser until the command is chosen: then its module is imported.
+
+    The module has ``configure(parser)``, which adds the options and ``run``, a default that is called with the options
+    and returns the exit status.
+    """
+
+    def __init__(self, prog: str, module: str) -> None:
+        self._prog = prog
+        self._module = module
+
+    def parse_known_args(self, args: Sequence[str], namespace: Any = None) -> tuple[Any, list[str]]:
+        """Make the parser, and parse."""
+        parser = Parser(self._prog)
+        importlib.import_module(self._module).configure(parser)
+        return parser.parse_known_args(args, namespace)
 
 
 class Renamed(argparse.Action):
@@ -55,18 +105,6 @@ class Renamed(argparse.Action):
         """Take the value and say the new name."""
         print(f"{parser.prog}: {option} is called {self._new} now; the old name goes in 0.3", file=sys.stderr)
         setattr(namespace, self.dest, values)
-
-
-def one_of(names: Iterable[str]) -> Callable[[str], str]:
-    """Return the ``type=`` of an argument that must be one of ``names``."""
-    known = tuple(names)
-
-    def read(name: str) -> str:
-        if name not in known:
-            raise argparse.ArgumentTypeError(f"got {name[:100]!r}{nearest(name, known)}")
-        return name
-
-    return read
 
 
 def at_least(least: int) -> Callable[[str], int]:

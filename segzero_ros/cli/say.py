@@ -3,11 +3,9 @@
 import argparse
 import json
 import signal
-import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from segzero_ros.cli.ground import as_json, described
+from segzero_ros.cli.output import GrowingText, as_json, format_result
 from segzero_ros.cli.parser import NOT_OK, OK, Parser, at_least, refuse
 from segzero_ros.errors import Code
 
@@ -20,24 +18,9 @@ NO_ROS = "needs ROS 2: source your ROS's and this workspace's setup.bash, or use
 NO_NODE = "ros2 launch segzero_ros demo.launch.py starts one, with a camera to look through"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Say it; 1 when nothing was found or it was cancelled, 2 without ROS or node."""
-    cut = list(arguments).index("--ros-args") if "--ros-args" in arguments else len(arguments)
-    options = read_arguments(arguments[:cut])
-    try:
-        from segzero_ros.ros.client import Client
-    except ImportError as error:
-        return refuse("segzero say", f"{NO_ROS} ({error})")
-    client = Client(arguments=list(arguments[cut:]))
-    try:
-        return say(client, options)
-    finally:
-        client.close()
-
-
-def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options of `segzero say`; what follows --ros-args is ROS's."""
-    parser = Parser("segzero say", ABOUT, EXAMPLES)
+def configure(parser: Parser) -> None:
+    """Add the options; what follows --ros-args is ROS's."""
+    parser.describe(ABOUT, EXAMPLES)
     parser.add_argument("command", metavar="COMMAND", help='what to find, in quotes: "the red mug"')
     parser.add_argument(
         "--timeout", type=at_least(1), default=30, metavar="S", help="seconds for an answer (default 30)"
@@ -46,19 +29,34 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         "--wait", type=at_least(1), default=5, metavar="S", help="seconds for the node to appear (default 5)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    return parser.read(arguments)
+    ros = "arguments of ROS, say -r __ns:=/arm"
+    parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], metavar="...", help=ros)
+    parser.set_defaults(run=run)
 
 
-def say(client: "Client", options: argparse.Namespace) -> int:
-    """Say the command and print its answer."""
+def run(options: argparse.Namespace) -> int:
+    """Send the command; 1 when nothing was found or it was cancelled, 2 without ROS or node."""
+    try:
+        from segzero_ros.ros.client import Client
+    except ImportError as error:
+        return refuse("segzero say", f"{NO_ROS} ({error})")
+    client = Client(arguments=["--ros-args", *options.ros_args])
+    try:
+        return send(client, options)
+    finally:
+        client.close()
+
+
+def send(client: "Client", options: argparse.Namespace) -> int:
+    """Send the command and print its answer."""
     from segzero_ros.ros.client import NoAnswerError, read_answer
 
     interrupted: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
-    growing = Growing()
+    reasoning = GrowingText()
     try:
         client.wait_for_node(options.wait)
-        on_text = (lambda _: None) if options.json else growing
+        on_text = (lambda _: None) if options.json else reasoning
         message = client.send_goal(
             options.command, timeout_s=options.timeout, on_text=on_text, stop=lambda: bool(interrupted)
         )
@@ -67,24 +65,6 @@ def say(client: "Client", options: argparse.Namespace) -> int:
     finally:
         signal.signal(signal.SIGINT, before)
     result = read_answer(message)
-    growing.end()
-    print(json.dumps(as_json(result)) if options.json else described(result))
+    reasoning.end()
+    print(json.dumps(as_json(result)) if options.json else format_result(result))
     return OK if result.code is Code.OK else NOT_OK
-
-
-class Growing:
-    """Prints what is new of a text that is sent whole each time it has grown."""
-
-    def __init__(self) -> None:
-        self._shown = 0
-
-    def __call__(self, text: str) -> None:
-        """Print the new end of ``text``."""
-        sys.stdout.write(text[self._shown :])
-        sys.stdout.flush()
-        self._shown = max(self._shown, len(text))
-
-    def end(self) -> None:
-        """End the line, if anything was printed."""
-        if self._shown:
-            print()

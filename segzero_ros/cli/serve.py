@@ -6,12 +6,11 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
 
 from segzero_ros.backends import EngineOptions
-from segzero_ros.cli.ground import DEFAULT_BUNDLE, from_here
-from segzero_ros.cli.parser import OK, Parser, at_least, missing, one_of, refuse
-from segzero_ros.config import BACKENDS
+from segzero_ros.bundle import open_named_bundle
+from segzero_ros.cli.options import BACKENDS, DEFAULT_BUNDLE
+from segzero_ros.cli.parser import OK, Parser, at_least, missing, refuse
 
 ABOUT = (
     "Answer the questions of several robots (backend:=remote server:=http://HOST:PORT/v1) with one bundle's reasoner. "
@@ -23,43 +22,11 @@ HERE = ("127.0.0.1", "::1", "localhost")
 NEEDED = ("starlette", "uvicorn")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Serve until told to stop."""
-    options = read_arguments(arguments)
-    absent = missing(NEEDED)
-    if absent:
-        return refuse("segzero serve", f"{' and '.join(absent)} not installed; pip install starlette uvicorn")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if options.host not in HERE and not os.environ.get("SEGZERO_API_KEY", "").strip():
-        print(
-            f"segzero serve: anybody who reaches {options.host} may ask; set SEGZERO_API_KEY to want a key",
-            file=sys.stderr,
-        )
-    if bool(options.tls_cert) != bool(options.tls_key):
-        return refuse("segzero serve", "got one of --tls-cert and --tls-key, want both or none")
-    run(options)
-    return OK
-
-
-def run(options: argparse.Namespace) -> None:
-    """Open the bundle and serve it; raises ``RejectedInput``."""
-    from segzero_ros.bundle import open_bundle, resolve_bundle
-    from segzero_ros.server.server import Settings, open_reasoner, serve
-
-    bundle = open_bundle(resolve_bundle(from_here(options.bundle)))
-    wanted = EngineOptions(threads=options.threads, constrained=not options.unconstrained, model=options.checkpoint)
-    reasoner, backend = open_reasoner(bundle, options.backend, wanted)
-    name = options.name or bundle.name
-    settings = Settings(options.host, options.port, name, options.queue, options.tls_cert, options.tls_key)
-    serve(bundle, reasoner, settings, announce=f"{name}, by {backend},")
-
-
-def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options of `segzero serve`."""
-    parser = Parser("segzero serve", ABOUT, EXAMPLES)
+def configure(parser: Parser) -> None:
+    """Add the options."""
+    parser.describe(ABOUT, EXAMPLES)
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="a bundle's directory or name")
-    names = ", ".join(("auto", *LOCAL))
-    parser.add_argument("--backend", type=one_of(("auto", *LOCAL)), default="auto", metavar="NAME", help=names)
+    parser.add_argument("--backend", choices=LOCAL, default="auto", metavar="NAME", help=", ".join(LOCAL))
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=at_least(0), default=8000, metavar="N", help="default 8000; 0 = any free one")
     parser.add_argument("--name", default="", metavar="NAME", help="of the model, for clients (default the bundle's)")
@@ -73,4 +40,33 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--unconstrained", action="store_true", help="answers need not keep to the grammar")
     parser.add_argument("--tls-cert", default="", metavar="FILE", help="a certificate: serve https")
     parser.add_argument("--tls-key", default="", metavar="FILE", help="its private key")
-    return parser.read(arguments)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    absent = missing(NEEDED)
+    if absent:
+        return refuse("segzero serve", f"{' and '.join(absent)} not installed; pip install starlette uvicorn")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.host not in HERE and not os.environ.get("SEGZERO_API_KEY", "").strip():
+        print(
+            f"segzero serve: anybody who reaches {options.host} may ask; set SEGZERO_API_KEY to want a key",
+            file=sys.stderr,
+        )
+    if bool(options.tls_cert) != bool(options.tls_key):
+        return refuse("segzero serve", "got one of --tls-cert and --tls-key, want both or none")
+    serve(options)
+    return OK
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Open the bundle and serve it; raises ``RejectedInput``."""
+    from segzero_ros.server import server
+
+    bundle = open_named_bundle(options.bundle)
+    wanted = EngineOptions(threads=options.threads, constrained=not options.unconstrained, model=options.checkpoint)
+    reasoner, backend = server.open_reasoner(bundle, options.backend, wanted)
+    name = options.name or bundle.name
+    settings = server.Settings(options.host, options.port, name, options.queue, options.tls_cert, options.tls_key)
+    server.serve(bundle, reasoner, settings, announce=f"{name}, by {backend},")

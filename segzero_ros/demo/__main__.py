@@ -1,4 +1,4 @@
-"""Says some 15 commands to the real node, which looks through the demo world's camera, and shows what came of each.
+"""Sends some 15 commands to the real node, which looks through the demo world's camera, and shows each answer.
 
 Three processes over real DDS: the camera, the node, and this one, the commander. Exit status: 0 only if every command
 got exactly one answer, 1 otherwise or if a process died, 2 if something is not there, 130 after Ctrl-C.
@@ -15,16 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segzero_ros.bundle import open_bundle, resolve_bundle
-from segzero_ros.cli.ground import BACKENDS, DEFAULT_BUNDLE, from_here
-from segzero_ros.cli.parser import Parser, at_least, missing, one_of, refuse
-from segzero_ros.demo.process_group import DeadChildError, ProcessGroup, free_domain
-from segzero_ros.demo.terminal import say, styled
+from segzero_ros.bundle import open_named_bundle
+from segzero_ros.cli.options import add_bundle_options
+from segzero_ros.cli.parser import Parser, at_least, missing, refuse
+from segzero_ros.demo.process_group import ProcessDiedError, ProcessGroup, free_domain
+from segzero_ros.demo.terminal import print_line, styled
 from segzero_ros.errors import RejectedInput
 from segzero_ros.ros.processes import Process, Value
 
 if TYPE_CHECKING:
-    from segzero_ros.demo.script import Said
+    from segzero_ros.demo.script import Outcome
     from segzero_ros.tabletop import DemoScript
 
 NEEDS = ("rclpy", "segzero_ros.msg", "mujoco", "PIL")
@@ -48,29 +48,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return show(options, checked_bundle(options))
     except RejectedInput as error:
         return refuse("demo", str(error))
-    except DeadChildError as error:
-        say(styled(f"\nthe demo ended early: {error}", "red"))
+    except ProcessDiedError as error:
+        print_line(styled(f"\nthe demo ended early: {error}", "red"))
         return FAILED
     except KeyboardInterrupt:
-        say("\nstopped; all processes of the demo have ended")
+        print_line("\nstopped; all processes of the demo have ended")
         return INTERRUPTED
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options."""
     parser = Parser("python -m segzero_ros.demo", (__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help=f"a bundle's directory or name ({DEFAULT_BUNDLE})"
-    )
-    parser.add_argument("--backend", type=one_of(BACKENDS), default="auto", metavar="NAME", help=", ".join(BACKENDS))
-    parser.add_argument("--commands", type=at_least(1), metavar="N", help="say only the first N, and cancel one")
+    add_bundle_options(parser)
+    parser.add_argument("--commands", type=at_least(1), metavar="N", help="send only the first N, and cancel one")
     parser.add_argument(
         "--seed", type=at_least(0), default=SEED, help="another seed gives another table and other commands"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("demo_out"), metavar="DIR", help="where pictures and logs go (demo_out)"
     )
-    return parser.read(arguments)
+    return parser.parse_args(arguments)
 
 
 def surroundings() -> dict[str, str]:
@@ -86,63 +83,67 @@ def surroundings() -> dict[str, str]:
 
 
 def checked_bundle(options: argparse.Namespace) -> str:
-    """Return the bundle as the node is to be told; ``RejectedInput`` for one that it would refuse."""
+    """Return the bundle's path for the node; ``RejectedInput`` for one that it would refuse."""
     if options.backend == "fake":
         return ""
-    return str(open_bundle(resolve_bundle(from_here(options.bundle))).path)
+    return str(open_named_bundle(options.bundle).path)
 
 
 def show(options: argparse.Namespace, bundle: str) -> int:
-    """Start everything, say everything, end everything; then table and pictures."""
-    from segzero_ros.demo.report import describe, verdict, write_all
+    """Start everything, send all commands, end everything; then table and pictures."""
+    from segzero_ros.demo.report import check_answers, format_outcomes, write_all
 
     began = time.monotonic()
     domain = os.environ["ROS_DOMAIN_ID"]
-    say(f"{styled('segzero_ros demo', 'bold')}: bundle {options.bundle}, domain {domain}, logs in {options.out}/logs")
-    with ProcessGroup(options.out / "logs") as children:
-        world = start_all(options, bundle, children)
-        said, unmatched_answers = converse(options, world, children)
-    good, sentence = verdict(said, unmatched_answers)
-    say("\n" + describe(said) + "\n")
-    say(styled(sentence, "bold", "green" if good else "red"))
-    files = write_all(said, about(options, world.seed), options.out)
-    say(f"{time.monotonic() - began:.0f} s in all; look at " + ", ".join(str(path) for path in files))
+    print_line(
+        f"{styled('segzero_ros demo', 'bold')}: bundle {options.bundle}, domain {domain}, logs in {options.out}/logs"
+    )
+    with ProcessGroup(options.out / "logs") as processes:
+        world = start_all(options, bundle, processes)
+        outcomes, unmatched_answers = send_commands(options, world, processes)
+    good, sentence = check_answers(outcomes, unmatched_answers)
+    print_line("\n" + format_outcomes(outcomes) + "\n")
+    print_line(styled(sentence, "bold", "green" if good else "red"))
+    files = write_all(outcomes, about(options, world.seed), options.out)
+    print_line(f"{time.monotonic() - began:.0f} s in all; look at " + ", ".join(str(path) for path in files))
     return 0 if good else FAILED
 
 
-def start_all(options: argparse.Namespace, bundle: str, children: ProcessGroup) -> "DemoScript":
+def start_all(options: argparse.Namespace, bundle: str, group: ProcessGroup) -> "DemoScript":
     """Start node and camera; return the script for the world that the camera looks at."""
     from segzero_ros.ros import processes
     from segzero_ros.tabletop import demo_script
 
     node = processes.node(bundle=bundle, backend=options.backend)
-    children.start("node", replaced(node, image_qos=IMAGE_QOS).command_line(), os.environ)
+    group.start("node", replaced(node, image_qos=IMAGE_QOS).command_line(), os.environ)
     try:
         world = demo_script(options.seed)
     except RuntimeError as error:  # nothing to render with, or no world of this seed will do: the text says which
-        raise DeadChildError(str(error)) from error
+        raise ProcessDiedError(str(error)) from error
     truth = str(truth_of(options).resolve())
     camera = processes.tabletop_camera(scenario=world.scenario, seed=world.seed, truth_dir=truth)
-    children.start("camera", replaced(camera, rate=RATE_HZ).command_line(), os.environ)
+    group.start("camera", replaced(camera, rate=RATE_HZ).command_line(), os.environ)
     return world
 
 
-def converse(options: argparse.Namespace, world: "DemoScript", children: ProcessGroup) -> "tuple[list[Said], int]":
-    """Say the script's commands; return what came of each, and how many answers came to nothing that was said."""
+def send_commands(
+    options: argparse.Namespace, world: "DemoScript", processes: ProcessGroup
+) -> "tuple[list[Outcome], int]":
+    """Send the script's commands; return the outcome of each, and how many answers match no command."""
     from segzero_ros.demo.script import script
     from segzero_ros.demo.session import Session
     from segzero_ros.ros.client import Client, NoAnswerError
 
     began = time.monotonic()
-    client = Client(frames=True, alive=children.check)
+    client = Client(frames=True, alive=processes.check)
     try:
-        wait_for_both(client, children)
-        say(f"camera and node are up after {time.monotonic() - began:.0f} s; the scene moves\n")
+        wait_for_both(client, processes)
+        print_line(f"camera and node are up after {time.monotonic() - began:.0f} s; the scene moves\n")
         session = Session(client, truth_of(options))
-        said = session.run(script(world.commands[: options.commands]))
-        return said, session.unmatched_answers(said)
+        outcomes = session.run(script(world.commands[: options.commands]))
+        return outcomes, session.unmatched_answers(outcomes)
     except NoAnswerError as error:
-        raise DeadChildError(f"{error}; see {options.out}/logs/node.log") from error
+        raise ProcessDiedError(f"{error}; see {options.out}/logs/node.log") from error
     finally:
         client.close()
 
@@ -158,12 +159,12 @@ def replaced(process: Process, **parameters: Value) -> Process:
     return replace(process, parameters={**process.parameters, **parameters})
 
 
-def wait_for_both(client: Any, children: ProcessGroup) -> None:
+def wait_for_both(client: Any, processes: ProcessGroup) -> None:
     """Wait for the node's interface and the camera's first picture."""
     client.wait_for_node(START_S)
     if not client.wait(lambda: len(client.frames) > 0, START_S):
-        raise DeadChildError("the camera sends no picture; see camera.log")
-    children.check()
+        raise ProcessDiedError("the camera sends no picture; see camera.log")
+    processes.check()
 
 
 def about(options: argparse.Namespace, world_seed: int) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def contact_sheet(cards: Sequence[Card], title: str, subtitle: str) -> Image.Ima
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One picture of the animation: what the camera saw, what had been said and thought by then; shown for ``ms``."""
+    """One picture of the animation: the camera's picture, the command and its reasoning by then; shown for ``ms``."""
 
     picture: Picture
     command: str

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-LAST_LINES = 12  # of a dead process's log, for the message
-SOFT_S = 5.0  # from "please" (SIGINT) to "now" (SIGKILL)
+LAST_LINES = 12  # of the log of a process that died, for the message
+SOFT_S = 5.0  # from SIGINT to SIGKILL
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None)  # loaded here: between fork and exec nothing may be
 
 
-class DeadChildError(Exception):
+class ProcessDiedError(Exception):
     """A process ended by itself; the text has its last log lines."""
 
 
@@ -63,14 +63,14 @@ class ProcessGroup:
         return child
 
     def check(self) -> None:
-        """Raise ``DeadChildError`` if one has ended."""
+        """Raise ``ProcessDiedError`` if one has ended."""
         for child in self._children:
             status = child.process.poll()
             if status is not None:
-                raise DeadChildError(f"{child.name} ended with status {status}; {child.log} ends:\n{tail(child.log)}")
+                raise ProcessDiedError(f"{child.name} ended with status {status}; {child.log} ends:\n{tail(child.log)}")
 
     def stop(self) -> None:
-        """End all of them: first politely, then by force; every process of their groups."""
+        """End all of them, with their groups: SIGINT first, SIGKILL after `SOFT_S`."""
         for child in self._children:
             _signal(child, signal.SIGINT)
         end = time.monotonic() + SOFT_S

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from segzero_ros.cli.output import format_table
 from segzero_ros.demo.pictures import Card, Moment, contact_sheet, write_animation
-from segzero_ros.demo.script import Picture, Said
-from segzero_ros.demo.terminal import STYLE_OF, styled, table, width
+from segzero_ros.demo.script import Outcome, Picture
+from segzero_ros.demo.terminal import STYLE_OF, styled, width
 from segzero_ros.errors import Code
 from segzero_ros.overlay import draw_overlay
 
@@ -20,21 +21,20 @@ GLIMPSES = 6  # at most so many moments of thinking per command in the animation
 GLIMPSE_MS, ANSWER_MS = 130, 1500
 
 
-def describe(said: Sequence[Said]) -> str:
+def format_outcomes(outcomes: Sequence[Outcome]) -> str:
     """Return the table: one line per command and below it what the model thought."""
-    styles = [STYLE_OF.get(one.result.code.name, "red") for one in said]
-    lines = table(HEAD, [_row(one) for one in said], NUMBERS, styles).splitlines()
-    drawn = [lines[0]]
-    for line, one in zip(lines[1:], said, strict=True):
+    head, *rows = format_table(HEAD, [_row(one) for one in outcomes], NUMBERS).splitlines()
+    drawn = [styled(head, "bold")]
+    room = width() - 6
+    for row, one in zip(rows, outcomes, strict=True):
         thought = " ".join(one.result.reasoning.split())
-        room = width() - 6
-        drawn.append(line)
+        drawn.append(styled(row, STYLE_OF.get(one.result.code.name, "red")))
         if thought:
             drawn.append("      " + styled(thought if len(thought) <= room else thought[: room - 1] + "…", "dim"))
     return "\n".join(drawn)
 
 
-def _row(one: Said) -> tuple[str, ...]:
+def _row(one: Outcome) -> tuple[str, ...]:
     timing = one.result.timing
     text = one.line.instruction.text
     times = (timing.first_token_ms, timing.reasoning_ms, timing.segmentation_ms, timing.total_ms)
@@ -49,13 +49,13 @@ def _row(one: Said) -> tuple[str, ...]:
     )
 
 
-def verdict(said: Sequence[Said], unmatched_answers: int) -> tuple[bool, str]:
+def check_answers(outcomes: Sequence[Outcome], unmatched_answers: int) -> tuple[bool, str]:
     """Return whether every command got exactly one answer, and a sentence that says so."""
-    wrong = [one for one in said if one.answers != 1]
-    judged = [one.iou for one in said if one.iou is not None]
-    quality = f"; mean IoU {np.mean(judged):.2f} over {len(judged)}" if judged else ""
+    wrong = [one for one in outcomes if one.answers != 1]
+    ious = [one.iou for one in outcomes if one.iou is not None]
+    quality = f"; mean IoU {np.mean(ious):.2f} over {len(ious)}" if ious else ""
     if not wrong and not unmatched_answers:
-        return True, f"{len(said)} commands, exactly one answer each{quality}"
+        return True, f"{len(outcomes)} commands, exactly one answer each{quality}"
     counts = ", ".join(f"{one.answers} to number {one.line.number}" for one in wrong)
     return (
         False,
@@ -63,12 +63,12 @@ def verdict(said: Sequence[Said], unmatched_answers: int) -> tuple[bool, str]:
     )
 
 
-def summary(said: Sequence[Said], about: dict[str, Any]) -> dict[str, Any]:
+def summary(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any]:
     """Return everything as plain JSON values."""
-    return about | {"commands": [_record(one) for one in said]}
+    return about | {"commands": [_record(one) for one in outcomes]}
 
 
-def _record(one: Said) -> dict[str, Any]:
+def _record(one: Outcome) -> dict[str, Any]:
     result = one.result
     return {
         "number": one.line.number,
@@ -93,21 +93,21 @@ def _record(one: Said) -> dict[str, Any]:
     }
 
 
-def write_all(said: Sequence[Said], about: dict[str, Any], out: Path) -> list[Path]:
+def write_all(outcomes: Sequence[Outcome], about: dict[str, Any], out: Path) -> list[Path]:
     """Write all files of the demo; return those a person should look at."""
     overlays = out / "overlays"
     overlays.mkdir(parents=True, exist_ok=True)
     for old in overlays.glob("[0-9][0-9]-*.png"):
         old.unlink()
-    for one in said:
+    for one in outcomes:
         Image.fromarray(draw_overlay(one.result, one.picture)).save(
             overlays / f"{one.line.number:02}-{one.result.code.name.lower()}.png"
         )
     sheet, animation, record = out / "contact_sheet.png", out / "animation.gif", out / "summary.json"
     title = "segzero_ros: what a robot was asked, what it thought, what it found"
-    contact_sheet([_card(one) for one in said], title, subtitle(about)).save(sheet, optimize=True)
-    write_animation([moment for one in said for moment in _moments(one)], animation)
-    record.write_text(json.dumps(summary(said, about), indent=2) + "\n", encoding="utf-8")
+    contact_sheet([_card(one) for one in outcomes], title, subtitle(about)).save(sheet, optimize=True)
+    write_animation([moment for one in outcomes for moment in _moments(one)], animation)
+    record.write_text(json.dumps(summary(outcomes, about), indent=2) + "\n", encoding="utf-8")
     return [sheet, animation, overlays, record]
 
 
@@ -117,10 +117,10 @@ def subtitle(about: dict[str, Any]) -> str:
     return f"bundle {about['bundle']}, {about['machine']}; {where}"
 
 
-def _card(one: Said) -> Card:
+def _card(one: Outcome) -> Card:
     facts = f"{one.result.timing.total_ms:.0f} ms"
     if one.iou is not None:
-        facts = f"{judgement(one.iou, one.result.code)} · {facts}"
+        facts = f"{quality(one.iou, one.result.code)} · {facts}"
     return Card(
         one.line.number,
         one.line.instruction.text,
@@ -131,21 +131,21 @@ def _card(one: Said) -> Card:
     )
 
 
-def judgement(iou: float, code: Code) -> str:
+def quality(iou: float, code: Code) -> str:
     """Return how good an answer is, in a word or a number: "nothing there" is either right or wrong."""
     if code is Code.NO_TARGET:
         return "right" if iou == 1.0 else "wrong"
     return f"IoU {iou:.2f}"
 
 
-def marked(one: Said) -> Picture:
+def marked(one: Outcome) -> Picture:
     """Return the picture with the masks on it, without the overlay's caption."""
     picture = draw_overlay(one.result, one.picture)
     height, width = one.picture.shape[:2]
     return picture[: height * picture.shape[1] // width]
 
 
-def _moments(one: Said) -> list[Moment]:
+def _moments(one: Outcome) -> list[Moment]:
     """Return the thinking as it grew, then the answer on the frame it is about."""
     text = f"{one.line.number}. {one.line.instruction.text}"
     seen = one.glimpses[:: max(1, -(-len(one.glimpses) // GLIMPSES))]

@@ -1,4 +1,4 @@
-"""What is said in the demo, and the values that hold what came of it; no ROS in here."""
+"""The demo's commands, and the values that hold what came of them; no ROS in here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing to say. ``way``: "topic" or "action"; ``cancel``: take it back as soon as the node thinks."""
+    """One command to send. ``way``: "topic" or "action"; ``cancel``: cancel it as soon as the node reasons."""
 
     number: int
     instruction: "Instruction"
@@ -34,11 +34,11 @@ class Glimpse:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Said:
-    """A line with its answer.
+class Outcome:
+    """A command with its answer.
 
     ``picture``: the frame the reasoner looked at; the newest one where it had none. ``iou``: of all masks with all
-    objects meant in that frame; None where there is no answer to judge, or where people would not agree. ``meant``:
+    objects meant in that frame; None where there is no answer to compare, or where people would not agree. ``meant``:
     how many objects that were, None = unclear. ``answers``: how many came; one is right.
     """
 
@@ -53,9 +53,9 @@ class Said:
 
 
 def script(instructions: "Sequence[Instruction]") -> list[Line]:
-    """Return what to say, by topic and action in turn; in the middle one is taken back while the node thinks."""
+    """Return what to send, by topic and action in turn; the one in the middle is cancelled while the node reasons."""
     middle = len(instructions) // 2
     again = instructions[min(2, middle)]
     order = [*instructions[:middle], again, *instructions[middle:]]
     ways = ["action" if at == middle or at % 2 else "topic" for at in range(len(order))]
-    return [Line(at + 1, said, ways[at], at == middle) for at, said in enumerate(order)]
+    return [Line(at + 1, instruction, ways[at], at == middle) for at, instruction in enumerate(order)]

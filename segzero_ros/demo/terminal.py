@@ -1,9 +1,8 @@
-"""What the demo writes while it runs: the thinking as it comes, colours only where somebody watches."""
+"""How the demo writes to a terminal: colours only where somebody watches."""
 
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 
 _STYLES = {"bold": "1", "dim": "2", "green": "32", "red": "31", "blue": "34", "yellow": "33"}
 STYLE_OF = {"OK": "green", "NO_TARGET": "blue", "CANCELLED": "yellow"}  # every other code is red
@@ -26,46 +25,6 @@ def width() -> int:
     return max(60, min(160, shutil.get_terminal_size((120, 24)).columns))
 
 
-def say(text: str = "", end: str = "\n") -> None:
+def print_line(text: str) -> None:
     """Print at once."""
-    print(text, end=end, flush=True)
-
-
-class Thinking:
-    """Prints the thinking as it grows: each call brings all of it so far."""
-
-    def __init__(self, indent: str) -> None:
-        """``indent``: put before the first word."""
-        self._indent = indent
-        self._shown = ""
-
-    def __call__(self, text: str) -> None:
-        """Print what is new."""
-        if text.startswith(self._shown) and len(text) > len(self._shown):
-            before = "" if self._shown else self._indent
-            say(before + styled(text[len(self._shown) :].replace("\n", " "), "dim"), end="")
-            self._shown = text
-
-    def end(self, text: str = "") -> None:
-        """Print what is still missing of the whole ``text`` and end the line; all of it if it began otherwise."""
-        if not text.startswith(self._shown):
-            say()
-            self._shown = ""
-        self(text)
-        if self._shown:
-            say()
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int], style_of: Sequence[str]) -> str:
-    """Return rows in aligned columns; ``right``: columns of numbers; ``style_of``: one style per row ("" = none)."""
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-
-    def line(row: Sequence[str]) -> str:
-        cells = [
-            cell.rjust(w) if at in right else cell.ljust(w)
-            for at, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(cells).rstrip()
-
-    drawn = [styled(line(row), *([style] if style else [])) for row, style in zip(rows, style_of, strict=True)]
-    return "\n".join([styled(line(head), "bold"), *drawn])
+    print(text, flush=True)

@@ -57,7 +57,7 @@ _TRIES = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class Mention:
     """Words of the thinking that name a thing."""
 
     words: str
@@ -71,7 +71,7 @@ class At:
     id: int
 
 
-Piece = str | Say | At
+Piece = str | Mention | At
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def _names_held_out(query: Query, targets: Sequence[int], view: View) -> bool:
 
 
 def _spot(thing: SeenThing) -> list[Piece]:
-    return [Say(thing.name, thing.id), " ", At(thing.id)]
+    return [Mention(thing.name, thing.id), " ", At(thing.id)]
 
 
 def _list(things: Sequence[SeenThing]) -> list[Piece]:
@@ -232,7 +232,7 @@ def _list(things: Sequence[SeenThing]) -> list[Piece]:
 
 
 def _conclude(word: str, thing: SeenThing) -> list[Piece]:
-    return [f". {word}: ", Say(thing.name, thing.id), "."]
+    return [f". {word}: ", Mention(thing.name, thing.id), "."]
 
 
 def thinking_tokens(thinking: Sequence[Piece], view: View, side: int = 168) -> int:
@@ -249,8 +249,8 @@ def spell(thinking: Sequence[Piece], view: View, side: int = 168) -> str:
 
     def text(piece: Piece) -> str:
         match piece:
-            case Say(said, _):
-                return said
+            case Mention(words, _):
+                return words
             case At(number):
                 x, y = view.thing(number).point
                 return f"({int(x * side / width)},{int(y * side / height)})"
@@ -418,7 +418,7 @@ def _several(speaker: _Speaker) -> _Draft | None:
 def _names(things: Sequence[SeenThing]) -> list[Piece]:
     pieces: list[Piece] = []
     for thing in things:
-        pieces += [*([", "] if pieces else []), Say(thing.name, thing.id)]
+        pieces += [*([", "] if pieces else []), Mention(thing.name, thing.id)]
     return pieces
 
 
@@ -441,8 +441,8 @@ def _absent(speaker: _Speaker) -> _Draft | None:
     clear = _clear(speaker.view)
     near = [t for t in clear if t.kind == noun.kind] or [t for t in clear if t.colour == noun.colour]
     name = f"{noun.colour} {noun.kind}" if noun.colour else str(noun.kind)
-    said: list[Piece] = [*_list(near[:2]), ". "] if near else []
-    return _Draft(speaker.frame(f"the {speaker.noun(noun)}"), One(noun), (*said, f"No {name}."))
+    seen: list[Piece] = [*_list(near[:2]), ". "] if near else []
+    return _Draft(speaker.frame(f"the {speaker.noun(noun)}"), One(noun), (*seen, f"No {name}."))
 
 
 def _absent_noun(speaker: _Speaker, how: float) -> Noun | None:

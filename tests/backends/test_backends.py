@@ -123,7 +123,7 @@ def test_what_is_missing_is_named_with_what_to_do(name: str) -> None:
 
 
 def test_the_node_the_launch_files_and_the_command_line_know_the_same_backends() -> None:
-    from segzero_ros.cli.ground import BACKENDS as SHELL
+    from segzero_ros.cli.options import BACKENDS as SHELL
 
     (parameter,) = (one for one in parameters() if one.name == "backend")
     assert set(parameter.choices) == {"auto", *BACKENDS} == set(processes.BACKENDS) == set(SHELL)

@@ -10,11 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
+from segzero_ros import __version__
 from segzero_ros.bundle import write_manifest
 from segzero_ros.cli.main import COMMANDS, main
 from segzero_ros.profile import get_profile
 
 ROOT = Path(__file__).parents[2]
+
+
+NESTED = [["bundle", "verify"], ["engine", "build"], ["engine", "list"], ["engine", "verify"]]
 
 
 def status_of(arguments):
@@ -32,9 +36,9 @@ def test_help_names_every_command_and_what_the_statuses_mean(capsys):
     assert "exit status" in shown
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"export"}))
-def test_every_command_has_help_with_the_statuses(name, capsys):
-    assert status_of([name, "--help"]) == 0
+@pytest.mark.parametrize("command", [*([name] for name in sorted(set(COMMANDS) - {"export"})), *NESTED], ids=" ".join)
+def test_every_command_has_help_with_the_statuses(command, capsys):
+    assert status_of([*command, "--help"]) == 0
     assert "exit status" in capsys.readouterr().out
 
 
@@ -44,6 +48,8 @@ def test_every_command_has_help_with_the_statuses(name, capsys):
         (["grond", "a.png", "the mug"], "did you mean 'ground'?"),
         (["train", "reasonor"], "did you mean 'reasoner'?"),
         (["bundle", "verfy", "tabletop"], "did you mean 'verify'?"),
+        (["engine", "list", "tabletop", "--jsn"], "did you mean '--json'?"),
+        (["engine", "build", "tabletop", "--only", "reasonor"], "did you mean 'reasoner'?"),
         (["ground", "a.png", "the mug", "--bundel", "x"], "did you mean '--bundle'?"),
         (["ground", "a.png", "the mug", "--backend", "onyx"], "did you mean 'onnx'?"),
         (["eval", "--data", "tabeltop"], "did you mean 'tabletop'?"),
@@ -55,6 +61,12 @@ def test_every_command_has_help_with_the_statuses(name, capsys):
 def test_misuse_is_status_2_with_a_hint(arguments, hint, capsys):
     assert status_of(arguments) == 2
     assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["ground"], ["engine", "build"], ["train"], ["train", "grpo"], ["export"]])
+def test_every_parser_tells_the_version(command, capsys):
+    assert status_of([*command, "--version"]) == 0
+    assert capsys.readouterr().out == f"segzero_ros {__version__}\n"
 
 
 def test_no_command_at_all_shows_the_help_and_is_status_2():
@@ -137,8 +149,13 @@ def test_a_missing_bundle_is_status_2_and_an_almost_known_name_gets_a_hint(bundl
 WATCH = """
 import sys
 from segzero_ros.cli.main import main
-status = main(sys.argv[1:])
+try:
+    status = main(sys.argv[1:])
+except SystemExit as leaving:
+    status = leaving.code
 heavy = ("torch", "transformers", "rclpy", "mujoco")
+if "--help" in sys.argv:
+    heavy += ("onnxruntime", "numpy" if sys.argv[1] == "--help" else "tensorrt")
 print(status, [name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
@@ -166,8 +183,47 @@ def test_neither_does_grounding_with_the_demo_bundle(picture):
     assert imported("ground", picture, "the mug").endswith("[]")
 
 
+IN_THE_PACKAGE = [[], ["ground"], ["say"], ["serve"], ["train"], *NESTED]
+IN_THE_CLONE = [["data"], ["eval"], ["bench"], ["train", "grpo"]]
+
+
+@pytest.mark.parametrize("command", [*IN_THE_PACKAGE, *IN_THE_CLONE], ids=" ".join)
+def test_no_help_imports_an_engine_torch_or_ros(command):
+    assert imported(*command, "--help") == "0 []"
+
+
+# ---- where there is no clone ----
+
+
+def test_an_installed_package_builds_engines_and_says_what_needs_a_clone(tmp_path):
+    """`segzero_ros` alone on the path, as colcon and the images install it."""
+    shutil.copytree(ROOT / "segzero_ros", tmp_path / "segzero_ros", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def segzero(*arguments):
+        command = [sys.executable, "-c", WITHOUT_CLONE, *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+        return done.returncode, done.stdout + done.stderr
+
+    bundle = str(ROOT / "bundles" / "tabletop")
+    status, said = segzero("engine", "build", bundle, "--target", "a card without capability")
+    assert status == 2
+    assert "want NAME:CAPABILITY:DRIVER" in said or "no TensorRT" in said
+    assert "clone" not in said
+    status, said = segzero("data", "--help")
+    assert status == 2
+    assert "there is no training.data.check here; run it from a clone" in said
+
+
+WITHOUT_CLONE = """
+import os, sys
+sys.path[:] = ["", *(path for path in sys.path if path and not os.path.isdir(os.path.join(path, "training")))]
+from segzero_ros.cli.main import main
+sys.exit(main())
+"""
+
+
 def test_missing_offline_packages_are_one_line_that_says_how_to_get_them(monkeypatch, capsys):
-    monkeypatch.setattr("segzero_ros.cli.offline.missing", lambda needs: ["torch"])
+    monkeypatch.setattr("segzero_ros.cli.offline.missing", lambda modules: ["torch"])
     assert status_of(["train", "reasoner"]) == 2
     said = capsys.readouterr().err
     assert "torch" in said

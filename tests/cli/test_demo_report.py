@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from segzero_ros.command import Command
-from segzero_ros.demo.process_group import DeadChildError, ProcessGroup, free_domain
-from segzero_ros.demo.script import Glimpse, Said, script
+from segzero_ros.demo.process_group import ProcessDiedError, ProcessGroup, free_domain
+from segzero_ros.demo.script import Glimpse, Outcome, script
 from segzero_ros.errors import Code
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Instance, Segmentation, Timing, unanswered
@@ -20,7 +20,7 @@ pytest.importorskip("PIL", reason="the demo's pictures need Pillow")
 from PIL import Image
 
 from segzero_ros.demo.pictures import contact_sheet, wrap
-from segzero_ros.demo.report import describe, summary, verdict, write_all
+from segzero_ros.demo.report import check_answers, format_outcomes, summary, write_all
 
 PICTURE = np.full((120, 160, 3), 120, np.uint8)
 ABOUT = {"bundle": "tabletop", "machine": "x86_64 CPU, 2 cores"}
@@ -40,14 +40,14 @@ def found(number, *, text="the red mug", answers=1, iou=0.9):
     command = Command(str(number), text)
     result = Segmentation(command, Code.OK, "", thought, (mug,), labels, Frame(PICTURE, 5), timing, thought)
     glimpses = tuple(Glimpse(PICTURE, thought[:n]) for n in range(0, 16, 2))
-    return Said(line, result, PICTURE, 5, iou, 1, answers, glimpses)
+    return Outcome(line, result, PICTURE, 5, iou, 1, answers, glimpses)
 
 
 def stale(number):
     """A command that ended before there was a picture."""
     line = SimpleNamespace(number=number, instruction=instruction(), way="action", cancel=True)
     result = unanswered(Command(str(number), "the red mug"), Code.STALE_FRAME, "the newest frame is 2 s old")
-    return Said(line, result, PICTURE, 0, None, None, 1, ())
+    return Outcome(line, result, PICTURE, 0, None, None, 1, ())
 
 
 # ---- the script ----
@@ -60,18 +60,18 @@ def test_commands_go_by_topic_and_action_and_one_action_is_taken_back():
     assert [line.way for line in lines if line.cancel] == ["action"]
 
 
-# ---- the verdict ----
+# ---- exactly one answer each ----
 
 
 def test_one_answer_each_is_good():
-    good, sentence = verdict([found(1), stale(2)], unmatched_answers=0)
+    good, sentence = check_answers([found(1), stale(2)], unmatched_answers=0)
     assert good
     assert "exactly one answer each" in sentence
 
 
 @pytest.mark.parametrize(("answers", "unmatched_answers"), [(0, 0), (2, 0), (1, 1)])
 def test_no_answer_two_answers_and_answers_to_nothing_are_not(answers, unmatched_answers):
-    good, sentence = verdict([found(1), found(2, answers=answers)], unmatched_answers)
+    good, sentence = check_answers([found(1), found(2, answers=answers)], unmatched_answers)
     assert not good
     assert "not exactly one answer each" in sentence
 
@@ -80,7 +80,7 @@ def test_no_answer_two_answers_and_answers_to_nothing_are_not(answers, unmatched
 
 
 def test_the_table_has_a_line_per_command_and_the_thinking_below_it():
-    lines = describe([found(1), stale(2)]).splitlines()
+    lines = format_outcomes([found(1), stale(2)]).splitlines()
     assert "IoU" in lines[0]
     assert "0.90" in lines[1]
     assert "red mug (84,63)." in lines[2]
@@ -124,7 +124,7 @@ def test_a_process_that_ends_is_noticed_with_its_last_words(tmp_path):
     with ProcessGroup(tmp_path) as children:
         child = children.start("node", ["sh", "-c", "echo no bundle; exit 3"], {"PATH": "/usr/bin:/bin"})
         child.process.wait()
-        with pytest.raises(DeadChildError, match=r"status 3(.|\n)*no bundle"):
+        with pytest.raises(ProcessDiedError, match=r"status 3(.|\n)*no bundle"):
             children.check()
 
 

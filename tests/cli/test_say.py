@@ -23,7 +23,7 @@ def graph():
 
 
 def say(graph, *arguments):
-    command = [sys.executable, "-m", "segzero_ros.cli.main", "say", *arguments]
+    command = [sys.executable, "-m", "segzero_ros.cli", "say", *arguments]
     done = subprocess.run(command, env=graph, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     return done.returncode, done.stdout, done.stderr
 

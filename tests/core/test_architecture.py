@@ -128,6 +128,38 @@ def test_no_folder_has_more_files_than_one_takes_in() -> None:
     assert {name: count for name, count in folders.items() if count > MOST_FILES} == {}
 
 
+def test_backends_import_nothing_of_the_command_line_and_commands_nothing_of_each_other() -> None:
+    """What several of them need is in cli/{options,output,parser}.py, and lives below both."""
+    known = modules()
+    commands = {f"segzero_ros.cli.{name}" for name in ("ground", "say", "bundle", "engine", "serve", "train")}
+    for name, file in known.items():
+        ours = imported_modules(file, known)
+        assert not ours & commands or name == "segzero_ros.cli.main", file
+        assert not name.startswith("segzero_ros.backends") or not any(n.startswith("segzero_ros.cli") for n in ours)
+
+
+MOST_LINES = 60  # of a function, its docstring included
+
+
+def long_functions(file: Path) -> list[str]:
+    """Every function of ``file`` that is longer than one page."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, functions)]
+    lengths = {f"{file.name}:{node.lineno} {node.name}": (node.end_lineno or 0) - node.lineno + 1 for node in nodes}
+    return [name for name, length in lengths.items() if length > MOST_LINES]
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_function_is_longer_than_a_page(file: Path) -> None:
+    assert long_functions(file) == []
+
+
+@pytest.mark.parametrize(("lines", "found"), [(60, 0), (61, 1)])
+def test_the_search_for_long_functions_finds_one(lines: int, found: int, tmp_path: Path) -> None:
+    (tmp_path / "long.py").write_text("class A:\n    async def f(self):\n" + "        x = 1\n" * (lines - 1))
+    assert len(long_functions(tmp_path / "long.py")) == found
+
+
 RUNNING = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load"}
 UNSAFE_KEYWORDS = {"shell", "trust_remote_code", "allow_pickle"}
 UNSAFE_MODULES = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}

@@ -21,7 +21,7 @@ class ServeProcess:
     """`segzero serve` in a process of its own; ``url`` is what its first line says."""
 
     def __init__(self, *options: str, port: int = 0, **environment: str) -> None:
-        words = [sys.executable, "-m", "segzero_ros.cli.main", "serve", "--threads", "1", "--port", str(port), *options]
+        words = [sys.executable, "-m", "segzero_ros.cli", "serve", "--threads", "1", "--port", str(port), *options]
         self.process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
         )

@@ -46,6 +46,18 @@ def test_package_xml_lists_every_ros_package_that_is_imported() -> None:
     assert {name: file for name, file in imported.items() if name not in DEPENDENCIES} == {}
 
 
+def test_package_xml_names_no_rosdep_key_of_pip() -> None:
+    """Bloom cannot release a package that depends on one."""
+    assert not [name for name in DEPENDENCIES if name.endswith("-pip")]
+
+
+def test_colcon_test_runs_folders_that_are_there() -> None:
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    folders = re.findall(r"ament_add_pytest_test\(\w+ (\S+)", text.partition("if(BUILD_TESTING)")[2])
+    assert folders
+    assert not [folder for folder in folders if not any((ROOT / folder).glob("test_*.py"))]
+
+
 def test_package_xml_lists_every_package_that_the_build_looks_for() -> None:
     found = set(re.findall(r"find_package\((\w+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")))
     assert found <= DEPENDENCIES

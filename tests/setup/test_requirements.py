@@ -48,6 +48,15 @@ def test_the_robots_side_installs_neither_torch_nor_transformers() -> None:
     assert robot.isdisjoint({"torch", "transformers", "onnx", "onnxscript"})
 
 
+def test_make_test_installs_every_file_of_requirements() -> None:
+    text = (ROOT / "tools" / "set_up.py").read_text(encoding="utf-8")
+    groups = re.search(r'"test": \((.*?)\)', text)
+    assert groups
+    assert {f"{name}.txt" for name in re.findall(r"\w+", groups[1])} == {p.name for p in REQUIREMENTS} - {
+        "constraints.txt"
+    }
+
+
 def test_what_is_installed_is_what_is_pinned() -> None:
     installed = {
         re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower(): distribution.version.split("+")[0]

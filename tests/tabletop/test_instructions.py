@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.tabletop import TYPES, instructions, meaning, sample_scene
-from segzero_ros.tabletop.instructions import MAX_THINKING_TOKENS, SHARES, At, Say, spell, thinking_tokens
+from segzero_ros.tabletop.instructions import MAX_THINKING_TOKENS, SHARES, At, Mention, spell, thinking_tokens
 from segzero_ros.tabletop.query import Every, Most, Noun, One
 from segzero_ros.tabletop.things import HELD_OUT
 from tests.tabletop import oracle
@@ -76,7 +76,7 @@ def test_thinking_is_short_and_names_a_thing_before_it_points_at_it(asked_in_tra
         assert thinking_tokens(instruction.thinking, view) <= MAX_THINKING_TOKENS
         named = set()
         for piece in instruction.thinking:
-            if isinstance(piece, Say):
+            if isinstance(piece, Mention):
                 named.add(piece.id)
                 assert piece.words == view.thing(piece.id).name
             if isinstance(piece, At):
@@ -85,14 +85,14 @@ def test_thinking_is_short_and_names_a_thing_before_it_points_at_it(asked_in_tra
 
 def test_thinking_mentions_every_target(asked_in_training) -> None:
     for _, instruction in asked_in_training:
-        assert set(instruction.targets) <= {p.id for p in instruction.thinking if isinstance(p, Say)}
+        assert set(instruction.targets) <= {p.id for p in instruction.thinking if isinstance(p, Mention)}
 
 
 def test_thinking_reads_well(train_views) -> None:
     view = next(v for v in train_views if v.things[0].clear)
     thing = view.things[0]
     x, y = (int(c * 168 / s) for c, s in zip(thing.point, view.size, strict=True))
-    assert spell((Say(thing.name, thing.id), " ", At(thing.id), "."), view) == f"{thing.name} ({x},{y})."
+    assert spell((Mention(thing.name, thing.id), " ", At(thing.id), "."), view) == f"{thing.name} ({x},{y})."
 
 
 def test_what_is_largely_hidden_makes_its_name_unclear(train_views) -> None:

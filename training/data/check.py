@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from segzero_ros.cli.parser import OK, REFUSED, Parser, at_least, one_of
+from segzero_ros.cli.parser import OK, REFUSED, Parser, at_least
 from segzero_ros.errors import RejectedInput
 from segzero_ros.matching import Box
 from segzero_ros.profile import PROFILES, Profile, get_profile
@@ -50,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def read_arguments(arguments: Sequence[str]) -> Namespace:
     """Return the options of `segzero data`."""
     parser = Parser("segzero data", ABOUT, EXAMPLES)
-    parser.add_argument("action", type=one_of(["check"]), metavar="check", help="the only thing to be done with it")
+    parser.add_argument("action", choices=["check"], metavar="check", help="the only thing to be done with it")
     parser.add_argument("data", metavar="DATA", help="a folder or file of one's own, or tabletop")
     parser.add_argument("--split", default="", metavar="NAME", help="train, val, test, as the data has them (all)")
     what = f"whose model is to learn it: {', '.join(PROFILES)} (default {DEFAULT_PROFILE})"
-    parser.add_argument("--profile", type=one_of(PROFILES), default=DEFAULT_PROFILE, metavar="NAME", help=what)
+    parser.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, metavar="NAME", help=what)
     size = "side of the square that its pictures are squashed to (default: the profile's; the demo models' is 196)"
     parser.add_argument("--image-size", type=at_least(28), metavar="N", help=size)
     parser.add_argument("--count", type=at_least(1), metavar="N", help="look at so many rows only, drawn by --seed")
@@ -63,7 +63,7 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     )
     where = "draw boxes, points, masks and questions on sheets in this folder, to be looked at"
     parser.add_argument("--pictures", type=Path, metavar="DIR", help=where)
-    return parser.read(arguments)
+    return parser.parse_args(arguments)
 
 
 def chosen_profile(options: Namespace) -> Profile:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.cli.ground import write_picture
+from segzero_ros.cli.output import write_picture
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame

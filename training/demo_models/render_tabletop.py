@@ -25,7 +25,7 @@ import numpy as np
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software driver: one process per core is faster than many threads
 
-from segzero_ros.tabletop.instructions import At, Instruction, Piece, Say, instructions
+from segzero_ros.tabletop.instructions import At, Instruction, Mention, Piece, instructions
 from segzero_ros.tabletop.render import Renderer
 from segzero_ros.tabletop.scene import SPLITS, Split, sample_scene
 from segzero_ros.tabletop.view import SeenThing, View
@@ -36,8 +36,8 @@ LEAST_INSTRUCTIONS = 3  # a picture with fewer is not worth its place
 def piece_record(piece: Piece) -> str | dict[str, Any]:
     """One piece of thinking as JSON."""
     match piece:
-        case Say(said, number):
-            return {"say": said, "id": number}
+        case Mention(words, number):
+            return {"say": words, "id": number}
         case At(number):
             return {"at": number}
     return piece

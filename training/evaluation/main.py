@@ -21,9 +21,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
 
-from segzero_ros.bundle import MANIFEST, open_bundle, resolve_bundle
-from segzero_ros.cli.ground import add_bundle_options, engine_options, from_here, open_engines
-from segzero_ros.cli.parser import OK, Parser, at_least, one_of
+from segzero_ros.bundle import MANIFEST, open_named_bundle
+from segzero_ros.cli.options import add_engine_options, open_engines
+from segzero_ros.cli.parser import OK, Parser, at_least
 from training.data.base import Examples, unusable
 from training.data.open import FORMATS, open_examples
 from training.evaluation.compare import compare, comparison_table
@@ -84,14 +84,14 @@ def go_on(options: Namespace, examples: Examples, about: dict[str, Any], done: S
     """Ask what has not been asked yet; a full file of samples needs no engine."""
     if len(done) == len(examples):
         return
-    pipeline = open_engines(options.bundle, options.backend, engine_options(options))
+    pipeline = open_engines(options)
     with Progress(options.samples, about, done, len(examples)) as progress:
         yield from ask_all(pipeline, examples, progress.seen, start=len(done), timeout_sec=options.timeout)
 
 
 def spoken_figures(options: Namespace) -> dict[str, Any]:
     """Return the figures of the commands by hand, as those of one group."""
-    pipeline = open_engines(options.bundle, options.backend, engine_options(options))
+    pipeline = open_engines(options)
     asked = ask_all(pipeline, SpokenExamples(), lambda _: None, timeout_sec=options.timeout)
     return scores(list(asked))
 
@@ -114,9 +114,9 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     count = f"samples; tabletop: scenes, one question each (default {TABLETOP_COUNT}), else all there are"
     parser.add_argument("--count", type=at_least(1), default=None, help=count)
     wording = "template (default), or spoken: 100 commands about tabletop scenes by hand"
-    parser.add_argument("--wording", type=one_of(WORDINGS), default=WORDINGS[0], metavar="NAME", help=wording)
+    parser.add_argument("--wording", choices=WORDINGS, default=WORDINGS[0], metavar="NAME", help=wording)
     parser.add_argument("--also-spoken", action="store_true", help="ask those 100 as well; a row of their own")
-    add_bundle_options(parser)
+    add_engine_options(parser)
     parser.add_argument("--timeout", type=at_least(0), default=0, metavar="SEC", help="seconds a question has (0: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--samples", type=Path, metavar="FILE", help="write one JSON line per sample, each at once")
@@ -126,7 +126,7 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--resume", action="store_true", help="go on with the --samples file of a killed run")
     compared = "compare two --samples files over the same samples; evaluates nothing"
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help=compared)
-    options = parser.read(arguments)
+    options = parser.parse_args(arguments)
     if options.split is None:
         options.split = "test" if options.data == "tabletop" else ""
     return options
@@ -232,7 +232,7 @@ def fingerprint(options: Namespace) -> str:
     """Return a hash of what a bundle answers with (its files, prompt and profile), "" for the fakes without one."""
     if options.backend == "fake":
         return ""
-    bundle = open_bundle(resolve_bundle(from_here(options.bundle)))
+    bundle = open_named_bundle(options.bundle)
     manifest = json.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))
     parts = {key: manifest.get(key) for key in ("files", "profile", "prompt", "system", "image_size")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,11 +1,9 @@
 """ONNX graphs of a bundle -> TensorRT engines for this machine, or, with TensorRT-RTX, for one that is named.
 
-    segzero engine build BUNDLE [--only segmenter|reasoner] [--target "NAME:8.9:DRIVER"] [--engine-dir DIR]
-
 Networks are strongly typed: precision is the graph's own (`segzero export --arithmetic half|float`). No timing cache is
 read or written. An engine appears whole or not at all, its note (segzero_ros/backends/tensorrt/store.py) after it.
 One code path for TensorRT 10.16, 11 and TensorRT-RTX 1.7, which also builds where there is neither GPU nor driver.
-Needs neither torch nor onnx: this is what runs on the robot, from a clone.
+Needs neither torch nor onnx: this is what runs on the robot, by `segzero engine build`.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from segzero_ros.backends.tensorrt.library import Gpu, Library, find_cuda, find_gpu, find_library, new_logger
-from segzero_ros.backends.tensorrt.profiles import ROLES, Profiles
+from segzero_ros.backends.tensorrt.library import Gpu, Library, new_logger
+from segzero_ros.backends.tensorrt.profiles import Profiles
 from segzero_ros.backends.tensorrt.store import (
     Identity,
     Note,
@@ -33,16 +30,9 @@ from segzero_ros.backends.tensorrt.store import (
     profiles_of,
     wanted_identity,
 )
-from segzero_ros.bundle import Bundle, open_bundle, resolve_bundle
-from segzero_ros.cli.ground import from_here
-from segzero_ros.cli.parser import OK, Parser, one_of, refuse
+from segzero_ros.bundle import Bundle
 from segzero_ros.errors import Code, RejectedInput
 
-EXAMPLES = (
-    "segzero engine build tabletop",
-    'segzero engine build tabletop --target "NVIDIA GeForce RTX 4090:8.9:580.95.05 (CUDA 13.0)" --engine-dir engines',
-)
-PARTS = ("all", "segmenter", "reasoner")
 _CHUNK = 1 << 24
 
 
@@ -216,31 +206,11 @@ def _unnamed(file: Path) -> Iterator[tuple[IO[bytes], Callable[[], None]]]:
         partial.unlink(missing_ok=True)
 
 
-# ---- command line ----
+def read_target(text: str, library: Library) -> Gpu:
+    """Read NAME:CAPABILITY:DRIVER, the GPU of another machine; only TensorRT-RTX builds for one.
 
-
-def main(arguments: Sequence[str] | None = None, only: str = "") -> int:
-    """Build a bundle's engines from the command line; `only`: those of this part."""
-    options = _parser(only).read(sys.argv[1:] if arguments is None else arguments)
-    bundle = open_bundle(resolve_bundle(from_here(options.bundle)))
-    library = find_library()
-    gpu = _target(options.target, library) if options.target else find_gpu(find_cuda())
-    roles = [role for role in ROLES if options.only in ("all", ROLES[role][0])]
-    print(f"{library.flavour} {library.version} for {gpu.name} ({gpu.capability}), driver {gpu.driver}")
-    build_engines(bundle, roles, options.engine_dir, library, gpu, again=options.again)
-    return OK
-
-
-def run(only: str = "") -> int:
-    """Call `main`; what the outside did wrong is one line and status 2."""
-    try:
-        return main(only=only)
-    except RejectedInput as error:
-        return refuse("segzero engine build", str(error))
-
-
-def _target(text: str, library: Library) -> Gpu:
-    """Read NAME:CAPABILITY:DRIVER; only TensorRT-RTX builds for another machine than its own."""
+    Raises `RejectedInput` CONFIG_VALUE or BUNDLE_BACKEND.
+    """
     name, capability, driver = (*(part.strip() for part in text.split(":", 2)), "", "")[:3]
     if not (name and driver and capability.replace(".", "", 1).isdecimal()):
         raise RejectedInput(
@@ -249,22 +219,3 @@ def _target(text: str, library: Library) -> Gpu:
     if library.flavour != "tensorrt_rtx":
         raise RejectedInput(Code.BUNDLE_BACKEND, "--target: got TensorRT, want TensorRT-RTX; build on the robot itself")
     return Gpu(name, capability, driver)
-
-
-def _parser(only: str) -> Parser:
-    parser = Parser("segzero engine build", "Build the bundle's TensorRT engines for this machine.", EXAMPLES)
-    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle's directory or name")
-    if only:
-        parser.set_defaults(only=only)
-    else:
-        parser.add_argument("--only", type=one_of(PARTS), default="all", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--engine-dir", default="", metavar="DIR", help="default: ~/.cache/segzero_ros/engines")
-    parser.add_argument(
-        "--target", default="", metavar="NAME:CAPABILITY:DRIVER", help="build for a GPU that is elsewhere"
-    )
-    parser.add_argument("--again", action="store_true", help="build also what is there")
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(run())

@@ -14,15 +14,16 @@ pytest.importorskip("transformers")
 from bench.checkpoint_of_bundle import write_checkpoints
 from export.bundle import export_bundle
 from segzero_ros.backends import EngineOptions, onnx, tensorrt
-from segzero_ros.backends.tensorrt.builder import BuildFailed, build_engines, build_network, main
+from segzero_ros.backends.tensorrt.builder import BuildFailed, build_engines, build_network
 from segzero_ros.backends.tensorrt.device import Device
 from segzero_ros.backends.tensorrt.engine import Engine
 from segzero_ros.backends.tensorrt.library import FLAVOURS, Gpu, Library, find_library
 from segzero_ros.backends.tensorrt.profiles import ROLES
 from segzero_ros.backends.tensorrt.store import engine_folder, notes, open_engine, precision
 from segzero_ros.bundle import Bundle, open_bundle
+from segzero_ros.cli.main import main as segzero
 from segzero_ros.command import read_command
-from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.errors import RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.matching import box_iou
 from segzero_ros.pipeline import Pipeline
@@ -132,12 +133,13 @@ def test_the_command_builds_for_a_named_machine(
     rtx: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = ["--target", f"{GPU.name}:{GPU.capability}:{GPU.driver}", "--engine-dir", str(tmp_path)]
-    assert main([str(FULL), "--only", "reasoner", *target]) == 0
+    build = ["engine", "build", str(FULL)]
+    assert segzero([*build, "--only", "reasoner", *target]) == 0
     assert "reasoner.decoder" in capsys.readouterr().out
     found = [json.loads(file.read_text())["identity"] for file in tmp_path.glob("*/*.json")]
     assert {(entry["gpu"], entry["driver"], entry["flavour"]) for entry in found} == {
         (GPU.name, GPU.driver, "tensorrt_rtx")
     }
-    with pytest.raises(RejectedInput, match="NAME:CAPABILITY:DRIVER") as refusal:
-        main([str(FULL), "--target", "4090"])
-    assert refusal.value.code is Code.CONFIG_VALUE
+    assert segzero([*build, "--target", "4090"]) == 2
+    refusal = capsys.readouterr().err
+    assert "CONFIG_VALUE" in refusal and "NAME:CAPABILITY:DRIVER" in refusal
