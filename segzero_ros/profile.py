@@ -47,9 +47,9 @@ class Profile:
     """How to ask one family of checkpoints and how to read its answers.
 
     ``prompt``: a ``str.format`` template whose only field is ``{question}``. ``system``: the system message.
-    ``image_size``: (width, height) the picture is squashed to. ``space``: "image" = coordinates are pixels of that
-    squashed picture, "relative_1000" = thousandths of its width and height. ``tags``: the answer stands in
-    ``<answer>`` tags. ``abstains``: ``[]`` is an answer ("no such object"). ``normalise_question``: the question is
+    ``image_size``: (width, height) the picture is resized to, aspect not kept. ``space``: "image" = coordinates are
+    pixels of that resized picture, "relative_1000" = thousandths of its width and height. ``tags``: the answer stands
+    in ``<answer>`` tags. ``abstains``: ``[]`` is an answer ("no such object"). ``normalise_question``: the question is
     lower-cased and loses its full stops at either end, as upstream's evaluation does. A bundle may bring its own
     prompt and image size: ``dataclasses.replace`` checks them again.
     """

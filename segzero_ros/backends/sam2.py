@@ -45,7 +45,7 @@ class Sam2Segmenter:
         self._frame: Frame | None = None
         self._scale: NDArray[np.float32] = np.ones(
             2, np.float32
-        )  # (x, y) from source pixels to pixels of the squashed picture
+        )  # (x, y) from source pixels to pixels of the resized picture
 
     def set_image(self, frame: Frame) -> None:
         """Encode ``frame``; the same frame object a second time costs nothing."""
