@@ -32,6 +32,7 @@ from export.parity_check import check_parity, drawn_from_tabletop
 from export.reasoner_onnx import load_checkpoint
 from export.segmenter_onnx import load_segmenter
 from segzero_ros.answer import Target
+from segzero_ros.backends import EngineOptions
 from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
 from segzero_ros.backends.onnx.reasoner import OnnxReasoner
@@ -132,7 +133,7 @@ def compare_reasoner(
 ) -> list[Check]:
     """Compare an exported reasoner with its checkpoint on `questions`, replies of up to `tokens` tokens."""
     tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-    ours = OnnxReasoner(dict(files), profile, constrained=False)  # a checkpoint's own text, grammar or not
+    ours = OnnxReasoner(files, profile, EngineOptions(constrained=False))  # a checkpoint's own text, grammar or not
     checks = []
     model = load_checkpoint(checkpoint).float()
     as_saved = _replies(StockReasoner(model, tokenizer, profile), questions, tokens)

@@ -71,7 +71,7 @@ def test_the_robot_opens_what_was_written(make: Callable[..., Any], tmp_path: Pa
     assert bundle.versions["torch"] and bundle.versions["onnx"]
     assert bundle.provenance["reasoner"]["training"] == {"step": 7}
     assert set(bundle.provenance["segmenter"]["sha256"]) == {"model.safetensors"}
-    OnnxReasoner.open(bundle, EngineOptions(threads=1))
+    OnnxReasoner(bundle.reasoner.files, bundle.profile, EngineOptions(threads=1))
     assert left_over(tmp_path) == ["table"]
 
 

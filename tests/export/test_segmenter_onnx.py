@@ -13,6 +13,7 @@ from transformers import Sam2Model
 from export.onnx_storage import save_graph, store_half
 from export.segmenter_onnx import FEATURES, export_segmenter
 from segzero_ros.answer import Target
+from segzero_ros.backends import EngineOptions
 from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
 from segzero_ros.backends.sam2 import MAX_BATCH
 from segzero_ros.errors import Code, RejectedInput
@@ -52,7 +53,7 @@ def graphs(checkpoint, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def segmenter(graphs):
-    return OnnxSegmenter(graphs, (SIDE, SIDE), threads=1)
+    return OnnxSegmenter(graphs, (SIDE, SIDE), EngineOptions(threads=1))
 
 
 def picture(seed=0, size=(320, 240)):
@@ -106,7 +107,7 @@ def test_the_runtime_gives_the_masks_of_torch(model, segmenter):
 
 def test_the_encoder_sees_the_picture_as_sam2_wants_it(graphs, monkeypatch):
     """As Sam2ImageProcessor: antialiased bilinear to the square, / 255, ImageNet's mean and deviation."""
-    segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), threads=1)
+    segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), EngineOptions(threads=1))
     seen = {}
 
     class Watching:
@@ -150,7 +151,7 @@ def test_no_targets_give_no_masks(segmenter):
 
 
 def test_one_frame_is_encoded_once_and_another_one_again(graphs, monkeypatch):
-    segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), threads=1)
+    segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), EngineOptions(threads=1))
     runs, encoder = [], segmenter._engine._encoder
 
     class Counting:
@@ -166,7 +167,7 @@ def test_one_frame_is_encoded_once_and_another_one_again(graphs, monkeypatch):
 
 
 def test_a_picture_that_failed_leaves_no_old_features_behind(graphs, monkeypatch):
-    segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), threads=1)
+    segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), EngineOptions(threads=1))
     segmenter.set_image(picture(0))
     monkeypatch.setattr(segmenter._engine, "_encoder", None)
     with pytest.raises(AttributeError):
@@ -183,7 +184,7 @@ def test_half_storage_halves_the_files_and_barely_moves_the_masks(checkpoint, se
         save_graph(graph, tmp_path / path.name)
         half[role] = tmp_path / path.name
     assert sum(p.stat().st_size for p in half.values()) < 0.6 * sum(p.stat().st_size for p in graphs.values())
-    halved = OnnxSegmenter(half, (SIDE, SIDE), threads=1)
+    halved = OnnxSegmenter(half, (SIDE, SIDE), EngineOptions(threads=1))
     for one in (segmenter, halved):
         one.set_image(picture(3))
     full, rounded = segmenter.predict(TARGETS), halved.predict(TARGETS)
@@ -194,7 +195,7 @@ def test_half_storage_halves_the_files_and_barely_moves_the_masks(checkpoint, se
 
 def test_a_bundle_of_another_size_is_refused_by_name(graphs):
     with pytest.raises(RejectedInput, match=r"\[1, 3, 512, 512\]") as refused:
-        OnnxSegmenter(graphs, (512, 512), threads=1)
+        OnnxSegmenter(graphs, (512, 512), EngineOptions(threads=1))
     assert refused.value.code is Code.BUNDLE_FORMAT
 
 

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from segzero_ros import backends
 from segzero_ros.answer import Target
+from segzero_ros.backends import EngineOptions
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
-from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
 from segzero_ros.bundle import open_bundle
 from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Masks, Segmenter
@@ -83,7 +84,8 @@ def open_segmenter(name: str, device: str, threads: int) -> Segmenter:
     """A bundle's segmenter when `name` is a folder with bundle.json, else a Sam2Model checkpoint."""
     folder = Path(name)
     if (folder / "bundle.json").exists():
-        return OnnxSegmenter.open(open_bundle(folder), threads=threads)
+        options = EngineOptions(threads=threads, encode_ahead=False)
+        return backends.open_segmenter("onnx", open_bundle(folder), options)
     return TorchSegmenter(name, device)
 
 

@@ -1,9 +1,9 @@
 """A reasoner on this machine: everything but the engine, which only sees a picture and appends rows to a cache.
 
 The picture comes before the question in the prompt: its part of the cache is kept, so that another question on the
-same frame, or one on a frame looked at before anybody asked (``prefill_image``), starts there.
+same frame, or one on a frame encoded before anybody asked (``prefill_image``), starts there.
 Covered: budget and deadline close the thinking and still ask for the answer; answers that follow the profile's grammar,
-what it forces going in one pass; guessing ahead from the prompt; cancelling between tokens; text in whole characters.
+what it forces going in one pass; drafting from the prompt; cancelling between tokens; text in whole characters.
 Not covered: sampling, several pictures, several commands at once (one thread owns a reasoner).
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,14 +20,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.backends import DEFAULTS, EngineOptions
 from segzero_ros.backends.decoding.chat_prompt import ChatPrompt, Rotary
-from segzero_ros.backends.decoding.decode_state import (
-    CLOSING_TOKENS,
-    ConstrainedDecoder,
-    DecodeState,
-    TokenIndex,
-    elapsed_ms,
-)
+from segzero_ros.backends.decoding.constraint import CLOSING_TOKENS, ConstrainedDecoder, TokenIndex
+from segzero_ros.backends.decoding.cursor import CacheCursor, CacheFull
+from segzero_ros.backends.decoding.decode_state import DecodeState, elapsed_ms
 from segzero_ros.backends.decoding.grammar import CLOSE_THINKING, OPEN_ANSWER, OPEN_THINKING, AnswerGrammar
 from segzero_ros.backends.decoding.preprocess import normalise, resize_to
 from segzero_ros.command import Command
@@ -110,11 +107,9 @@ class LocalReasoner:
         engine: ReasonerEngine,
         tokenizer_json: str,
         profile: Profile,
-        *,
-        constrained: bool = True,
-        draft_tokens: int = 0,
+        options: EngineOptions = DEFAULTS,
     ) -> None:
-        """``constrained``: answers follow the profile's grammar, if it has one. ``draft_tokens``: tokens guessed ahead.
+        """``options``: ``constrained``, for a profile that has a grammar, and ``draft_tokens`` are of interest here.
 
         Raises ``RejectedInput`` BUNDLE_PROFILE for an engine made for another picture size than the profile's.
         """
@@ -128,27 +123,27 @@ class LocalReasoner:
         self._prompt = ChatPrompt(tokenizer_json, token_grid=shape.token_grid, system=profile.system)
         self._rotary = Rotary(shape.head_dim, shape.rope_theta, shape.mrope_section)
         self._text_rows = self._rotate_text()
-        self._grammar = AnswerGrammar(profile) if constrained and profile.tags else None
-        self._texts = TokenIndex(self._prompt) if self._grammar else None
-        self._ahead = max(0, min(draft_tokens, shape.logit_rows - 1))
-        self._seen: Frame | None = None
-        self._complained = False
+        self._grammar = AnswerGrammar(profile) if options.constrained and profile.tags else None
+        self._tokens = TokenIndex(self._prompt) if self._grammar else None
+        self._draft_tokens = max(0, min(options.draft_tokens, shape.logit_rows - 1))
+        self._frame: Frame | None = None
+        self._warned = False
 
     def prefill_image(self, frame: Frame) -> tuple[float, float]:
         """Bring the picture into the cache unless it is there; return the ms of vision and of prefill.
 
         ``reason`` does this itself; doing it before anybody has asked takes it off the answer's latency.
         """
-        if frame is self._seen:
+        if frame is self._frame:
             return 0.0, 0.0
-        self._seen = None
+        self._frame = None
         start = time.perf_counter()
         tokens = self._engine.encode_image(normalise(resize_to(frame.rgb, self._shape.image_size)))
-        looked = time.perf_counter()
+        encoded = time.perf_counter()
         prefix = self._prompt.prefix
         self._engine.append(prefix.ids, *self._rotary.rows(prefix.positions), 0, (prefix.image, tokens))
-        self._seen = frame
-        return elapsed_ms(start, looked), elapsed_ms(looked, time.perf_counter())
+        self._frame = frame
+        return elapsed_ms(start, encoded), elapsed_ms(encoded, time.perf_counter())
 
     def reason(self, request: Request) -> Answer:
         """Answer; see ``Reasoner``. COMMAND_TOO_LONG when the cache cannot hold the command."""
@@ -156,29 +151,29 @@ class LocalReasoner:
         place = len(self._prompt.prefix.ids) + len(question)
         room = max(0, self._shape.max_length - place - ANSWER_RESERVE_TOKENS)
         stream = self._prompt.stream(request.on_text)
-        reply = DecodeState(stream, min(request.budget, room), request.deadline_ns, thinks=self._profile.tags)
+        decoded = DecodeState(stream, min(request.budget, room), request.deadline_ns, thinks=self._profile.tags)
         if request.cancelled():
-            return reply.answer("cancelled", vision=0.0, prefill=0.0)
+            return decoded.answer("cancelled", vision=0.0, prefill=0.0)
         vision_ms, prefill_ms = self.prefill_image(request.frame)
         begun = time.perf_counter()
         logits = self._append(question, len(self._prompt.prefix.ids))
         prefill_ms += elapsed_ms(begun, time.perf_counter())
-        reply.prompt_ended()
-        cursor = _Cursor(self._append, logits, question, place, self._shape.max_length, self._ahead)
+        decoded.prompt_ended()
+        cursor = CacheCursor(self._append, logits, question, place, self._shape.max_length, self._draft_tokens)
         constraint = (
-            ConstrainedDecoder(self._grammar, self._texts, self._prompt) if self._grammar and self._texts else None
+            ConstrainedDecoder(self._grammar, self._tokens, self._prompt) if self._grammar and self._tokens else None
         )
         try:
-            finish = self._speak(reply, cursor, constraint, request.cancelled)
-        except _Full:
+            finish = self._generate(decoded, cursor, constraint, request.cancelled)
+        except CacheFull:
             finish = "budget"
-        reply.steps = cursor.steps
+        decoded.steps = cursor.steps
         if constraint is not None:
-            self._complain(constraint.overruled)
-        return reply.answer(finish, vision=vision_ms, prefill=prefill_ms)
+            self._warn_overruled(constraint.overruled)
+        return decoded.answer(finish, vision=vision_ms, prefill=prefill_ms)
 
     def score(self, frame: Frame, command: Command, reply: list[int]) -> NDArray[np.float32]:
-        """Logits (len(reply) + 1, vocabulary) after the prompt and after each token of a given reply."""
+        """Logits (len(decoded) + 1, vocabulary) after the prompt and after each token of a given decoded."""
         question = self._question(command)
         self.prefill_image(frame)
         place = len(self._prompt.prefix.ids)
@@ -187,59 +182,63 @@ class LocalReasoner:
             logits.append(self._append([id], at)[-1].copy())
         return np.stack(logits)
 
-    def _speak(
-        self, reply: DecodeState, cursor: _Cursor, constraint: ConstrainedDecoder | None, cancelled: Callable[[], bool]
+    def _generate(
+        self,
+        decoded: DecodeState,
+        cursor: CacheCursor,
+        constraint: ConstrainedDecoder | None,
+        cancelled: Callable[[], bool],
     ) -> Finish:
         """Generate until the answer is complete or something ends it; return why it ended."""
         finish: Finish = "stop"
         while not cancelled():
-            if reply.complete():
+            if decoded.complete():
                 return finish
-            over = reply.over() or cursor.over(CLOSING_TOKENS if constraint else 0)
-            if over and reply.thinking:
+            over = decoded.over() or cursor.over(CLOSING_TOKENS if constraint else 0)
+            if over and decoded.thinking:
                 finish = over
-                self._close_thinking(reply, cursor, constraint)
+                self._close_thinking(decoded, cursor, constraint)
             elif over and constraint is None:
                 return over
             elif over and constraint is not None:
                 finish = over
                 constraint.close()
-            if constraint is not None and constraint.jump(reply, cursor.take):
+            if constraint is not None and constraint.jump(decoded, cursor.take):
                 return finish
-            id = self._choose(reply, cursor, constraint)
+            id = self._choose(decoded, cursor, constraint)
             if id not in self._prompt.stops:
-                reply.say(id)
+                decoded.append(id)
                 cursor.take([id])
                 if constraint is not None:
-                    constraint.hear(reply, id)
-            elif reply.thinking and constraint is not None:
-                self._close_thinking(reply, cursor, constraint)
+                    constraint.on_token(decoded, id)
+            elif decoded.thinking and constraint is not None:
+                self._close_thinking(decoded, cursor, constraint)
             else:
                 return finish
         return "cancelled"
 
-    def _choose(self, reply: DecodeState, cursor: _Cursor, constraint: ConstrainedDecoder | None) -> int:
+    def _choose(self, decoded: DecodeState, cursor: CacheCursor, constraint: ConstrainedDecoder | None) -> int:
         logits = cursor.logits()[: self._prompt.vocabulary]
-        id = reply.choose(logits)
+        id = decoded.choose(logits)
         return id if constraint is None else constraint.best(id, logits)
 
-    def _complain(self, overruled: list[str]) -> None:
-        """Say once that this model spells its answers otherwise than the grammar; its numbers suffer from it."""
-        if len(overruled) > MOST_OVERRULED and not self._complained:
-            self._complained = True
+    def _warn_overruled(self, overruled: list[str]) -> None:
+        """Warn once that this model spells its answers otherwise than the grammar; its numbers suffer from it."""
+        if len(overruled) > MOST_OVERRULED and not self._warned:
+            self._warned = True
             _log.warning(
                 "the model wanted to write %r where the answer's grammar has something else; "
                 "if its answers are spelled otherwise, open it with constrained off",
                 overruled[:3],
             )
 
-    def _close_thinking(self, reply: DecodeState, cursor: _Cursor, constraint: ConstrainedDecoder | None) -> None:
+    def _close_thinking(self, decoded: DecodeState, cursor: CacheCursor, constraint: ConstrainedDecoder | None) -> None:
         """End the thinking and ask for the answer."""
-        opening, close = "" if reply.stream.text else OPEN_THINKING, CLOSE_THINKING + OPEN_ANSWER
+        opening, close = "" if decoded.stream.text else OPEN_THINKING, CLOSE_THINKING + OPEN_ANSWER
         ids = self._prompt.forced(opening + close) if constraint is None else constraint.open(opening)
-        reply.force(ids)
+        decoded.force(ids)
         cursor.take(ids)
-        reply.close_thinking()
+        decoded.close_thinking()
 
     def _question(self, command: Command) -> list[int]:
         ids = self._prompt.question(self._profile.render(command.text))
@@ -262,95 +261,3 @@ class LocalReasoner:
         prefix = self._prompt.prefix
         positions = np.arange(self._shape.max_length, dtype=np.int64) - len(prefix.ids) + prefix.resume
         return self._rotary.rows(np.broadcast_to(positions, (3, len(positions))))
-
-
-class _Full(Exception):
-    """What is to be written does not fit the cache any more."""
-
-
-class _Cursor:
-    """Where a reply stands in the cache: what is written, what waits to be, and what was guessed and written ahead."""
-
-    def __init__(
-        self,
-        append: Callable[[Sequence[int], int], NDArray[np.float32]],
-        logits: NDArray[np.float32],
-        question: Sequence[int],
-        place: int,
-        capacity: int,
-        ahead: int,
-    ) -> None:
-        """``logits``: of the last row before ``place``; ``ahead``: tokens guessed per pass."""
-        self.steps = 0
-        self._append, self._place, self._capacity = append, place, capacity
-        self._rows = logits[-1:]
-        self._waiting: list[int] = []
-        self._guessed: list[int] = []
-        self._lookup = PromptLookup(ahead, question)
-
-    @property
-    def room(self) -> int:
-        """Places of the cache that are left once everything taken is written."""
-        return self._capacity - self._place - len(self._waiting)
-
-    def over(self, reserve: int) -> Finish | None:
-        """Return "budget" when fewer than ``reserve`` places are left."""
-        return "budget" if self.room < reserve else None
-
-    def take(self, ids: Iterable[int]) -> None:
-        """Go on with ``ids``, those that were guessed right at no cost."""
-        for id in ids:
-            self._lookup.add(id)
-            if self._guessed and not self._waiting and self._guessed[0] == id:
-                self._place += 1
-                self._guessed, self._rows = self._guessed[1:], self._rows[1:]
-            else:
-                self._waiting.append(id)
-                self._guessed = []
-
-    def logits(self) -> NDArray[np.float32]:
-        """Logits (vocabulary,) after everything taken; ``_Full`` when that does not fit."""
-        if self.room < 0:
-            raise _Full
-        if self._waiting:
-            self._guessed = self._lookup.guess(self.room)
-            logits = self._append([*self._waiting, *self._guessed], self._place)
-            self._rows = logits[len(logits) - 1 - len(self._guessed) :]
-            self._place += len(self._waiting)
-            self._waiting = []
-            self.steps += 1
-        row: NDArray[np.float32] = self._rows[0]
-        return row
-
-
-class PromptLookup:
-    """Prompt lookup: what followed the last two tokens where they stood together before, in question or reply.
-
-    Speculation without a second model (prompt lookup decoding; assisted generation in transformers has it, too).
-    """
-
-    def __init__(self, count: int, ids: Sequence[int]) -> None:
-        """``count``: tokens guessed at most, 0 = none."""
-        self._count = count
-        self._ids: list[int] = []
-        self._after: dict[tuple[int, int], int] = {}
-        self._newest: tuple[tuple[int, int], int] | None = None
-        for id in ids:
-            self.add(id)
-
-    def add(self, id: int) -> None:
-        """Remember a token; what it ends is found only once something has followed it."""
-        if not self._count:
-            return
-        self._ids.append(id)
-        if self._newest is not None:
-            self._after[self._newest[0]] = self._newest[1]
-        if len(self._ids) > 1:
-            self._newest = (self._ids[-2], id), len(self._ids)
-
-    def guess(self, room: int) -> list[int]:
-        """Guess what comes next, at most ``room`` tokens."""
-        if not self._count or self._newest is None:
-            return []
-        at = self._after.get(self._newest[0])
-        return [] if at is None else self._ids[at : at + min(self._count, max(0, room))]

@@ -28,7 +28,7 @@ def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
     """Open the bundle's reasoner; ``RejectedInput`` says why not."""
     from segzero_ros.backends.onnx.reasoner import OnnxReasoner
 
-    return OnnxReasoner.open(bundle, options)
+    return OnnxReasoner(bundle.reasoner.files, bundle.profile, options)
 
 
 def open_segmenter(bundle: Bundle, options: EngineOptions) -> Segmenter:
@@ -41,6 +41,6 @@ def open_segmenter(bundle: Bundle, options: EngineOptions) -> Segmenter:
     from segzero_ros.backends.onnx.session import providers
     from segzero_ros.backends.prefetch import PrefetchingSegmenter
 
-    segmenter = OnnxSegmenter.open(bundle, threads=options.threads, provider=options.provider)
+    segmenter = OnnxSegmenter(bundle.segmenter.files, bundle.segmenter.image_size, options)
     on_cpu = providers(options.provider) == ["CPUExecutionProvider"]
     return PrefetchingSegmenter(segmenter) if options.encode_ahead and on_cpu else segmenter

@@ -6,6 +6,7 @@ costs no allocation and no copy of its cache. What goes around the graphs is ``g
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,22 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from segzero_ros.backends import EngineOptions
+from segzero_ros.backends import DEFAULTS, EngineOptions
 from segzero_ros.backends.decoding.generation import LocalReasoner, ReasonerShape, read_shape
 from segzero_ros.backends.onnx.session import device, open_session
-from segzero_ros.bundle import Bundle
 from segzero_ros.profile import Profile
 
 
 class OnnxEngine:
     """``ReasonerEngine`` on ONNX Runtime."""
 
-    def __init__(self, files: dict[str, Path], *, threads: int = 0, provider: str = "auto") -> None:
-        """Open ``files`` ("vision", "embeddings", "decoder", "config"); ``threads`` per operator, 0 = one per core."""
+    def __init__(self, files: Mapping[str, Path], options: EngineOptions = DEFAULTS) -> None:
+        """Open ``files`` ("vision", "embeddings", "decoder", "config")."""
         self.shape = read_shape(files["config"])
-        self._vision = open_session(files["vision"], threads=threads, provider=provider)
+        self._vision = open_session(files["vision"], threads=options.threads, provider=options.provider)
         self._embeddings = open_session(files["embeddings"], threads=1, provider="cpu")
-        self._decoder = Decoder(open_session(files["decoder"], threads=threads, provider=provider), self.shape)
+        decoder = open_session(files["decoder"], threads=options.threads, provider=options.provider)
+        self._decoder = Decoder(decoder, self.shape)
 
     def encode_image(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Visual tokens (M, hidden) of a normalised picture (3, H, W)."""
@@ -111,31 +112,8 @@ class Decoder:
 
 
 class OnnxReasoner(LocalReasoner):
-    """``Reasoner`` on ONNX Runtime; ``open`` makes one from a bundle."""
+    """``Reasoner`` on ONNX Runtime."""
 
-    def __init__(
-        self,
-        files: dict[str, Path],
-        profile: Profile,
-        *,
-        threads: int = 0,
-        provider: str = "auto",
-        constrained: bool = True,
-        draft_tokens: int = 0,
-    ) -> None:
+    def __init__(self, files: Mapping[str, Path], profile: Profile, options: EngineOptions = DEFAULTS) -> None:
         """Open ``files`` (an engine's and "tokenizer") or raise ``RejectedInput``; see ``LocalReasoner``."""
-        engine = OnnxEngine(files, threads=threads, provider=provider)
-        tokenizer = files["tokenizer"].read_text("utf-8")
-        super().__init__(engine, tokenizer, profile, constrained=constrained, draft_tokens=draft_tokens)
-
-    @classmethod
-    def open(cls, bundle: Bundle, options: EngineOptions = EngineOptions()) -> OnnxReasoner:  # noqa: B008 - frozen
-        """Open a bundle's reasoner."""
-        return cls(
-            dict(bundle.reasoner.files),
-            bundle.profile,
-            threads=options.threads,
-            provider=options.provider,
-            constrained=options.constrained,
-            draft_tokens=options.draft_tokens,
-        )
+        super().__init__(OnnxEngine(files, options), files["tokenizer"].read_text("utf-8"), profile, options)

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.backends import DEFAULTS, EngineOptions
 from segzero_ros.backends.onnx.session import open_session
 from segzero_ros.backends.sam2 import FEATURES, Sam2Segmenter, check_graphs
-from segzero_ros.bundle import Bundle
 
 
 class OnnxSegmenterEngine:
     """``SegmenterEngine`` on ONNX Runtime."""
 
     def __init__(
-        self, files: Mapping[str, Path], image_size: tuple[int, int], *, threads: int = 0, provider: str = "auto"
+        self, files: Mapping[str, Path], image_size: tuple[int, int], options: EngineOptions = DEFAULTS
     ) -> None:
         """Open both graphs or raise ``RejectedInput``; see ``OnnxSegmenter``."""
-        self._encoder = open_session(files["encoder"], threads=threads, provider=provider)
-        self._decoder = open_session(files["decoder"], threads=threads, provider=provider)
+        self._encoder = open_session(files["encoder"], threads=options.threads, provider=options.provider)
+        self._decoder = open_session(files["decoder"], threads=options.threads, provider=options.provider)
         self._features: dict[str, NDArray[Any]] = {}
         inputs = [value.name for value in self._decoder.get_inputs()]
         check_graphs(image_size, self._encoder.get_inputs()[0].shape, inputs)
@@ -39,19 +39,14 @@ class OnnxSegmenterEngine:
 
 
 class OnnxSegmenter(Sam2Segmenter):
-    """``Segmenter`` on ONNX Runtime; ``open`` makes one from a bundle."""
+    """``Segmenter`` on ONNX Runtime."""
 
     def __init__(
-        self, files: Mapping[str, Path], image_size: tuple[int, int], *, threads: int = 0, provider: str = "auto"
+        self, files: Mapping[str, Path], image_size: tuple[int, int], options: EngineOptions = DEFAULTS
     ) -> None:
         """Open both graphs. ``files``: "encoder" and "decoder"; ``image_size``: (width, height) they were made for.
 
         Raises ``RejectedInput``: BUNDLE_BACKEND when ONNX Runtime cannot open them, BUNDLE_FORMAT when they are not
         what the manifest says.
         """
-        super().__init__(OnnxSegmenterEngine(files, image_size, threads=threads, provider=provider), image_size)
-
-    @classmethod
-    def open(cls, bundle: Bundle, *, threads: int = 0, provider: str = "auto") -> OnnxSegmenter:
-        """Open a bundle's segmenter; ``threads`` per graph, 0 = one per core."""
-        return cls(bundle.segmenter.files, bundle.segmenter.image_size, threads=threads, provider=provider)
+        super().__init__(OnnxSegmenterEngine(files, image_size, options), image_size)

@@ -43,9 +43,7 @@ def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
     checkpoint = checkpoint_of(bundle, options)
     engine = _engine(checkpoint, bundle)
     tokenizer = bundle.reasoner.files["tokenizer"].read_text("utf-8")
-    return LocalReasoner(
-        engine, tokenizer, bundle.profile, constrained=options.constrained, draft_tokens=options.draft_tokens
-    )
+    return LocalReasoner(engine, tokenizer, bundle.profile, options)
 
 
 def _engine(checkpoint: Path, bundle: Bundle) -> Any:

@@ -70,7 +70,7 @@ class ScriptedEngine:
 
 
 def ask(engine: ScriptedEngine, *, budget: int = 200, deadline_ns: int | None = None, **levers: Any) -> Answer:
-    reasoner = LocalReasoner(engine, TOKENIZER, BUNDLE.profile, **levers)
+    reasoner = LocalReasoner(engine, TOKENIZER, BUNDLE.profile, EngineOptions(**levers))
     engine.tokenizer = reasoner._prompt.tokenizer
     pieces: list[str] = []
     answer = reasoner.reason(Request(FRAME, Command("1", "the red mug"), budget, deadline_ns, on_text=pieces.append))

@@ -15,6 +15,7 @@ pytest.importorskip("transformers")
 from export.compare import drawn_questions
 from export.reasoner_onnx import FILES, export_reasoner
 from segzero_ros.answer import split_thinking
+from segzero_ros.backends import EngineOptions
 from segzero_ros.backends.decoding.generation import ANSWER_RESERVE_TOKENS, read_shape
 from segzero_ros.backends.onnx.reasoner import OnnxReasoner
 from segzero_ros.command import Command, read_command
@@ -35,7 +36,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def reasoner(files: dict[str, Path]) -> OnnxReasoner:
-    return OnnxReasoner(files, PROFILE, threads=1)
+    return OnnxReasoner(files, PROFILE, EngineOptions(threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_nothing_of_an_earlier_question_is_left_in_the_cache(
     used = reasoner.score(frames[1], MUG, [5, 6, 7])
     ask(reasoner, frames[1], read_command("a much longer question about something else altogether", "2"), budget=100)
     assert np.array_equal(reasoner.score(frames[1], MUG, [5, 6, 7]), used)
-    assert np.array_equal(OnnxReasoner(files, PROFILE, threads=1).score(frames[1], MUG, [5, 6, 7]), used)
+    assert np.array_equal(OnnxReasoner(files, PROFILE, EngineOptions(threads=1)).score(frames[1], MUG, [5, 6, 7]), used)
 
 
 def test_what_a_token_needs_is_bound_once_and_logits_have_one_place(
@@ -162,7 +163,7 @@ def test_a_raising_listener_leaves_the_reasoner_usable(reasoner: OnnxReasoner, f
 def test_a_question_too_long_for_the_cache_is_refused(files: dict[str, Path], frames: list[Frame]) -> None:
     wordy = replace(PROFILE, prompt=PROFILE.prompt + " word" * 400)
     with pytest.raises(RejectedInput) as caught:
-        ask(OnnxReasoner(files, wordy, threads=1), frames[0])
+        ask(OnnxReasoner(files, wordy, EngineOptions(threads=1)), frames[0])
     assert caught.value.code is Code.COMMAND_TOO_LONG
 
 

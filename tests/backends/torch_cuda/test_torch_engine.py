@@ -137,7 +137,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory):
     """The demo's checkpoint, twice: as ONNX graphs and in torch. Its answers are sure, so rounding changes none."""
     folder = tmp_path_factory.mktemp("demo")
     export_reasoner(CHECKPOINT, folder, image_size=(196, 196), max_length=512, store="single")
-    onnx = OnnxEngine({role: folder / name for role, name in FILES.items()}, threads=1)
+    onnx = OnnxEngine({role: folder / name for role, name in FILES.items()}, EngineOptions(threads=1))
     return onnx, TorchEngine(load_checkpoint(CHECKPOINT), image_size=(196, 196), max_length=512, device="cpu")
 
 
@@ -145,7 +145,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory):
 def test_it_says_what_the_onnx_graphs_say(demo, constrained: bool) -> None:
     profile = open_bundle(ROOT / "bundles" / "tabletop").profile
     tokenizer = (CHECKPOINT / "tokenizer.json").read_text("utf-8")
-    reasoners = [LocalReasoner(engine, tokenizer, profile, constrained=constrained, draft_tokens=4) for engine in demo]
+    options = EngineOptions(constrained=constrained, draft_tokens=4)
+    reasoners = [LocalReasoner(engine, tokenizer, profile, options) for engine in demo]
     for sample in samples("test", seed=3, count=4):
         frame, command = Frame(sample.view.rgb, 0, ""), Command("1", sample.instruction.text)
         one, other = (reasoner.reason(Request(frame, command, 64)) for reasoner in reasoners)
