@@ -69,13 +69,17 @@ def open_pipeline(
         return _open_fake(bundle, budget, label)
     if bundle is None:
         raise _no_backend(f"got no bundle for the backend {backend!r}; name one, or use the backend fake")
-    wanted = candidates(options) if backend == "auto" else (backend,)
-    reasoner, talk = _first_that_opens(wanted, bundle, options, open_reasoner)
-    also = (backend,) if backend in SEGMENTERS else SEGMENTERS
-    segmenter, masks = _first_that_opens(also, bundle, options, open_segmenter)
-    return Pipeline(
-        bundle.profile, reasoner, segmenter, budget=budget, label=label, engines=f"reasoner {talk}; segmenter {masks}"
-    )
+    reasoner, name, refusals = choose_reasoner(backend, bundle, options)
+    names = (backend,) if backend in SEGMENTERS else SEGMENTERS
+    segmenter, other, also_refused = _first_that_opens(names, bundle, options, open_segmenter)
+    engines = "; ".join([f"reasoner {name}", *refusals, f"segmenter {other}", *also_refused])
+    return Pipeline(bundle.profile, reasoner, segmenter, budget=budget, label=label, engines=engines)
+
+
+def choose_reasoner(backend: str, bundle: Bundle, options: EngineOptions) -> tuple[Reasoner, str, list[str]]:
+    """Open the reasoner of ``backend``, "auto" = the fastest; return it, its backend and why those before it do not."""
+    names = candidates(options) if backend == "auto" else (backend,)
+    return _first_that_opens(names, bundle, options, open_reasoner)
 
 
 def candidates(options: EngineOptions) -> tuple[str, ...]:
@@ -112,14 +116,16 @@ def open_segmenter(name: str, bundle: Bundle, options: EngineOptions) -> Segment
     return cast(Segmenter, cast(Any, _module(name)).open_segmenter(bundle, options))
 
 
-def _first_that_opens(names: Sequence[str], bundle: Bundle, options: EngineOptions, opening: Any) -> tuple[Any, str]:
-    """Return the first engine that opens, and its name with why those before it did not."""
+def _first_that_opens(
+    names: Sequence[str], bundle: Bundle, options: EngineOptions, opening: Any
+) -> tuple[Any, str, list[str]]:
+    """Return the first engine that opens, its backend's name, and why each one before it did not."""
     refusals: list[str] = []
     for name in names:
         reason = why_unavailable(name, bundle, options)
         if not reason:
             try:
-                return opening(name, bundle, options), "; ".join([name, *refusals])
+                return opening(name, bundle, options), name, refusals
             except RejectedInput as error:
                 if len(names) == 1:
                     raise

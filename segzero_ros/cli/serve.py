@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from segzero_ros.backends import EngineOptions
+from segzero_ros.backends import EngineOptions, choose_reasoner
 from segzero_ros.bundle import open_named_bundle
 from segzero_ros.cli.options import BACKENDS, DEFAULT_BUNDLE
 from segzero_ros.cli.parser import OK, Parser, at_least, missing, refuse
@@ -66,7 +66,7 @@ def serve(options: argparse.Namespace) -> None:
 
     bundle = open_named_bundle(options.bundle)
     wanted = EngineOptions(threads=options.threads, constrained=not options.unconstrained, model=options.checkpoint)
-    reasoner, backend = server.open_reasoner(bundle, options.backend, wanted)
+    reasoner, backend, _ = choose_reasoner(options.backend, server.as_rendered(bundle), wanted)
     name = options.name or bundle.name
     settings = server.Settings(options.host, options.port, name, options.queue, options.tls_cert, options.tls_key)
     server.serve(bundle, reasoner, settings, announce=f"{name}, by {backend},")

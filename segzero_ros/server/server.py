@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from segzero_ros import backends as engines
-from segzero_ros.backends import EngineOptions
 from segzero_ros.backends.remote.http import KEY_VARIABLE
 from segzero_ros.bundle import Bundle
 from segzero_ros.errors import Code, RejectedInput
@@ -54,23 +52,6 @@ def as_rendered(bundle: Bundle) -> Bundle:
     """Return the bundle with a profile that takes whole messages; everything else of it stays."""
     values = {field.name: getattr(bundle.profile, field.name) for field in dataclasses.fields(bundle.profile)}
     return dataclasses.replace(bundle, profile=RenderedProfile(**values))
-
-
-def open_reasoner(bundle: Bundle, backend: str, options: EngineOptions) -> tuple[Reasoner, str]:
-    """Open a local reasoner that takes rendered messages; return it and its backend's name."""
-    names = engines.candidates(options) if backend == "auto" else (backend,)
-    refusals = []
-    for name in names:
-        reason = engines.why_unavailable(name, bundle, options)
-        if not reason:
-            try:
-                return engines.open_reasoner(name, as_rendered(bundle), options), name
-            except RejectedInput as error:
-                reason = error.detail
-            except Exception as error:  # noqa: BLE001 - whatever an engine raises over a file it cannot read
-                reason = f"{type(error).__name__}: {error}"
-        refusals.append(f"not {name}: {reason}")
-    raise RejectedInput(Code.BUNDLE_BACKEND, "; ".join(refusals))
 
 
 def serve(bundle: Bundle, reasoner: Reasoner, settings: Settings, *, announce: str) -> None:

@@ -2,7 +2,7 @@
 
 The request runs in a thread of its own, so whoever waits for it can stop waiting at any moment: while a name is looked
 up, while connecting, between two bytes. ``close`` then ends the connection at once. The standard library's client is
-enough for that and costs the robot no package; redirects are not followed and proxies not used.
+enough for that and quicker than httpx (docs/decisions/0008); redirects are not followed and proxies not used.
 Covered: limits on lines, headers and bytes; https with verification; every fault of the outside is a ``ServerFault``.
 Not covered: connections kept from one request to the next (measured in docs/remote.md: a handshake is cheap on a LAN).
 """
