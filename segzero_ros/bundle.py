@@ -108,8 +108,8 @@ def _existing(candidates: list[Path], text: str) -> Path:
         if (candidate / MANIFEST).is_file():
             return candidate
     known = sorted({found.parent.name for folder in bundle_folders() for found in folder.glob(f"*/{MANIFEST}")})
-    looked = ", ".join(str(candidate) for candidate in candidates) or "nowhere"
-    raise _missing(f"got {text[:200]!r}, but no {MANIFEST} in {looked}{nearest(text, known) if known else ''}")
+    searched = ", ".join(str(candidate) for candidate in candidates) or "nowhere"
+    raise _missing(f"got {text[:200]!r}, but no {MANIFEST} in {searched}{nearest(text, known) if known else ''}")
 
 
 def _package_paths(uri: str) -> list[Path]:

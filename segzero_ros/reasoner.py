@@ -12,7 +12,7 @@ Finish = Literal["stop", "budget", "deadline", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model said.
+    """What the model generated.
 
     ``text``: the whole generated text, tags included. ``tokens``: generated tokens. ``confidence``: mean gap between
     the two best probabilities over the generated tokens, 0..1 (PixelThink, arXiv 2505.23727; 1 = certain).
@@ -56,7 +56,7 @@ class Request:
 
 
 class Reasoner(Protocol):
-    """Looks at a frame and says, in text, where the thing commanded is."""
+    """Answers, in text, where on a frame the thing commanded is."""
 
     def reason(self, request: Request) -> Answer:
         """Answer ``request.command`` on ``request.frame``."""
@@ -65,7 +65,7 @@ class Reasoner(Protocol):
 
 @runtime_checkable
 class EarlyReasoner(Protocol):
-    """A reasoner that can look at a picture before anybody asks, so that an answer on it begins sooner."""
+    """A reasoner that can prefill a picture before anybody asks, so that an answer on it begins sooner."""
 
     def prefill_image(self, frame: Frame) -> object:
         """Do all that ``reason`` would do on ``frame`` before it reads the command; a second time costs nothing."""

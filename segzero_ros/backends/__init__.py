@@ -32,7 +32,7 @@ class EngineOptions:
     ``model``: a checkpoint directory (tensorrt_llm, torch_cuda) or the name a server knows its model by (remote).
     ``server``: http://HOST:PORT/v1. ``server_timeout_s``: no byte for so long = stalled. ``fallback``: answer with the
     bundle's own reasoner when the server does not. ``encode_ahead``: SAM 2, where it runs on the CPU, encodes while the
-    reasoner speaks.
+    reasoner generates.
     """
 
     threads: int = 0

@@ -1,7 +1,7 @@
 """Deterministic engines for tests and for trying the wiring without a bundle, and faulty ones for every failure.
 
-``FakeReasoner`` says what it was told to say; ``FakeSegmenter`` fills the box it is given. The faulty ones each do one
-thing wrong, so that every code has a cause in the tests.
+``FakeReasoner`` answers with the texts it is given; ``FakeSegmenter`` fills the box it is given. The faulty ones each
+do one thing wrong, so that every code has a cause in the tests.
 """
 
 import threading
@@ -17,7 +17,7 @@ from segzero_ros.profile import Profile, get_profile
 from segzero_ros.reasoner import Answer, Finish, Request
 from segzero_ros.segmenter import Masks
 
-PROFILE = "abstaining_v2"  # what the fakes speak unless told otherwise
+PROFILE = "abstaining_v2"  # the fakes' profile unless another is named
 GARBAGE = "<think>\ud83d\x00</think><answer>[{\"bbox_2d\": [NaN, 1e999, true, '5'], " + "[" * 500
 
 
@@ -57,33 +57,33 @@ class FakeReasoner:
         self._before_piece = before_piece
 
     def reason(self, request: Request) -> Answer:
-        """Say the next text; see ``Reasoner``."""
+        """Answer with the next text; see ``Reasoner``."""
         text = self.texts[min(len(self.commands), len(self.texts) - 1)]
         self.commands.append(request.command)
         self.frames.append(request.frame)
         thinking, closing, rest = text.partition("</think>")
         if not closing:
             thinking, rest = "", text
-        said: list[str] = []
+        pieces: list[str] = []
         finish: Finish = "stop"
         for part, is_thinking in ((thinking, True), (closing + rest, False)):
             for at in range(0, len(part), self._piece):
-                self._before_piece(len(said))
+                self._before_piece(len(pieces))
                 if request.cancelled():
-                    return self._answer(said, "cancelled")
-                if is_thinking and len(said) >= request.budget:
+                    return self._answer(pieces, "cancelled")
+                if is_thinking and len(pieces) >= request.budget:
                     finish = "budget"
                     break
                 if is_thinking and request.deadline_ns is not None and self._now() >= request.deadline_ns:
                     finish = "deadline"
                     break
-                said.append(part[at : at + self._piece])
-                request.on_text(said[-1])
-        return self._answer(said, finish)
+                pieces.append(part[at : at + self._piece])
+                request.on_text(pieces[-1])
+        return self._answer(pieces, finish)
 
-    def _answer(self, said: list[str], finish: Finish) -> Answer:
+    def _answer(self, pieces: list[str], finish: Finish) -> Answer:
         timings = {"vision": 0.0, "prefill": 0.0, "first_token": 0.0, "decode": 0.0}
-        return Answer("".join(said), len(said), 1.0, timings, finish)
+        return Answer("".join(pieces), len(pieces), 1.0, timings, finish)
 
 
 class FakeSegmenter:
@@ -126,7 +126,7 @@ class RaisingReasoner(FakeReasoner):
     """Says a few pieces, then raises."""
 
     def __init__(self, error: Exception | None = None, *, after: int = 3) -> None:
-        """``error``: what to raise; ``after``: how many pieces to say before."""
+        """``error``: what to raise; ``after``: how many pieces come before it."""
 
         def fail(index: int) -> None:
             if index >= after:

@@ -1,4 +1,4 @@
-"""A segmenter that encodes while the reasoner still speaks: which picture it will be is known before the answer is.
+"""A segmenter that encodes while the reasoner still generates: which picture it will be is known before the answer is.
 
 Covered: the engine is touched by one thread at a time; what goes wrong while encoding is raised by ``set_image``; a
 picture begun for nothing (no such object, cancelled) costs its encoding and nothing else.

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from segzero_ros.backends import EngineOptions
 from segzero_ros.backends.decoding.chat_prompt import ChatPrompt
 from segzero_ros.backends.decoding.decode_state import MAX_ANSWER_TOKENS
-from segzero_ros.backends.decoding.generation import ANSWER_RESERVE_TOKENS, LEAST_REPLY_TOKENS
+from segzero_ros.backends.decoding.generation import ANSWER_RESERVE_TOKENS, MIN_ANSWER_TOKENS
 from segzero_ros.backends.decoding.preprocess import resize_to
 from segzero_ros.backends.remote.dialect import END, START, answer_pattern, plain_question
 from segzero_ros.backends.remote.events import Delta
@@ -64,11 +64,11 @@ class TensorRtLlmReasoner:
         self._chat = ChatPrompt(tokenizer_json, token_grid=(height // 28, width // 28), system=profile.system)
         self._room = max_length - len(self._chat.prefix.ids)
         self._tag, self._rest = answer_guides(profile) if constrained else (None, None)
-        self._seen: tuple[Frame, Any] | None = None
+        self._encoded: tuple[Frame, Any] | None = None
 
     def prefill_image(self, frame: Frame) -> tuple[float, float]:
         """Bring the picture into the block cache before anybody asks; ms of vision (part of prefill) and prefill."""
-        if self._seen is not None and self._seen[0] is frame:
+        if self._encoded is not None and self._encoded[0] is frame:
             return 0.0, 0.0
         start = time.perf_counter()
         asked = self._inputs(frame, self._prefix())
@@ -80,39 +80,39 @@ class TensorRtLlmReasoner:
         text = self._profile.render(request.command.text)
         room = self._room_after(text)
         budget = min(request.budget, max(0, room - ANSWER_RESERVE_TOKENS))
-        reply = StreamState(replace(request, budget=budget), thinks=self._profile.tags)
+        state = StreamState(replace(request, budget=budget), thinks=self._profile.tags)
         prompt = self._prefix() + plain_question(text) + _REPLY
         tokens = min(room, budget + MAX_ANSWER_TOKENS)
-        self._listen(reply, self._inputs(request.frame, prompt), self._sampling(tokens, self._tag))
-        if reply.thinking and reply.finish != "cancelled":
-            reply.close_thinking()
-            begun = self._inputs(request.frame, prompt + plain_question(reply.text))
-            self._listen(reply, begun, self._sampling(min(MAX_ANSWER_TOKENS, tokens - budget), self._rest))
-        return reply.answer(reply.finish)
+        self._stream(state, self._inputs(request.frame, prompt), self._sampling(tokens, self._tag))
+        if state.thinking and state.finish != "cancelled":
+            state.close_thinking()
+            begun = self._inputs(request.frame, prompt + plain_question(state.text))
+            self._stream(state, begun, self._sampling(min(MAX_ANSWER_TOKENS, tokens - budget), self._rest))
+        return state.answer(state.finish)
 
     def _room_after(self, text: str) -> int:
         room = self._room - len(self._chat.question(text))
-        if room < LEAST_REPLY_TOKENS:
+        if room < MIN_ANSWER_TOKENS:
             raise RejectedInput(
                 Code.COMMAND_TOO_LONG,
-                f"got a question that leaves {room} tokens, want at least {LEAST_REPLY_TOKENS}; say it in fewer words",
+                f"got a question that leaves {room} tokens, want at least {MIN_ANSWER_TOKENS}; say it in fewer words",
             )
         return room
 
-    def _listen(self, reply: StreamState, inputs: dict[str, Any], sampling: Any) -> None:
-        """Hear one request out, or abort it as soon as the reply is over."""
-        if reply.over() is not None:
-            reply.interrupted()
+    def _stream(self, state: StreamState, inputs: dict[str, Any], sampling: Any) -> None:
+        """Read one request's answer to its end, or abort it as soon as it is over."""
+        if state.over() is not None:
+            state.interrupted()
             return
         stream = self._llm.generate_async(inputs, sampling_params=sampling, streaming=True)
-        heard = _Heard()
+        sent = _Sent()
         for result in stream:
-            reply.hear(heard.news(result))
+            state.append(sent.delta(result))
             if result.finished:
                 return
-            if reply.over() is not None:
+            if state.over() is not None:
                 stream.abort()
-                reply.interrupted()
+                state.interrupted()
                 return
 
     def _sampling(self, tokens: int, guide: dict[str, str] | None) -> Any:
@@ -134,22 +134,22 @@ class TensorRtLlmReasoner:
 
     def _picture(self, frame: Frame) -> Any:
         """Return the frame at the profile's size; the last one is kept, so that its hash finds its blocks again."""
-        if self._seen is None or self._seen[0] is not frame:
-            self._seen = frame, _image(resize_to(frame.rgb, self._profile.image_size))
-        return self._seen[1]
+        if self._encoded is None or self._encoded[0] is not frame:
+            self._encoded = frame, _image(resize_to(frame.rgb, self._profile.image_size))
+        return self._encoded[1]
 
     def _prefix(self) -> str:
         """Return the prompt up to the question. The package reads special tokens out of any text it is given."""
         return f"<|im_start|>system\n{self._profile.system}<|im_end|>\n<|im_start|>user\n{_PICTURE}"
 
 
-class _Heard:
+class _Sent:
     """How much of a growing result was handed on already."""
 
     def __init__(self) -> None:
         self._text = self._tokens = 0
 
-    def news(self, result: Any) -> Delta:
+    def delta(self, result: Any) -> Delta:
         """Return what a streamed result adds."""
         output = result.outputs[0]
         text, gaps = output.text[self._text :], tuple(map(_gap, (output.logprobs or [])[self._tokens :]))

@@ -1,7 +1,7 @@
 """The HTTP side of `segzero serve`: /health, /v1/models and /v1/chat/completions around one engine.
 
 Covered: limits on bodies and on the time they take, an API key compared in constant time, a client that goes away
-(its question stops at the next token), errors in OpenAI's form without tracebacks. Not covered: headers sent a byte an
+(its request stops at the next token), errors in OpenAI's form without tracebacks. Not covered: headers sent a byte an
 hour and floods of connections; on a network one does not trust a proxy belongs before it (docs/remote.md).
 """
 
@@ -46,12 +46,12 @@ class Served:
 
 
 def make_app(served: Served, queue: FairQueue) -> Starlette:
-    """Return the ASGI application; ``turns`` belongs to the caller."""
+    """Return the ASGI application; ``queue`` belongs to the caller."""
     pictures = Pictures()
 
     def read(data: bytes) -> tuple[ChatRequest, Frame]:
-        question = read_chat_request(_parsed(data), model=served.name, system=served.profile.system)
-        return question, pictures.frame(question.picture)
+        chat = read_chat_request(_parsed(data), model=served.name, system=served.profile.system)
+        return chat, pictures.frame(chat.picture)
 
     async def health(_request: Request) -> Response:
         state = {"status": "ok", "model": served.name, "waiting": queue.waiting, "answered": queue.answered}
@@ -62,10 +62,10 @@ def make_app(served: Served, queue: FairQueue) -> Starlette:
 
     async def complete(request: Request) -> Response:
         # In a thread: a megabyte of base64 must not hold up the texts of other robots.
-        question, frame = await asyncio.to_thread(read, await _body(request))
-        client = question.client or (request.client.host if request.client else "")
+        chat, frame = await asyncio.to_thread(read, await _body(request))
+        client = chat.client or (request.client.host if request.client else "")
         id = uuid.uuid4().hex[:12]
-        return ChatResponse(queue, question, frame, client=client, id=id, model=served.name, tags=served.profile.tags)
+        return ChatResponse(queue, chat, frame, client=client, id=id, model=served.name, tags=served.profile.tags)
 
     return Starlette(
         routes=[

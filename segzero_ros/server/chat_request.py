@@ -1,4 +1,4 @@
-"""The body of a chat request -> a question to the reasoner, or a refusal that says what was wrong; no I/O.
+"""The body of a chat request -> a ``ChatRequest``, or a refusal that names what was wrong; no I/O.
 
 One invariant: for every JSON value ``read_chat_request`` returns a ``ChatRequest`` or raises ``Refusal``.
 Covered: one picture and one message per request, asked greedily; a system message other than the bundle's is refused,

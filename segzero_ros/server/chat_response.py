@@ -1,4 +1,4 @@
-"""One request from its turn in the queue to its last byte: streamed or whole, ended by either side at any moment."""
+"""One request from its place in the queue to its last byte: streamed or whole, ended by either side at any moment."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from segzero_ros.server.fair_queue import FairQueue, Ticket
 from segzero_ros.server.replies import WAITING, Completion, StopText, event, failure, why_ended
 from segzero_ros.server.stream_buffer import StreamBuffer
 
-WAITING_S = 1.0  # a client that has heard nothing for so long gets a sign of life
+WAITING_S = 1.0  # a client that got nothing for so long gets a comment, to know that the server is alive
 BATCH_S = 0.01  # tokens that come closer together than this go out together: an event costs as much as a small token
 
 
 class ChatResponse(Response):
-    """A response that takes its turn when it is made (raises ``Refusal``) and gives it back when the client goes."""
+    """A response that joins the queue when it is made (raises ``Refusal``) and leaves it when the client goes."""
 
     def __init__(
-        self, queue: FairQueue, question: ChatRequest, frame: Frame, *, client: str, id: str, model: str, tags: bool
+        self, queue: FairQueue, chat: ChatRequest, frame: Frame, *, client: str, id: str, model: str, tags: bool
     ) -> None:
         super().__init__()
-        self._queue, self._question, self._tags = queue, question, tags
+        self._queue, self._chat, self._tags = queue, chat, tags
         self._completion = Completion(id, model)
-        self._stop = StopText(question.stops)
+        self._stop = StopText(chat.stops)
         self._buffer = StreamBuffer()
         self._pieces = 0
-        budget = DEFAULT_BUDGET if question.budget is None else question.budget
-        seconds = question.deadline_s
+        budget = DEFAULT_BUDGET if chat.budget is None else chat.budget
+        seconds = chat.deadline_s
         deadline_ns = None if seconds is None else time.monotonic_ns() + int(seconds * 1e9)
-        request = Request(frame, Command(id, question.text), budget, deadline_ns, on_text=self._on_text)
+        request = Request(frame, Command(id, chat.text), budget, deadline_ns, on_text=self._on_text)
         self._ticket = Ticket(client, request, self._buffer.put_end)
-        queue.take(self._ticket)
+        queue.submit(self._ticket)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; see ASGI."""
         watch = asyncio.create_task(self._watch(receive))
         try:
-            if self._question.stream:
+            if self._chat.stream:
                 await self._stream(scope, receive, send)
             else:
                 await self._whole(scope, receive, send)
@@ -54,7 +54,7 @@ class ChatResponse(Response):
             self._queue.withdraw(self._ticket)
 
     def _on_text(self, piece: str) -> None:
-        """Hand a piece on, from the engine's thread; a stop text or max_tokens ends the turn."""
+        """Hand a piece on, from the engine's thread; a stop text or max_tokens ends the request."""
         if not self._enough():
             self._pieces += 1
             self._buffer.put_text(self._stop.push(piece))
@@ -66,7 +66,7 @@ class ChatResponse(Response):
 
     @property
     def _cut(self) -> bool:
-        most = self._question.max_tokens
+        most = self._chat.max_tokens
         return most is not None and self._pieces >= most
 
     async def _watch(self, receive: Receive) -> None:
@@ -124,7 +124,7 @@ class ChatResponse(Response):
         if isinstance(ended, Refusal):
             return event(failure(ended))
         rest = self._stop.rest()
-        last = self._completion.last(self._reason(ended), ended, counts=self._question.counts)
+        last = self._completion.last(self._reason(ended), ended, counts=self._chat.counts)
         return (self._completion.chunk({"content": rest}) if rest else b"") + last
 
 

@@ -1,6 +1,6 @@
-"""One thread for the engine, and whose turn it is: robots take turns, however many questions each of them has.
+"""One thread for the engine, and a round-robin queue of clients: one answer each in turn, however many they ask for.
 
-Covered: a bounded number of waiting questions, few per robot; one that is withdrawn leaves at once, or stops at the
+Covered: a bounded number of waiting requests, few per robot; one that is withdrawn leaves at once, or stops at the
 next token; an engine that raises. Not covered: an engine that hangs (``running_s`` grows; /health shows it).
 """
 
@@ -17,7 +17,7 @@ from segzero_ros.errors import RejectedInput
 from segzero_ros.reasoner import Answer, Reasoner, Request
 from segzero_ros.server.chat_request import Refusal
 
-PER_CLIENT = 4  # questions of one robot that may wait: a node sends one at a time, and may replace it quickly
+PER_CLIENT = 4  # requests of one robot that may wait: a node sends one at a time, and may replace it quickly
 RETRY_S = 1
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class FairQueue:
         self._thread = threading.Thread(target=self._work, name="segzero-engine", daemon=True)
         self._thread.start()
 
-    def take(self, ticket: Ticket) -> None:
+    def submit(self, ticket: Ticket) -> None:
         """Let ``ticket`` wait; raises ``Refusal`` 429 (this robot has too many here) or 503 (everybody has)."""
         with self._changed:
             if self._stopping:
@@ -89,12 +89,12 @@ class FairQueue:
 
     @property
     def waiting(self) -> int:
-        """How many questions wait."""
+        """How many requests wait."""
         return sum(map(len, self._waiting.values()))
 
     @property
     def running_s(self) -> float:
-        """For how long the present question has been at work, 0 when there is none."""
+        """For how long the present request has been at work, 0 when there is none."""
         return time.monotonic() - self._since if self._running is not None else 0.0
 
     # ---- the thread ----
@@ -104,7 +104,7 @@ class FairQueue:
             ticket.on_end(self._answer(ticket))
 
     def _next(self) -> Ticket | None:
-        """Wait for the client whose turn it is; whoever has more goes to the end of the line."""
+        """Wait for the next client's ticket; a client that has more goes to the end of the line."""
         with self._changed:
             self._running = None
             while not self._waiting and not self._stopping:
@@ -123,7 +123,7 @@ class FairQueue:
             answer = self._reasoner.reason(replace(ticket.request, cancelled=ticket.withdrawn.is_set))
         except RejectedInput as error:
             return Refusal(400, error.detail, code=error.code.name)
-        except Exception:  # noqa: BLE001 - whatever an engine raises; the next question gets its ticket
+        except Exception:  # noqa: BLE001 - whatever an engine raises; the next ticket is served all the same
             _log.exception("the engine raised")
             return Refusal(500, "the engine failed; see the server's log")
         self.answered += 1

@@ -1,4 +1,4 @@
-"""Pictures by their content: the same bytes give the same ``Frame`` object, which an engine has looked at already."""
+"""Pictures by their content: the same bytes give the same ``Frame`` object, which an engine has encoded already."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ GRACE_S = 2  # for answers at work when the server is told to stop
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where and how to serve. ``name``: the model's, for clients. ``most_waiting``: questions in the queue.
+    """Where and how to serve. ``name``: the model's, for clients. ``most_waiting``: requests in the queue.
 
     ``certificate``, ``private_key``: files for https, "" = plain http.
     """
@@ -90,7 +90,7 @@ def serve(bundle: Bundle, reasoner: Reasoner, settings: Settings, *, announce: s
 
 
 class _Server(uvicorn.Server):
-    """Ends the questions at work before it waits for their connections."""
+    """Ends the requests at work before it waits for their connections."""
 
     def __init__(self, config: uvicorn.Config, queue: FairQueue) -> None:
         super().__init__(config)

@@ -1,7 +1,7 @@
-"""Robots take queue, the queue is bounded, and the engine's thread outlives every fault."""
+"""Robots are answered in turn, the queue is bounded, and the engine's thread outlives every fault."""
 
-import queue
 import threading
+from queue import Queue
 
 import numpy as np
 import pytest
@@ -21,19 +21,19 @@ FRAME = Frame(np.zeros((8, 8, 3), np.uint8), 0)
 class Robot:
     """Asks, and collects its answers in the order in which they came."""
 
-    def __init__(self, queue: FairQueue, name: str, ends: "queue.Queue[tuple[str, object]]") -> None:
+    def __init__(self, queue: FairQueue, name: str, ends: Queue[tuple[str, object]]) -> None:
         self._queue, self.name, self._ends = queue, name, ends
 
     def ask(self, text: str = "x") -> Ticket:
         end = lambda answer: self._ends.put((text, answer))  # noqa: E731
         ticket = Ticket(self.name, Request(FRAME, Command(text, text), 10**6), end)
-        self._queue.take(ticket)
+        self._queue.submit(ticket)
         return ticket
 
 
 @pytest.fixture
 def ends():
-    return queue.Queue()
+    return Queue()
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def engine():
 
 
 @pytest.fixture
-def turns(engine):
+def queue(engine):
     made = FairQueue(engine, most_waiting=6)
     yield made
     engine.go(10**5)
@@ -112,20 +112,20 @@ def test_stopping_tells_everybody_who_waits(engine, ends):
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "reason"),
     [
         (RuntimeError("CUDA out of memory at 0x7f"), 500, "see the server's log"),
         (RejectedInput(Code.COMMAND_TOO_LONG, "say less"), 400, "say less"),
     ],
 )
-def test_an_engine_that_raises_is_a_refusal_and_the_next_one_has_its_turn(error, status, told, ends):
+def test_an_engine_that_raises_is_a_refusal_and_the_next_one_has_its_turn(error, status, reason, ends):
     engine = RaisingReasoner(error)
     queue = FairQueue(engine, most_waiting=9)
     robot = Robot(queue, "robot", ends)
     for _ in range(2):
         robot.ask()
         refusal = ends.get(timeout=LIMIT_S)[1]
-        assert (refusal.status, refusal.detail.endswith(told)) == (status, True)
+        assert (refusal.status, refusal.detail.endswith(reason)) == (status, True)
     assert queue.stop(LIMIT_S)
 
 

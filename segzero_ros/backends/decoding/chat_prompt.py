@@ -51,11 +51,11 @@ class ChatPrompt:
         self.stops = frozenset(id for id in map(self.tokenizer.token_to_id, _STOPS) if id is not None)
         self.prefix = self._prefix(token_grid, system)
         self._end = [self._special("<|im_end|>"), *self.plain("\n")]
-        self._reply = [self._special("<|im_start|>"), *self.plain("assistant\n")]
+        self._assistant = [self._special("<|im_start|>"), *self.plain("assistant\n")]
 
     def question(self, text: str) -> list[int]:
-        """Return the ids from the end of the image to the start of the reply; ``text`` is the user's message."""
-        return [*self.plain(text), *self._end, *self._reply]
+        """Return the ids from the end of the image to the start of the answer; ``text`` is the user's message."""
+        return [*self.plain(text), *self._end, *self._assistant]
 
     def plain(self, text: str) -> list[int]:
         """Encode untrusted text: whatever it spells, no special token is among the ids."""

@@ -34,7 +34,7 @@ from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Answer, Finish, Request
 
 ANSWER_RESERVE_TOKENS = 192  # of the cache kept from the thinking: about five objects
-LEAST_REPLY_TOKENS = 64  # a prompt must leave room in the cache for an answer of one object
+MIN_ANSWER_TOKENS = 64  # a prompt must leave room in the cache for an answer of one object
 MOST_OVERRULED = 2  # choices per answer; a model that knows its format needs none
 
 _log = logging.getLogger(__name__)
@@ -172,13 +172,13 @@ class LocalReasoner:
             self._warn_overruled(constraint.overruled)
         return decoded.answer(finish, vision=vision_ms, prefill=prefill_ms)
 
-    def score(self, frame: Frame, command: Command, reply: list[int]) -> NDArray[np.float32]:
+    def score(self, frame: Frame, command: Command, answer: list[int]) -> NDArray[np.float32]:
         """Logits (len(decoded) + 1, vocabulary) after the prompt and after each token of a given decoded."""
         question = self._question(command)
         self.prefill_image(frame)
         place = len(self._prompt.prefix.ids)
         logits = [self._append(question, place)[-1].copy()]
-        for at, id in enumerate(reply, start=place + len(question)):
+        for at, id in enumerate(answer, start=place + len(question)):
             logits.append(self._append([id], at)[-1].copy())
         return np.stack(logits)
 
@@ -242,7 +242,7 @@ class LocalReasoner:
 
     def _question(self, command: Command) -> list[int]:
         ids = self._prompt.question(self._profile.render(command.text))
-        room = self._shape.max_length - len(self._prompt.prefix.ids) - LEAST_REPLY_TOKENS
+        room = self._shape.max_length - len(self._prompt.prefix.ids) - MIN_ANSWER_TOKENS
         if len(ids) > room:
             raise RejectedInput(
                 Code.COMMAND_TOO_LONG,

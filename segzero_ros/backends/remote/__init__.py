@@ -58,21 +58,21 @@ class RemoteReasoner:
         self._wanted, self._constrained, self._spare = model, constrained, spare
         self._model: Model | None = None
         self._request = _FULL
-        self._seen: tuple[Frame, str] | None = None
+        self._encoded: tuple[Frame, str] | None = None
 
     def reason(self, request: Request) -> Answer:
         """Answer over the server; see ``Reasoner``."""
-        reply = StreamState(request, thinks=self._profile.tags, spare=self._spare)
+        state = StreamState(request, thinks=self._profile.tags, spare=self._spare)
         try:
-            dialect = self._dialect(lambda: reply.over() is not None)
-            reply.native = dialect.native
-            self._converse(reply, dialect, request)
+            dialect = self._dialect(lambda: state.over() is not None)
+            state.native = dialect.native
+            self._ask(state, dialect, request)
         except Interrupted:
-            reply.interrupted()
+            state.interrupted()
         except ServerFault as fault:
             self._model = None if fault.status in (0, 404) else self._model  # it may come back as another one
             raise
-        return reply.answer(reply.finish)
+        return state.answer(state.finish)
 
     def prefill_image(self, frame: Frame) -> None:
         """Encode the picture before anybody asks; it is not sent: a server's cache is for those who do ask."""
@@ -112,52 +112,52 @@ class RemoteReasoner:
                     f"here has {str(ours)[:100]!r}; use the same bundle on both",
                 )
 
-    def _converse(self, reply: StreamState, dialect: Dialect, request: Request) -> None:
-        """Ask; when the thinking runs out of budget or time, ask for the answer."""
+    def _ask(self, state: StreamState, dialect: Dialect, request: Request) -> None:
+        """Send the request; when the thinking runs out of budget or time, send another for the answer."""
         text = self._profile.render(request.command.text)
         picture, question = self._picture(request.frame), text if dialect.native else plain_question(text)
 
-        def fields(kind: int, said: str) -> Fields:
-            talk = chat_messages(self._profile.system, picture, question, said)
-            return self._fields(kind, dialect, talk, reply, request.budget, begun=bool(said))
+        def fields(kind: int, begun: str) -> Fields:
+            messages = chat_messages(self._profile.system, picture, question, begun)
+            return self._fields(kind, dialect, messages, state, request.budget, begun=bool(begun))
 
         try:
-            self._listen(reply, lambda kind: fields(kind, ""))
+            self._stream(state, lambda kind: fields(kind, ""))
         except Interrupted:
-            reply.interrupted()
-            if reply.finish not in ("budget", "deadline") or not reply.thinking or not dialect.resume:
+            state.interrupted()
+            if state.finish not in ("budget", "deadline") or not state.thinking or not dialect.resume:
                 return
-            reply.close_thinking()
-            self._listen(reply, lambda kind: fields(kind, reply.text))
+            state.close_thinking()
+            self._stream(state, lambda kind: fields(kind, state.text))
 
-    def _listen(self, reply: StreamState, fields: Callable[[int], Fields]) -> None:
-        """Hear one response out; a request that is refused as such is tried again with less in it."""
-        before = len(reply.text)
+    def _stream(self, state: StreamState, fields: Callable[[int], Fields]) -> None:
+        """Read one response to its end; a request that is refused as such is tried again with less in it."""
+        before = len(state.text)
         for kind in range(self._request, _BARE + 1):
             try:
-                for delta in self._server.chat(fields(kind), lambda: reply.over() is not None):
-                    reply.hear(delta)
+                for delta in self._server.chat(fields(kind), lambda: state.over() is not None):
+                    state.append(delta)
                 break
             except ServerFault as fault:
-                plainer = fault.status in (400, 422) and kind < _BARE and not reply.native
-                if not plainer or len(reply.text) > before:
+                plainer = fault.status in (400, 422) and kind < _BARE and not state.native
+                if not plainer or len(state.text) > before:
                     raise
                 _log.warning("%s; asking again with fewer options", fault.detail)
         self._request = kind
 
     def _fields(
-        self, kind: int, dialect: Dialect, talk: list[Fields], reply: StreamState, budget: int, *, begun: bool
+        self, kind: int, dialect: Dialect, messages: list[Fields], state: StreamState, budget: int, *, begun: bool
     ) -> Fields:
         """Return the request's body, ``kind``: how much of what not every server takes is in it."""
         body: dict[str, Any] = {
             "model": self._model.name if self._model else self._wanted,
-            "messages": talk,
+            "messages": messages,
             "stream": True,
             "temperature": 0,
             "max_tokens": MAX_ANSWER_TOKENS + (0 if begun else budget),
         }
         if dialect.native:
-            body["segzero"] = {"budget": budget, "deadline_s": reply.left_s, "client": _client()}
+            body["segzero"] = {"budget": budget, "deadline_s": state.left_s, "client": _client()}
             return body
         if begun:
             body |= dialect.resume
@@ -172,9 +172,9 @@ class RemoteReasoner:
 
     def _picture(self, frame: Frame) -> str:
         """Return the frame as a data URL; the last one is kept for another question on it."""
-        if self._seen is None or self._seen[0] is not frame:
-            self._seen = frame, encode_picture(resize_to(frame.rgb, self._profile.image_size))
-        return self._seen[1]
+        if self._encoded is None or self._encoded[0] is not frame:
+            self._encoded = frame, encode_picture(resize_to(frame.rgb, self._profile.image_size))
+        return self._encoded[1]
 
 
 def profile_notes(profile: Profile) -> Fields:

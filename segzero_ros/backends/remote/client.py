@@ -1,6 +1,6 @@
 """A server of the OpenAI protocol as values: which models it has, and a chat as deltas while they come.
 
-Covered: retries with growing, random pauses as long as nothing was said; every HTTP status told in one line; being
+Covered: retries with growing, random pauses as long as no text came; every HTTP status explained in one line; being
 stopped between two bytes and during a pause. Not covered: which fields a server takes (dialect.py).
 """
 
@@ -72,18 +72,18 @@ class Server:
     def chat(self, body: Mapping[str, Any], stop: Stop) -> Iterator[Delta]:
         """Ask and yield what comes; closing the iterator closes the connection.
 
-        Raises ``ServerFault``, after retries where they may help and nothing was said; ``Interrupted`` when ``stop()``.
+        Raises ``ServerFault``, after retries where they may help and no text came; ``Interrupted`` when ``stop()``.
         """
         data = json.dumps(body).encode()
         for attempt in itertools.count():
-            spoken = False
+            has_text = False
             try:
                 for delta in self._attempt(data, stop):
-                    spoken |= bool(delta.text or delta.thinking)
+                    has_text |= bool(delta.text or delta.thinking)
                     yield delta
                 return
             except ServerFault as fault:
-                if spoken or not fault.retry or attempt >= self._retries:
+                if has_text or not fault.retry or attempt >= self._retries:
                     raise
                 self._pause(fault, attempt, stop)
 
@@ -160,12 +160,12 @@ class Server:
         """Say what a status other than 200 means here, with the server's own words."""
         try:
             parsed = json.loads(content)
-            said = error_text(parsed, self._key)
+            reason = error_text(parsed, self._key)
             if error_code(parsed) == Code.COMMAND_TOO_LONG.name:  # `segzero serve` has a model as small as ours
-                return RejectedInput(Code.COMMAND_TOO_LONG, said)
+                return RejectedInput(Code.COMMAND_TOO_LONG, reason)
         except (ValueError, RecursionError):
-            said = without(self._key, content.decode("utf-8", "replace"))
-        detail = f"{self.endpoint.url} answered {head.status} ({said or 'no reason given'}){self._advice(head)}"
+            reason = without(self._key, content.decode("utf-8", "replace"))
+        detail = f"{self.endpoint.url} answered {head.status} ({reason or 'no reason given'}){self._advice(head)}"
         return ServerFault(
             Code.SERVER_REFUSED, detail, retry=head.status in _RETRIED, status=head.status, wait_s=_retry_after(head)
         )

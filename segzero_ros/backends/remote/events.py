@@ -1,4 +1,4 @@
-"""Bytes of a server-sent event stream -> what the model said, piece by piece; no I/O.
+"""Bytes of a server-sent event stream -> deltas of the answer, piece by piece; no I/O.
 
 One invariant: for any bytes, cut anywhere, ``EventStream.push`` and ``read_delta`` return values or raise
 ``ServerFault`` SERVER_REFUSED, and what is kept between two calls is bounded by MAX_LINE_BYTES.
@@ -69,7 +69,7 @@ class Delta:
     ``text``: new text; ``thinking``: new text that the server took out from between <think> tags. ``gaps``: by how
     much each new token's best probability is ahead of the second. ``finish``: "" until the server says why it ended.
     ``tokens``: of the whole answer, where the server counts them, else None. ``notes``: what only `segzero serve`
-    says.
+    sends.
     """
 
     text: str = ""
@@ -89,17 +89,17 @@ def read_delta(event: bytes, key: str = "") -> Delta:
     if not isinstance(content, dict):
         raise _garbage(event, key)
     if content.get("error") or content.get("object") == "error":
-        # As good as a refused request, if nothing was said yet: some servers read it only once the stream has begun.
+        # As good as a refused request, if no text came yet: some servers read it only once the stream has begun.
         detail = f"the server ended its answer with an error: {error_text(content, key)}"
         raise ServerFault(Code.SERVER_REFUSED, detail, status=400)
     choices = content.get("choices")
     if not isinstance(choices, list):
         raise _garbage(event, key)
     choice = _object(choices[0]) if choices else {}
-    said = _object(choice.get("delta"))
+    delta = _object(choice.get("delta"))
     return Delta(
-        text=_text(said.get("content")),
-        thinking=_text(said.get("reasoning_content")) or _text(said.get("reasoning")),
+        text=_text(delta.get("content")),
+        thinking=_text(delta.get("reasoning_content")) or _text(delta.get("reasoning")),
         gaps=_gaps(choice.get("logprobs")),
         finish=_text(choice.get("finish_reason")),
         tokens=_count(_object(content.get("usage")).get("completion_tokens")),

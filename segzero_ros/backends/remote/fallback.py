@@ -1,7 +1,7 @@
 """The server first, the local bundle when it fails: a robot goes on answering, and a dead server costs its time once.
 
 After a failure the server is left alone for COOL_S, then COOL_S twice as long, up to MAX_COOL_S; before it gets a
-command again it is asked whether it is back. What the server had said before it failed stays in the text, and the local
+command again it is asked whether it is back. What the server had sent before it failed stays in the text, and the local
 answer follows: the pieces a listener got still add up to ``Answer.text``, and the parser takes the last answer.
 """
 
@@ -84,10 +84,10 @@ class FallbackReasoner:
 
     def reason(self, request: Request) -> Answer:
         """Answer; see ``Reasoner``. ``timings_ms["server"]``: lost on a server that failed."""
-        said: list[str] = []
+        pieces: list[str] = []
 
         def on_text(piece: str) -> None:
-            said.append(piece)
+            pieces.append(piece)
             request.on_text(piece)
 
         begun = time.perf_counter()
@@ -102,11 +102,11 @@ class FallbackReasoner:
                 self._breaker.succeeded()
                 return answer
         local = self._opened(fault)
-        if said:
+        if pieces:
             on_text(LOST)
         lost_ms = (time.perf_counter() - begun) * 1e3
         answer = local.reason(request)
-        return replace(answer, text="".join(said) + answer.text, timings_ms={**answer.timings_ms, "server": lost_ms})
+        return replace(answer, text="".join(pieces) + answer.text, timings_ms={**answer.timings_ms, "server": lost_ms})
 
     @property
     def degraded_reason(self) -> str:

@@ -34,7 +34,7 @@ _AGENT = "segzero_ros"
 
 
 class ServerFault(RejectedInput):
-    """What the server did wrong. ``retry``: the same request may succeed a moment later, if nothing was said yet.
+    """What the server did wrong. ``retry``: the same request may succeed a moment later, if no text came yet.
 
     ``status``: of HTTP, 0 without an answer. ``wait_s``: what the server asked to be waited (Retry-After).
     """

@@ -22,7 +22,7 @@ _FINISHES: tuple[Finish, ...] = ("stop", "budget", "deadline")
 
 
 class StreamState:
-    """What came for one command; ``hear`` it, ask ``over`` whether it is enough."""
+    """What came for one command; ``append`` each delta, ask ``over`` whether it is enough."""
 
     def __init__(self, request: Request, *, thinks: bool, spare: bool = False) -> None:
         """``thinks``: the profile has tags. ``spare``: another reasoner waits to answer in the time that is left."""
@@ -49,7 +49,7 @@ class StreamState:
 
     @property
     def text(self) -> str:
-        """Return everything said so far."""
+        """Return all text so far."""
         return "".join(self._pieces)
 
     @property
@@ -58,9 +58,9 @@ class StreamState:
         return max(0.0, (self._deadline_ns - time.monotonic_ns()) / 1e9)
 
     def over(self) -> Finish | None:
-        """Return why to stop listening now, None to go on; asked between pieces and while nothing comes.
+        """Return why to stop reading now, None to go on; asked between pieces and while nothing comes.
 
-        ``ServerFault`` SERVER_STALLED when there is a spare reasoner and no word has come in half of the time.
+        ``ServerFault`` SERVER_STALLED when there is a spare reasoner and no text has come in half of the time.
         """
         now = time.monotonic_ns()
         if self._cancelled():
@@ -77,17 +77,17 @@ class StreamState:
         return "budget" if self._answer_tokens > MAX_ANSWER_TOKENS + self._budget else None
 
     def interrupted(self) -> None:
-        """Note why nothing more was heard; a reply that was complete by then ended as it would have."""
+        """Note why nothing more was read; an answer that was complete by then ended as it would have."""
         why = self.over()
         self.finish = self.finish if why in (None, "stop") else why
 
-    def hear(self, delta: Delta) -> None:
-        """Take what one event adds."""
+    def append(self, delta: Delta) -> None:
+        """Add what one event brings."""
         if delta.thinking and self._complete_ns is None:
-            self._say(delta.thinking if self._apart else OPEN + delta.thinking)
+            self._push(delta.thinking if self._apart else OPEN + delta.thinking)
             self._apart = True
         if delta.text:
-            self._say(CLOSE + delta.text if self._apart else delta.text)
+            self._push(CLOSE + delta.text if self._apart else delta.text)
             self._apart = False
         self._gaps += delta.gaps
         self._count(delta)
@@ -97,11 +97,11 @@ class StreamState:
 
     def close_thinking(self) -> None:
         """End the thinking in the model's stead, so that the answer is asked for."""
-        self._say(("" if self._pieces else OPEN) + CLOSE + START)
+        self._push(("" if self._pieces else OPEN) + CLOSE + START)
         self._earlier, self._tokens, self._apart = self._counted, 0, False
 
     def answer(self, finish: Finish) -> Answer:
-        """Return what was said; what `segzero serve` notes of it counts more than what was seen from here."""
+        """Return the answer; what `segzero serve` notes of it counts more than what was measured here."""
         now = time.monotonic_ns()
         first_ns = self._first_ns or now
         noted = self._notes.get("timings_ms")
@@ -123,7 +123,7 @@ class StreamState:
     def _counted(self) -> int:
         return self._earlier + self._tokens
 
-    def _say(self, piece: str) -> None:
+    def _push(self, piece: str) -> None:
         """Add text up to the answer's end; whatever a server sends after that is not the answer's."""
         if self._complete_ns is not None:
             return
@@ -162,7 +162,7 @@ class StreamState:
         """Note why the server stopped; a server that takes the stop text out of the answer gets it put back."""
         self._cut_short = reason == "length"
         if reason == "stop" and self._tags and not self.thinking and self._complete_ns is None:
-            self._say(END)
+            self._push(END)
 
 
 def _number(value: Any) -> float:

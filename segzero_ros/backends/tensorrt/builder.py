@@ -37,7 +37,7 @@ _CHUNK = 1 << 24
 
 
 class BuildFailed(Exception):
-    """TensorRT could not parse or build a graph; the message is what it said."""
+    """TensorRT could not parse or build a graph; the message is its own."""
 
 
 def build_network(library: Library, graph: Path, profiles: Profiles, gpu: Gpu) -> Any:
@@ -51,7 +51,7 @@ def build_network(library: Library, graph: Path, profiles: Profiles, gpu: Gpu) -
     parser = api.OnnxParser(network, logger)
     if not parser.parse_from_file(str(graph)):
         faults = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-        raise BuildFailed(f"{graph}: not parsed: {'; '.join(faults or logger.said)[:1000]}")
+        raise BuildFailed(f"{graph}: not parsed: {'; '.join(faults or logger.messages)[:1000]}")
     _allow_decomposing(api, network)
     config = builder.create_builder_config()
     config.clear_flag(api.BuilderFlag.TF32)  # FP32 graphs are asked for where FP32 is wanted
@@ -60,7 +60,7 @@ def build_network(library: Library, graph: Path, profiles: Profiles, gpu: Gpu) -
         _add_profile(builder, config, profile)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise BuildFailed(f"{graph}: not built: {'; '.join(logger.said)[:1000]}")
+        raise BuildFailed(f"{graph}: not built: {'; '.join(logger.messages)[:1000]}")
     return engine
 
 
@@ -100,7 +100,7 @@ def build_engines(
     gpu: Gpu,
     *,
     again: bool = False,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> list[Path]:
     """Build the engines for `roles` that are not there yet (`again`: all of them); return their files.
 
@@ -115,7 +115,7 @@ def build_engines(
         file = engine_file(folder, identity)
         files.append(file)
         if not again and _usable(bundle, role, folder, library, gpu):
-            say(f"{role}: there already, {file}")
+            report(f"{role}: there already, {file}")
             continue
         try:
             note = _build(bundle, role, file, identity, library, gpu)
@@ -123,7 +123,7 @@ def build_engines(
             raise RejectedInput(
                 Code.BUNDLE_BACKEND, f"{role}: {error}; nothing of it is left; {_advice(error)}"
             ) from error
-        say(f"{role}: {note.bytes / 1e6:.1f} MB in {note.seconds:.1f} s, {file}")
+        report(f"{role}: {note.bytes / 1e6:.1f} MB in {note.seconds:.1f} s, {file}")
     return files
 
 

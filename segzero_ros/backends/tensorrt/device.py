@@ -42,8 +42,8 @@ class Device:
         error, *values = getattr(self.cuda, name)(*arguments)
         if error != self.cuda.cudaError_t.cudaSuccess:
             _, meaning = self.cuda.cudaGetErrorString(error)
-            said = meaning.decode() if isinstance(meaning, bytes) else str(meaning)
-            raise CudaFailed(name, getattr(error, "name", str(error)), said)
+            text = meaning.decode() if isinstance(meaning, bytes) else str(meaning)
+            raise CudaFailed(name, getattr(error, "name", str(error)), text)
         return values[0] if values else None
 
     def synchronise(self) -> None:

@@ -31,7 +31,7 @@ class Engine:
         reasons = _invalidity(api, self._runtime, plan)
         engine: Any = None if reasons else self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise _refused("; ".join([*reasons, *self._logger.said])[:500])
+            raise _refused("; ".join([*reasons, *self._logger.messages])[:500])
         self._engine = engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         self.inputs = tuple(name for name in names if engine.get_tensor_mode(name) == api.TensorIOMode.INPUT)

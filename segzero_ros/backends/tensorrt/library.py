@@ -90,7 +90,7 @@ def installed(module: str) -> bool:
 
 
 def new_logger(library: Library) -> Any:
-    """Return a TensorRT logger that hands warnings and errors to ``logging`` and keeps them in ``said``."""
+    """Return a TensorRT logger that hands warnings and errors to ``logging`` and keeps them in ``messages``."""
     api = library.api
 
     class Logger(api.ILogger):  # type: ignore[misc, name-defined]
@@ -98,12 +98,12 @@ def new_logger(library: Library) -> Any:
 
         def __init__(self) -> None:
             api.ILogger.__init__(self)
-            self.said: list[str] = []
+            self.messages: list[str] = []
 
         def log(self, severity: Any, msg: str) -> None:
             """Keep an error, pass on a warning; the rest is chatter."""
             if severity <= api.ILogger.ERROR:
-                self.said.append(msg)
+                self.messages.append(msg)
             if severity <= api.ILogger.WARNING:
                 log.debug("TensorRT: %s", msg)
 

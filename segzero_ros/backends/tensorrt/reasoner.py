@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisionTokens:
-    """Visual tokens on the GPU, until the next picture is looked at: ``number`` says which picture."""
+    """Visual tokens on the GPU, until the next picture is encoded: ``number`` says which picture."""
 
     tokens: Buffer
     number: int
@@ -56,19 +56,19 @@ class TensorrtReasonerEngine:
         with plans("reasoner.embeddings") as plan:
             embeds = {"embeds": self._decoder.buffers["embeds"]}
             self._embeddings = Engine(library, device, plan, shared=embeds)
-        self._look, self._embed = self._vision.execution(), self._embeddings.execution()
+        self._encode, self._embed = self._vision.execution(), self._embeddings.execution()
         self._prefill = self._decoder.execution(PREFILL)
         self._graphs, self._steps = graphs, dict[int, _Step]()
-        self._sights = 0
+        self._pictures = 0
         device.synchronise()
 
     def encode_image(self, pixels: NDArray[np.float32]) -> VisionTokens:
         """Visual tokens (M, hidden) of a normalised picture (3, H, W); they stay on the GPU."""
         self._vision.buffers["pixels"].put(pixels)
-        self._look.run()
+        self._encode.run()
         self._device.synchronise()  # the caller measures vision apart from prefill
-        self._sights += 1
-        return VisionTokens(self._vision.buffers["tokens"], self._sights)
+        self._pictures += 1
+        return VisionTokens(self._vision.buffers["tokens"], self._pictures)
 
     def append(
         self,
@@ -129,18 +129,18 @@ class TensorrtReasonerEngine:
             self._decoder.buffers[name].send(elements)
         embed.run()
         if picture is not None:
-            self._show(*picture)
+            self._place_picture(*picture)
         decode.run()
         rows = min(count, self.shape.logit_rows)
         self._decoder.buffers["logits"].fetch(rows * self.shape.vocabulary)
 
-    def _show(self, rows: slice, sight: VisionTokens) -> None:
+    def _place_picture(self, rows: slice, vision: VisionTokens) -> None:
         """Copy the visual tokens over the rows of the picture's place holders."""
-        if sight.number != self._sights:
-            raise RuntimeError("the visual tokens of an older picture are gone; look at it again")
+        if vision.number != self._pictures:
+            raise RuntimeError("the visual tokens of an older picture are gone; encode it again")
         width = self.shape.hidden_size
         first, last, _ = rows.indices(self.shape.max_length)
-        self._decoder.buffers["embeds"].copy_from(sight.tokens, first * width, (last - first) * width)
+        self._decoder.buffers["embeds"].copy_from(vision.tokens, first * width, (last - first) * width)
 
     def _logits(self) -> NDArray[np.float32]:
         return self._decoder.buffers["logits"].host

@@ -147,10 +147,10 @@ def why_missing(folder: Path, wanted: Identity) -> str:
 
 def differing(got: Identity, want: Identity) -> list[str]:
     """Name the fields in which two identities differ; hashes and profiles only by name."""
-    told = {"graph": "another graph", "profiles": "other shapes"}
+    names = {"graph": "another graph", "profiles": "other shapes"}
     got_fields, want_fields = asdict(got), asdict(want)
     unequal = [name for name in got_fields if got_fields[name] != want_fields[name]]
-    return [told.get(name) or f"{name} {got_fields[name]!r}, want {want_fields[name]!r}" for name in unequal]
+    return [names.get(name) or f"{name} {got_fields[name]!r}, want {want_fields[name]!r}" for name in unequal]
 
 
 def notes(folder: Path) -> Iterator[tuple[Path, Note]]:

@@ -45,7 +45,7 @@ def machine(request: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Library, Fak
 
 @pytest.fixture
 def options(machine: tuple[Library, FakeCuda], bundle: Bundle, tmp_path: Path) -> EngineOptions:
-    build_engines(bundle, list(ROLES), str(tmp_path), machine[0], GPU, say=lambda _: None)
+    build_engines(bundle, list(ROLES), str(tmp_path), machine[0], GPU, report=lambda _: None)
     return EngineOptions(engine_dir=str(tmp_path), threads=1)
 
 
@@ -160,7 +160,7 @@ def test_a_segmenter_can_be_used_without_the_reasoner(
     machine: tuple[Library, FakeCuda], bundle: Bundle, tmp_path: Path
 ) -> None:
     roles = [role for role in ROLES if role.startswith("segmenter")]
-    build_engines(bundle, roles, str(tmp_path), machine[0], GPU, say=lambda _: None)
+    build_engines(bundle, roles, str(tmp_path), machine[0], GPU, report=lambda _: None)
     options = EngineOptions(engine_dir=str(tmp_path), threads=1)
     found = open_pipeline(bundle, "auto", options=options)
     assert "segmenter tensorrt" in found.engines and "no engine for reasoner.vision" in found.engines

@@ -92,7 +92,7 @@ def test_every_graph_becomes_an_engine(
     arithmetic: str, bundles: dict[str, Bundle], rtx: Library, tmp_path: Path
 ) -> None:
     bundle, said = bundles[arithmetic], []
-    files = build_engines(bundle, list(ROLES), str(tmp_path), rtx, GPU, say=said.append)
+    files = build_engines(bundle, list(ROLES), str(tmp_path), rtx, GPU, report=said.append)
     folder = engine_folder(str(tmp_path), bundle)
     assert len(files) == len(ROLES) == len(list(notes(folder))), said
     for role in ROLES:
@@ -110,7 +110,7 @@ def test_the_runtime_runs_half_graphs_with_half_caches(
     bundle, cuda = bundles["half"], FakeCuda()
     library = Library("tensorrt_rtx", "1.7.1", fake_tensorrt("tensorrt_rtx", cuda))
     monkeypatch.setattr(tensorrt, "_machine", lambda: (library, cuda, GPU))
-    build_engines(bundle, list(ROLES), str(tmp_path), library, GPU, say=lambda _: None)
+    build_engines(bundle, list(ROLES), str(tmp_path), library, GPU, report=lambda _: None)
     options = EngineOptions(engine_dir=str(tmp_path))
     ours = Pipeline(bundle.profile, tensorrt.open_reasoner(bundle, options), tensorrt.open_segmenter(bundle, options))
     theirs = open_onnx(bundle)

@@ -112,4 +112,4 @@ def test_warnings_are_passed_on_and_errors_kept() -> None:
     logger = tensorrt_library.new_logger(library)
     for severity, text in ((0, "worst"), (1, "error"), (2, "warning"), (3, "chatter")):
         logger.log(severity, text)
-    assert logger.said == ["worst", "error"]
+    assert logger.messages == ["worst", "error"]

@@ -54,7 +54,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
 @pytest.fixture
 def engines(bundle: Bundle, library: Library, tmp_path: Path) -> Path:
     """The folder with the segmenter's two engines."""
-    build_engines(bundle, SEGMENTER, str(tmp_path), library, GPU, say=lambda _: None)
+    build_engines(bundle, SEGMENTER, str(tmp_path), library, GPU, report=lambda _: None)
     return engine_folder(str(tmp_path), bundle)
 
 
@@ -226,7 +226,7 @@ def test_a_full_disk_leaves_nothing_and_says_so(
     unnamed = tensorrt_engine._unnamed
     monkeypatch.setattr(tensorrt_engine, "_unnamed", nearly_full)
     with pytest.raises(RejectedInput, match=r"No space left.*make room") as refusal:
-        build_engines(bundle, SEGMENTER, str(tmp_path), library, GPU, say=lambda _: None)
+        build_engines(bundle, SEGMENTER, str(tmp_path), library, GPU, report=lambda _: None)
     assert refusal.value.code is Code.BUNDLE_BACKEND
     assert list(engine_folder(str(tmp_path), bundle).iterdir()) == []
 
@@ -302,7 +302,7 @@ def test_what_is_there_is_not_built_again_and_what_is_spoilt_is(
 ) -> None:
     said: list[str] = []
     flip(encoder(engines))
-    build_engines(bundle, SEGMENTER, str(tmp_path), library, GPU, say=said.append)
+    build_engines(bundle, SEGMENTER, str(tmp_path), library, GPU, report=said.append)
     assert "MB in" in said[0] and "there already" in said[1]
     tensorrt.open_segmenter(bundle, EngineOptions(engine_dir=str(tmp_path)))
 
@@ -331,7 +331,7 @@ def test_verify_and_list_tell_what_is_there(
     where = [str(BUNDLE), "--engine-dir", str(tmp_path)]
     assert main(["engine", "verify", *where]) == 1
     assert "not built" in capsys.readouterr().out
-    build_engines(bundle, list(ROLES), str(tmp_path), library, GPU, say=lambda _: None)
+    build_engines(bundle, list(ROLES), str(tmp_path), library, GPU, report=lambda _: None)
     assert main(["engine", "verify", *where, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["files"]) == len(ROLES)
     assert main(["engine", "list", *where]) == 0
