@@ -36,8 +36,9 @@ from torch import nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from export.onnx_graph import INLINE_BYTES, Arithmetic, DataFile, Graph, Store, stored
-from export.vision_tower import FixedGridVision
+from export.vision_tower import is_dense
 from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN
+from segzero_ros.backends.torch_cuda.vision import VisionGrid
 
 LOGIT_ROWS = 8
 
@@ -70,7 +71,7 @@ def export_reasoner(
         raise FileNotFoundError(f"{tokenizer}: missing; save the tokenizer beside the weights")
     model = load_checkpoint(checkpoint)
     check_supported(model.config, Tokenizer.from_file(str(tokenizer)))
-    tower = FixedGridVision(model.model.visual, image_size)
+    grid = VisionGrid(model.config.vision_config, image_size)
 
     store = "half" if arithmetic == "half" else store
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -78,10 +79,10 @@ def export_reasoner(
         large = _stored_bytes(model, store) > INLINE_BYTES
         data = stack.enter_context(DataFile(out_dir / "weights.bin")) if large else None
         new_graph = partial(Graph, store=store, data=data, arithmetic=arithmetic)
-        write_vision(tower, out_dir / FILES["vision"], new_graph)
+        write_vision(model.model.visual, grid, out_dir / FILES["vision"], new_graph)
         write_language(model, out_dir, max_length, new_graph)
     shutil.copyfile(tokenizer, out_dir / FILES["tokenizer"])
-    config = runtime_config(model.config, tower, image_size, max_length)
+    config = runtime_config(model.config, grid, image_size, max_length)
     (out_dir / FILES["config"]).write_text(json.dumps(config, indent=1) + "\n")
     return [*FILES.values(), *(["weights.bin"] if data else [])]
 
@@ -115,13 +116,13 @@ def check_supported(config: Any, tokenizer: Tokenizer) -> None:
             raise ValueError(f"{name}: got {got!r}, want {want!r}")
 
 
-def runtime_config(config: Any, tower: FixedGridVision, image_size: tuple[int, int], max_length: int) -> dict[str, Any]:
+def runtime_config(config: Any, grid: VisionGrid, image_size: tuple[int, int], max_length: int) -> dict[str, Any]:
     """Everything the runtime needs to know about the graphs, and nothing else."""
     text = config.text_config
     return {
         "architecture": "Qwen2.5-VL",
         "image_size": list(image_size),
-        "token_grid": list(tower.token_grid),
+        "token_grid": list(grid.token_grid),
         "hidden_size": text.hidden_size,
         "layers": text.num_hidden_layers,
         "key_value_heads": text.num_key_value_heads,
@@ -134,26 +135,25 @@ def runtime_config(config: Any, tower: FixedGridVision, image_size: tuple[int, i
     }
 
 
-def write_vision(tower: FixedGridVision, path: Path, new_graph: Callable[[str], Graph]) -> None:
+def write_vision(visual: nn.Module, grid: VisionGrid, path: Path, new_graph: Callable[[str], Graph]) -> None:
     """Write the vision graph: window order, rotary tables and masks are constants of the fixed grid."""
-    visual, layout = tower.visual, tower.layout
     graph = new_graph("vision")
-    hidden = _patch_embedding(graph, tower)
-    rotary = _VisionRotary(graph, tower)
+    hidden = _patch_embedding(graph, visual, grid)
+    rotary = _VisionRotary(graph, grid)
     for index, block in enumerate(visual.blocks):
         name = f"blocks.{index}"
         normed = graph.rms_norm(hidden, f"{name}.norm1", block.norm1.weight, block.norm1.variance_epsilon)
-        mixed = _vision_attention(graph, tower, block.attn, normed, rotary, name, index not in tower.full_attention)
+        mixed = _vision_attention(graph, grid, block.attn, normed, rotary, name, index not in grid.full_attention)
         hidden = graph.add(hidden, mixed)
         normed = graph.rms_norm(hidden, f"{name}.norm2", block.norm2.weight, block.norm2.variance_epsilon)
         hidden = graph.add(hidden, _swiglu(graph, normed, f"{name}.mlp", block.mlp))
     merger = visual.merger
     normed = graph.rms_norm(hidden, "merger.ln_q", merger.ln_q.weight, merger.ln_q.variance_epsilon)
-    grouped = graph.reshape(normed, [tower.tokens, -1])
+    grouped = graph.reshape(normed, [grid.tokens, -1])
     inner = graph.node("Gelu", graph.linear(grouped, "merger.mlp.0", merger.mlp[0].weight, merger.mlp[0].bias))
     tokens = graph.linear(inner, "merger.mlp.2", merger.mlp[2].weight, merger.mlp[2].bias)
-    graph.node("Gather", graph.widen(tokens), graph.constant(layout.token_order.numpy()), result="tokens", axis=0)
-    graph.output("tokens", [tower.tokens, merger.mlp[2].out_features])
+    graph.node("Gather", graph.widen(tokens), graph.constant(grid.token_order.numpy()), result="tokens", axis=0)
+    graph.output("tokens", [grid.tokens, merger.mlp[2].out_features])
     graph.save(path)
 
 
@@ -183,50 +183,50 @@ def _stored_bytes(model: nn.Module, store: Store) -> int:
 class _VisionRotary:
     """Rotates (1, T, hidden) by the patches' rows and columns, in FP32 as the stock tower does."""
 
-    def __init__(self, graph: Graph, tower: FixedGridVision) -> None:
-        self._graph, self._heads = graph, tower.heads
-        self._cos = graph.constant(tower.cos.float().cpu().numpy())
-        self._sin = graph.constant(tower.sin.float().cpu().numpy())
-        self._places = graph.constant(np.arange(len(tower.layout.patch_order), dtype=np.int64)[None])
+    def __init__(self, graph: Graph, grid: VisionGrid) -> None:
+        self._graph, self._heads = graph, grid.heads
+        self._cos = graph.constant(grid.cos.float().cpu().numpy())
+        self._sin = graph.constant(grid.sin.float().cpu().numpy())
+        self._places = graph.constant(np.arange(len(grid.patch_order), dtype=np.int64)[None])
 
     def __call__(self, states: str) -> str:
         inputs = (self._graph.widen(states), self._cos, self._sin, self._places)
         return self._graph.narrow(self._graph.node("RotaryEmbedding", *inputs, num_heads=self._heads))
 
 
-def _patch_embedding(graph: Graph, tower: FixedGridVision) -> str:
+def _patch_embedding(graph: Graph, visual: nn.Module, grid: VisionGrid) -> str:
     """Embed the patches of the picture, (T, hidden) in window order."""
-    rows, columns, side = tower.rows, tower.columns, tower.patch
+    rows, columns, side = grid.rows, grid.columns, grid.patch
     pixels = graph.input("pixels", np.float32, [1, 3, rows * side, columns * side])
     tiles = graph.node("Transpose", graph.reshape(pixels, [3, rows, side, columns, side]), perm=[1, 3, 0, 2, 4])
     patches = graph.reshape(tiles, [rows * columns, 3 * side * side])
-    ordered = graph.node("Gather", patches, graph.constant(tower.layout.patch_order.numpy()), axis=0)
-    both_times = tower.visual.patch_embed.proj.weight.float().sum(2).flatten(1)
+    ordered = graph.node("Gather", patches, graph.constant(grid.patch_order.numpy()), axis=0)
+    both_times = visual.patch_embed.proj.weight.float().sum(2).flatten(1)
     weight = graph.weight("patch_embed.weight", both_times, exact=True)
     return graph.node("Gemm", ordered, weight, name="patch_embed", transB=1)
 
 
 def _vision_attention(
     graph: Graph,
-    tower: FixedGridVision,
+    grid: VisionGrid,
     attention: nn.Module,
     value: str,
     rotary: _VisionRotary,
     name: str,
     windowed: bool,
 ) -> str:
-    places, width = len(tower.layout.patch_order), attention.qkv.in_features
+    places, width = len(grid.patch_order), attention.qkv.in_features
     fused = graph.linear(value, f"{name}.attn.qkv", attention.qkv.weight, attention.qkv.bias)
     query, key, value = graph.split(
         "Split", graph.reshape(fused, [1, places, 3 * width]), results=["", "", ""], axis=2, num_outputs=3
     )
     states = (rotary(query), rotary(key), value)
     if not windowed:
-        mixed = _attend(graph, states, tower.heads, None)
-    elif tower.dense_windows:
-        mixed = _attend(graph, states, tower.heads, graph.constant(tower.window_mask.cpu().numpy()[None, None]))
+        mixed = _attend(graph, states, grid.heads, None)
+    elif is_dense(grid):
+        mixed = _attend(graph, states, grid.heads, graph.constant(grid.window_mask.cpu().numpy()[None, None]))
     else:
-        mixed = _attend_by_window(graph, tower, states)
+        mixed = _attend_by_window(graph, grid, states)
     return graph.linear(
         graph.reshape(mixed, [places, width]), f"{name}.attn.proj", attention.proj.weight, attention.proj.bias
     )
@@ -237,17 +237,17 @@ def _attend(graph: Graph, states: tuple[str, str, str], heads: int, mask: str | 
     return graph.attention(*states, mask, q_num_heads=heads, kv_num_heads=heads)
 
 
-def _attend_by_window(graph: Graph, tower: FixedGridVision, states: tuple[str, str, str]) -> str:
+def _attend_by_window(graph: Graph, grid: VisionGrid, states: tuple[str, str, str]) -> str:
     """Windows become the batch, padded to the largest; the padding is masked and dropped again."""
-    layout, (count, length) = tower.layout, tower.layout.gather.shape
-    gather = graph.constant(layout.gather.flatten().numpy())
+    count, length = grid.gather.shape
+    gather = graph.constant(grid.gather.flatten().numpy())
     cut = [graph.reshape(graph.node("Gather", s, gather, axis=1), [count, length, -1]) for s in states]
     mask = None
-    if not bool(layout.valid.all()):
-        mask = graph.constant(layout.valid[:, None, None, :].expand(count, 1, length, length).numpy())
-    mixed = _attend(graph, (cut[0], cut[1], cut[2]), tower.heads, mask)
+    if not bool(grid.valid.all()):
+        mask = graph.constant(grid.valid[:, None, None, :].expand(count, 1, length, length).numpy())
+    mixed = _attend(graph, (cut[0], cut[1], cut[2]), grid.heads, mask)
     whole = graph.reshape(mixed, [1, count * length, -1])
-    return graph.node("Gather", whole, graph.constant(layout.scatter.numpy()), axis=1)
+    return graph.node("Gather", whole, graph.constant(grid.scatter.numpy()), axis=1)
 
 
 def _swiglu(graph: Graph, value: str, name: str, mlp: nn.Module) -> str:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import rotate_half
 
-from export.vision_tower import FixedGridVision, prefix_positions
+from export.vision_tower import checkpoint_tower, normalise, prefix_positions
 
 
 @dataclass(slots=True)
@@ -57,14 +57,14 @@ class PackedReasoner(nn.Module):
         super().__init__()
         self.model = model
         self.text = model.model.language_model
-        self.vision = FixedGridVision(model.model.visual, image_size)
+        self.vision = checkpoint_tower(model.model.visual, image_size)
         config = model.config.text_config
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = config.hidden_size // self.heads
         self.visual_from = len(before)
         self.register_buffer("before", torch.tensor(list(before)), persistent=False)
         self.register_buffer("after", torch.tensor(list(after)), persistent=False)
-        positions = prefix_positions(len(before), self.vision.token_grid, len(after))
+        positions = prefix_positions(len(before), self.vision.grid.token_grid, len(after))
         self.prefix_length = positions.shape[1]
         self.first_position = int(positions.max()) + 1
         self.register_buffer("prefix_positions", positions, persistent=False)
@@ -76,7 +76,7 @@ class PackedReasoner(nn.Module):
 
     def encode_image(self, rgb: Tensor) -> Tensor:
         """uint8 RGB (B, H, W, 3) of the model's image size -> visual tokens (B, V, D)."""
-        return self.vision(self.vision.normalise(rgb))
+        return self.vision(normalise(rgb))
 
     def embed_prefix(self, visual: Tensor) -> Tensor:
         """(B, P, D): system text, visual tokens, and what stands before the question."""

@@ -21,7 +21,7 @@ from export import reasoner_onnx  # noqa: E402
 from export.compare import compare_reasoner, drawn_questions, format_table  # noqa: E402
 from export.onnx_graph import stored  # noqa: E402
 from export.reasoner_onnx import FILES, export_reasoner  # noqa: E402
-from export.vision_tower import FixedGridVision  # noqa: E402
+from export.vision_tower import checkpoint_tower  # noqa: E402
 from segzero_ros.backends.decoding.chat_prompt import Rotary, mrope_positions  # noqa: E402
 from segzero_ros.backends.decoding.generation import read_shape  # noqa: E402
 from segzero_ros.backends.onnx.reasoner import Decoder  # noqa: E402
@@ -152,7 +152,7 @@ def test_the_real_widths_export_unchanged_and_agree(real: tuple[Path, Qwen2_5_VL
     pixels = np.random.default_rng(0).normal(size=(1, 3, 840, 840)).astype(np.float32)
     tokens = open_session(files["vision"]).run(None, {"pixels": pixels})[0]
     with torch.inference_mode():
-        expected = FixedGridVision(model.model.visual, (840, 840))(torch.from_numpy(pixels))[0]
+        expected = checkpoint_tower(model.model.visual, (840, 840))(torch.from_numpy(pixels))[0]
     assert tokens.shape == (900, model.config.text_config.hidden_size)
     assert _relative(tokens, expected.numpy()) < 2e-3
 

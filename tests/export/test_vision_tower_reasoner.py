@@ -10,7 +10,7 @@ transformers = pytest.importorskip("transformers")
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # noqa: E402
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil  # noqa: E402
 
-from export.vision_tower import FixedGridVision, prefix_positions  # noqa: E402
+from export.vision_tower import checkpoint_tower, normalise, prefix_positions  # noqa: E402
 
 IMAGE_TOKEN = 7
 
@@ -44,19 +44,19 @@ def stock_tokens(visual: torch.nn.Module, rgb: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("size", [(168, 168), (112, 112), (252, 140), (308, 364), (840, 840)])
 def test_tokens_equal_the_stock_tower(size: tuple[int, int]) -> None:
     visual = small_model().model.visual
-    tower = FixedGridVision(visual, size)
+    tower = checkpoint_tower(visual, size)
     rgb = torch.randint(0, 256, (2, size[1], size[0], 3), dtype=torch.uint8)
     with torch.no_grad():
-        assert (tower(tower.normalise(rgb)) - stock_tokens(visual, rgb)).abs().max() < 1e-5
+        assert (tower(normalise(rgb)) - stock_tokens(visual, rgb)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("dense", [True, False])
 def test_gradients_reach_the_checkpoint_and_equal_the_stock_tower(dense: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.vision_tower.DENSE_WINDOW_PATCHES", 512 if dense else 0)
     visual = small_model().model.visual
-    tower = FixedGridVision(visual, (168, 168))
+    tower = checkpoint_tower(visual, (168, 168))
     rgb = torch.randint(0, 256, (3, 168, 168, 3), dtype=torch.uint8)
-    (tower(tower.normalise(rgb)) ** 2).mean().backward()
+    (tower(normalise(rgb)) ** 2).mean().backward()
     ours = {name: parameter.grad.clone() for name, parameter in visual.named_parameters()}
     visual.zero_grad()
     (stock_tokens(visual, rgb) ** 2).mean().backward()
@@ -66,7 +66,7 @@ def test_gradients_reach_the_checkpoint_and_equal_the_stock_tower(dense: bool, m
 
 def test_an_image_size_off_the_grid_is_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 28"):
-        FixedGridVision(small_model().model.visual, (170, 168))
+        checkpoint_tower(small_model().model.visual, (170, 168))
 
 
 @pytest.mark.parametrize("grid", [(6, 6), (5, 9), (9, 5)])

@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="offline stack not installed")
 
+from export.vision_tower import normalise  # noqa: E402
 from training.demo_models.pretrain_reasoner import CELL, SIZE, build_model, demo_profile  # noqa: E402
 from training.demo_models.supervised_text import prefix_text  # noqa: E402
 from training.demo_models.tokenizer import SPECIAL_TOKENS, train_tokenizer  # noqa: E402
@@ -42,8 +43,8 @@ def prompt(tokenizer, question):
 def stock_inputs(packed, image, turn):
     """What a user of transformers passes for one image and one turn."""
     pad = packed.model.config.image_token_id
-    ids = [*packed.before.tolist(), *[pad] * packed.vision.tokens, *packed.after.tolist(), *turn]
-    pixels = packed.vision.normalise(image[None])[0]
+    ids = [*packed.before.tolist(), *[pad] * packed.vision.grid.tokens, *packed.after.tolist(), *turn]
+    pixels = normalise(image[None])[0]
     side = SIZE // CELL
     patches = pixels.reshape(1, 3, side, 2, 14, side, 2, 14).permute(0, 2, 5, 3, 6, 1, 4, 7)
     patches = patches.reshape(4 * side**2, 3, 1, 14, 14).expand(-1, -1, 2, -1, -1).reshape(4 * side**2, -1)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from segzero_ros.backends.decoding.generation import ReasonerShape
 from segzero_ros.backends.torch_cuda.layers import Block, DeviceDtype, FusedLinear, Norm
-from segzero_ros.backends.torch_cuda.vision import Tower, rotated, turns
+from segzero_ros.backends.torch_cuda.vision import FixedGridVision, FusedLayers, VisionGrid, rotary_factors, rotated
 
 CAPTURED_ROWS = (1, 8, 32)  # a token; guesses and forced tags; a forced answer
 LENGTH_STEP = 512  # of 7B's cache a step is 29 MB, 0.2 % of what a token reads anyway
@@ -51,13 +51,14 @@ class TorchEngine:
         self._target = target = _target(device, dtype, model.dtype)
         config, language = model.config.text_config, model.model.language_model
         with torch.inference_mode():
-            self._tower = Tower(model.model.visual, image_size, target)
+            grid, visual = VisionGrid(model.config.vision_config, image_size), model.model.visual
+            self._tower = FixedGridVision(grid, FusedLayers(visual, target), target)
             self._table = target.tensor(language.embed_tokens.weight)
             tied = model.lm_head.weight.data_ptr() == language.embed_tokens.weight.data_ptr()
             self._head = FusedLinear(self._table, None) if tied else FusedLinear.from_layer(target, model.lm_head)
             self._norm = Norm.from_layer(target, language.norm)
             self._blocks = [Block.of_decoder(target, layer) for layer in language.layers]
-        self.shape = _shape(config, image_size, self._tower.token_grid, max_length)
+        self.shape = _shape(config, image_size, grid.token_grid, max_length)
         self._heads = int(config.num_attention_heads)
         self._written = self.shape.key_value_heads * 2
         # Zeroed: what lies beyond the rows written so far is masked, but a stray NaN would survive the mask.
@@ -65,7 +66,7 @@ class TorchEngine:
         self._caches = torch.zeros(size, dtype=target.dtype, device=target.device)
         self._ticks = torch.arange(max_length, device=target.device)
         self._graphs: dict[tuple[int, int], _Graph] = {}
-        self._seeing: _Seeing | None = None
+        self._captured_tower: _CapturedTower | None = None
         if graphs and target.device.type == "cuda":
             self._capture(_Recorder())
 
@@ -73,7 +74,8 @@ class TorchEngine:
         """Return visual tokens (M, hidden), on the device, of a normalised picture (3, H, W)."""
         with torch.inference_mode():
             there = torch.from_numpy(pixels).to(self._target.device, self._target.dtype)
-            return self._tower(there) if self._seeing is None else self._seeing(there)
+            tower = self._captured_tower or self._tower
+            return tower(there[None])[0]
 
     def append(
         self,
@@ -105,20 +107,20 @@ class TorchEngine:
         factors = self._factors(rows)
         hidden_from = None if fresh else self._ticks[:length] > rows.places[:, None]
         for block, cache in zip(self._blocks, self._caches, strict=True):
-            states = block.qkv(block.before(hidden)).view(len(hidden), -1, self.shape.head_dim).transpose(0, 1)
+            states = block.project(hidden).view(len(hidden), -1, self.shape.head_dim).transpose(0, 1)
             turned = rotated(states, *factors)
             cache.index_copy_(1, rows.places, turned[self._heads :])
             if hidden_from is None:
                 mixed = self._attend_fresh(turned)
             else:
                 mixed = self._attend(turned[: self._heads], cache[:, :length], hidden_from)
-            block.out.add_to(hidden, mixed)
+            block.add_attention(hidden, mixed)
             block.feed_forward(hidden)
         return self._head(self._norm(hidden[rows.last])).float()
 
     def _factors(self, rows: _Rows) -> tuple[Tensor, Tensor]:
         """Rotary factors (heads, S, head_dim) of queries and keys, and those that leave values as they are."""
-        cos, sin = (factor.to(self._target.dtype) for factor in turns(rows.cos, rows.sin))
+        cos, sin = (factor.to(self._target.dtype) for factor in rotary_factors(rows.cos, rows.sin))
         values = self._written // 2
         turning = self._heads + values
         return (
@@ -158,8 +160,8 @@ class TorchEngine:
     def _capture(self, record: Record) -> None:
         """Capture the tower and every short pass: seconds once, so that no command pays for it."""
         with torch.inference_mode():
-            pixels = torch.zeros(3, self.shape.image_size[1], self.shape.image_size[0], device=self._target.device)
-            self._seeing = _Seeing(self._tower, pixels.to(self._target.dtype), record)
+            pixels = torch.zeros(1, 3, self.shape.image_size[1], self.shape.image_size[0], device=self._target.device)
+            self._captured_tower = _CapturedTower(self._tower, pixels.to(self._target.dtype), record)
             pinned = self._target.device.type == "cuda"
             landing = torch.empty(self.shape.logit_rows, self.shape.vocabulary, pin_memory=pinned)
             lengths = sorted({self._length(place) for place in range(1, self.shape.max_length + 1)})
@@ -194,8 +196,8 @@ class _Rows(NamedTuple):
         """Bring a pass's inputs to the device."""
         count = len(ids)
         ticks = torch.arange(count, device=device)
-        turns = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in (cos, sin))
-        return cls(torch.from_numpy(ids).to(device), ticks + place, ticks[-logit_rows:], *turns)
+        rotary = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in (cos, sin))
+        return cls(torch.from_numpy(ids).to(device), ticks + place, ticks[-logit_rows:], *rotary)
 
 
 class _Staging:
@@ -205,8 +207,8 @@ class _Staging:
         self._count, self._kept = count, min(count, shape.logit_rows)
         pinned = device.type == "cuda"
         self._numbers = torch.zeros(2 * count + self._kept, dtype=torch.int64, pin_memory=pinned)
-        self._turns = torch.zeros(2, count, shape.head_dim // 2, pin_memory=pinned)
-        self._there = self._numbers.to(device), self._turns.to(device)
+        self._rotary = torch.zeros(2, count, shape.head_dim // 2, pin_memory=pinned)
+        self._there = self._numbers.to(device), self._rotary.to(device)
         ids, places, last = self._there[0].split([count, count, self._kept])
         places.copy_(torch.arange(count))
         self.rows = _Rows(ids, places, last, self._there[1][0], self._there[1][1])
@@ -218,9 +220,9 @@ class _Staging:
         filled[:given], filled[given:] = ids, 0
         placed[:] = np.arange(place, place + self._count)
         last[:kept] = np.arange(given - kept, given)
-        turns = self._turns.numpy()
-        turns[0, :given], turns[1, :given] = cos, sin
-        for there, here in zip(self._there, (self._numbers, self._turns), strict=True):
+        rotary = self._rotary.numpy()
+        rotary[0, :given], rotary[1, :given] = cos, sin
+        for there, here in zip(self._there, (self._numbers, self._rotary), strict=True):
             there.copy_(here, non_blocking=True)
         return kept
 
@@ -246,10 +248,10 @@ class _Graph:
         return landed
 
 
-class _Seeing:
+class _CapturedTower:
     """The captured vision tower."""
 
-    def __init__(self, tower: Tower, pixels: Tensor, record: Record) -> None:
+    def __init__(self, tower: FixedGridVision, pixels: Tensor, record: Record) -> None:
         self._pixels = pixels
         self._graph, self._tokens = record(partial(tower, pixels))
 

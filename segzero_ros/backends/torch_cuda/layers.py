@@ -47,11 +47,12 @@ class FusedLinear(NamedTuple):
         """Return the product of ``rows`` (S, in): (S, out)."""
         return F.linear(rows, self.weight, self.bias)
 
-    def add_to(self, total: Tensor, rows: Tensor) -> None:
-        """Add the product of ``rows`` to ``total`` where it lies: one kernel in place of two."""
+    def add_to(self, total: Tensor, rows: Tensor) -> Tensor:
+        """Add the product of ``rows`` to ``total`` where it lies, and return it: one kernel in place of two."""
         total.addmm_(rows, self.weight.t())
         if self.bias is not None:
             total.add_(self.bias)
+        return total
 
 
 class Norm(NamedTuple):
@@ -105,7 +106,15 @@ class Block(NamedTuple):
             FusedLinear.from_layer(target, layer.mlp.down_proj),
         )
 
-    def feed_forward(self, hidden: Tensor) -> None:
-        """Add down(silu(gate) * up) of the normed rows to ``hidden`` (S, width), where it lies."""
+    def project(self, hidden: Tensor) -> Tensor:
+        """Return queries, keys and values, side by side, of the rows (S, width)."""
+        return self.qkv(self.before(hidden))
+
+    def add_attention(self, hidden: Tensor, mixed: Tensor) -> Tensor:
+        """Add the output of attention to ``hidden``, where it lies; return it."""
+        return self.out.add_to(hidden, mixed)
+
+    def feed_forward(self, hidden: Tensor) -> Tensor:
+        """Add down(silu(gate) * up) of the normed rows to ``hidden`` (S, width), where it lies; return it."""
         gate, up = self.gate_up(self.between(hidden)).chunk(2, dim=-1)
-        self.down.add_to(hidden, F.silu(gate).mul_(up))
+        return self.down.add_to(hidden, F.silu(gate).mul_(up))

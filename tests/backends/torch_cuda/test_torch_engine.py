@@ -18,7 +18,7 @@ from segzero_ros.backends.decoding.preprocess import patchify
 from segzero_ros.backends.onnx.reasoner import OnnxEngine
 from segzero_ros.backends.torch_cuda.engine import CAPTURED_ROWS, LOGIT_ROWS, TorchEngine
 from segzero_ros.backends.torch_cuda.layers import DeviceDtype
-from segzero_ros.backends.torch_cuda.vision import Tower
+from segzero_ros.backends.torch_cuda.vision import FixedGridVision, FusedLayers, VisionGrid
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
@@ -66,7 +66,8 @@ def test_the_tower_is_transformers_own(model, size: tuple[int, int]) -> None:
     grid = torch.tensor([[1, size[1] // 14, size[0] // 14]])
     with torch.inference_mode():
         want = model.model.visual(torch.from_numpy(patchify(pixels)), grid_thw=grid).pooler_output
-        got = Tower(model.model.visual, size, CPU)(torch.from_numpy(pixels))
+        tower = FixedGridVision(VisionGrid(model.config.vision_config, size), FusedLayers(model.model.visual, CPU), CPU)
+        got = tower(torch.from_numpy(pixels)[None])[0]
     assert torch.allclose(got, want, atol=2e-4 * float(want.abs().max()))
 
 
