@@ -7,7 +7,7 @@ another question on a frame, and an answer asked for after the thinking was clos
 What is used of the package (``LLM``, ``SamplingParams``, ``KvCacheConfig``, ``GuidedDecodingParams``, the streamed
 results) was read in the sources of its 1.2 series and is held by tests/backends/test_tensorrt_llm.py against a stand-in
 with the same names; it was never run, for want of a GPU. ``default_multimodal_input_loader`` is not used: it makes a
-prompt without the profile's system message, cannot go on with a reply begun, and runs code of the checkpoint
+prompt without the profile's system message, cannot go on with an answer begun, and runs code of the checkpoint
 (trust_remote_code). What it returns, a prompt and its pictures, is made here.
 Covered: streaming, cancelling, budget and deadline, guided answers, confidence. Not covered: several GPUs.
 """
@@ -58,7 +58,7 @@ class TensorRtLlmReasoner:
         max_length: int,
         constrained: bool = True,
     ) -> None:
-        """``max_length``: tokens of picture, prompt and reply together, as the package was told."""
+        """``max_length``: tokens of picture, prompt and answer together, as the package was told."""
         self._package, self._llm, self._profile = package, llm, profile
         width, height = profile.image_size
         self._chat = ChatPrompt(tokenizer_json, token_grid=(height // 28, width // 28), system=profile.system)
@@ -159,9 +159,9 @@ class _Sent:
 
 
 def answer_guides(profile: Profile) -> tuple[dict[str, str] | None, dict[str, str] | None]:
-    """Return the fields of ``GuidedDecodingParams`` for a whole reply and for one that goes on after ``<answer>``.
+    """Return the fields of ``GuidedDecodingParams`` for a whole answer and for one that goes on after ``<answer>``.
 
-    A whole reply thinks freely; from ``<answer>`` on, a structural tag of xgrammar binds it (0.1.25 and later).
+    A whole one thinks freely; from ``<answer>`` on, a structural tag of xgrammar binds it (0.1.25 and later).
     """
     pattern = answer_pattern(profile, thinking=None, begun=True)
     if pattern is None:

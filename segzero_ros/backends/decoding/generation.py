@@ -103,13 +103,9 @@ class LocalReasoner:
     """``Reasoner`` over an engine on this machine."""
 
     def __init__(
-        self,
-        engine: ReasonerEngine,
-        tokenizer_json: str,
-        profile: Profile,
-        options: EngineOptions = DEFAULTS,
+        self, engine: ReasonerEngine, tokenizer_json: str, profile: Profile, options: EngineOptions = DEFAULTS
     ) -> None:
-        """``options``: ``constrained``, for a profile that has a grammar, and ``draft_tokens`` are of interest here.
+        """Of ``options``, ``constrained`` (for a profile that has a grammar) and ``draft_tokens`` count here.
 
         Raises ``RejectedInput`` BUNDLE_PROFILE for an engine made for another picture size than the profile's.
         """
@@ -173,7 +169,7 @@ class LocalReasoner:
         return decoded.answer(finish, vision=vision_ms, prefill=prefill_ms)
 
     def score(self, frame: Frame, command: Command, answer: list[int]) -> NDArray[np.float32]:
-        """Logits (len(decoded) + 1, vocabulary) after the prompt and after each token of a given decoded."""
+        """Logits (len(answer) + 1, vocabulary) after the prompt and after each token of a given answer."""
         question = self._question(command)
         self.prefill_image(frame)
         place = len(self._prompt.prefix.ids)

@@ -38,9 +38,9 @@ from segzero_ros.frame import Frame
 from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Answer, Reasoner, Request
 
-PROBE_S = 1.0  # for a server that was down to say that it is back
+PROBE_S = 1.0  # for a server that was down to answer again
 _FULL, _UNGUIDED, _BARE = range(3)  # requests: all that the server is known to take; no grammar; the least
-_NO_LIST = (404, 405, 500, 501)  # what servers without /v1/models say
+_NO_LIST = (404, 405, 500, 501)  # of servers without /v1/models
 _log = logging.getLogger(__name__)
 
 
@@ -178,7 +178,7 @@ class RemoteReasoner:
 
 
 def profile_notes(profile: Profile) -> Fields:
-    """Return what a server and its clients must have alike, as /v1/models of `segzero serve` says it."""
+    """Return what a server and its clients must have alike, as /v1/models of `segzero serve` has it."""
     return {
         "profile": profile.name,
         "prompt": profile.prompt,

@@ -34,7 +34,7 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as /v1/models names it; ``notes``: what `segzero serve` says of its bundle."""
+    """A model as /v1/models names it; ``notes``: what `segzero serve` adds about its bundle."""
 
     name: str
     owner: str
@@ -157,7 +157,7 @@ class Server:
             time.sleep(min(POLL_S, left))
 
     def _refusal(self, head: Head, content: bytes) -> RejectedInput:
-        """Say what a status other than 200 means here, with the server's own words."""
+        """Return what a status other than 200 means here, with the server's own words."""
         try:
             parsed = json.loads(content)
             reason = error_text(parsed, self._key)

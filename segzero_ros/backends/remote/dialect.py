@@ -72,9 +72,9 @@ DIALECTS: Mapping[str, Dialect] = {
 
 
 def answer_pattern(profile: Profile, *, thinking: int | None, begun: bool = False) -> str | None:
-    """Return the regular expression of a whole reply, None for a profile whose answers are free.
+    """Return the regular expression of a whole answer with its thinking, None for a profile whose answers are free.
 
-    ``thinking``: at most so many tokens of it, None = any number. ``begun``: the reply goes on after ``<answer>``.
+    ``thinking``: at most so many tokens of it, None = any number. ``begun``: it goes on after ``<answer>``.
     Only what every engine's regular expressions have is used: classes, groups, ``?``, ``*`` and bounded repetition.
     """
     if not profile.tags:
@@ -130,8 +130,8 @@ def plain_question(text: str) -> str:
     return text.replace("<|", "< |")
 
 
-def chat_messages(system: str, picture: str, text: str, reply: str = "") -> list[Fields]:
-    """Return the conversation; the picture comes before the question, as in training. ``reply``: begun already."""
+def chat_messages(system: str, picture: str, text: str, begun: str = "") -> list[Fields]:
+    """Return the messages; the picture comes before the question, as in training. ``begun``: the answer so far."""
     question = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": text}]
-    begun = [{"role": "assistant", "content": reply}] if reply else []
-    return [{"role": "system", "content": system}, {"role": "user", "content": question}, *begun]
+    answer = [{"role": "assistant", "content": begun}] if begun else []
+    return [{"role": "system", "content": system}, {"role": "user", "content": question}, *answer]

@@ -1,4 +1,4 @@
-"""One HTTP request at a time to a server that may be slow, dead, or say anything.
+"""One HTTP request at a time to a server that may be slow, dead, or send anything.
 
 The request runs in a thread of its own, so whoever waits for it can stop waiting at any moment: while a name is looked
 up, while connecting, between two bytes. ``close`` then ends the connection at once. The standard library's client is

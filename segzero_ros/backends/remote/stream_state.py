@@ -1,4 +1,4 @@
-"""A reply as it comes from a server: what is thinking and what answer, how much, how sure, and when it is enough."""
+"""An answer as it comes from a server: what is thinking and what answer, how much, how sure, and when it is enough."""
 
 from __future__ import annotations
 

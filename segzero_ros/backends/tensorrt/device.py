@@ -1,6 +1,6 @@
 """The GPU's memory, one stream and captured graphs, through ``cuda.bindings.runtime``.
 
-Every call's status is looked at; a failure is ``CudaFailed`` with the name that CUDA gives it. Memory goes when the
+Every call's status is checked; a failure is ``CudaFailed`` with the name that CUDA gives it. Memory goes when the
 last reference to its ``Buffer`` does.
 """
 
