@@ -41,6 +41,7 @@ from segzero_ros.backends.onnx.session import open_session
 from segzero_ros.bundle import open_bundle
 from segzero_ros.command import Command, read_command
 from segzero_ros.frame import Frame
+from segzero_ros.matching import mask_iou
 from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Request
 
@@ -266,7 +267,7 @@ def compare_segmenter(
         masks, scores = stock.predict(question.frame, targets)
         ours.set_image(question.frame)
         exported = ours.predict(targets)
-        overlaps += [_mask_iou(one, other) for one, other in zip(masks, exported.masks, strict=True)]
+        overlaps += [mask_iou(one, other) for one, other in zip(masks, exported.masks, strict=True)]
         gaps.append(float(np.abs(np.clip(scores, 0, 1) - exported.scores).max()))
     return [
         Check("masks: mean IoU", "checkpoint", float(np.mean(overlaps)), MASK_IOU, more=True),
@@ -282,11 +283,6 @@ def _drawn_targets(size: tuple[int, int], rng: np.random.Generator, count: int =
     return tuple(
         Target((x0, y0, x1, y1), (((x0 + x1) / 2, (y0 + y1) / 2),)) for x0, y0, x1, y1 in boxes.astype(float).tolist()
     )
-
-
-def _mask_iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    union = int((one | other).sum())
-    return float((one & other).sum()) / union if union else 1.0
 
 
 # ---- the questions, the table ----

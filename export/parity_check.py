@@ -15,14 +15,14 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from export.assignment import paired_mean
 from export.checks import Check
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
 from segzero_ros.command import read_command
 from segzero_ros.frame import Frame
-from segzero_ros.matching import Box, box_iou, mask_iou
+from segzero_ros.matching import Box, box_ious, mask_iou
 from segzero_ros.pipeline import Pipeline, Segmentation
 from segzero_ros.tabletop.samples import samples
 from segzero_ros.tabletop.scene import Split
@@ -67,7 +67,7 @@ def check_parity(smaller: Bundle, parent: Bundle, examples: Iterable[Asked], *, 
     overlaps, drops = [], []
     for number, example in enumerate(examples):
         found, wanted = (_ask(pipeline, example, number) for pipeline in (ours, theirs))
-        overlaps.append(boxes_iou(_boxes(found), _boxes(wanted)))
+        overlaps.append(paired_mean(box_ious(_boxes(found), _boxes(wanted))))
         if example.mask is not None:
             drops.append(_giou(wanted, example.mask) - _giou(found, example.mask))
     return checks(overlaps, drops)
@@ -82,15 +82,6 @@ def checks(overlaps: Sequence[float], drops: Sequence[float]) -> list[Check]:
         Check("boxes: median IoU", reference, median, BOX_IOU, more=True),
         Check("masks: gIoU lost against the truth", reference, drop, GIOU_DROP),
     ]
-
-
-def boxes_iou(found: Sequence[Box], wanted: Sequence[Box]) -> float:
-    """Return the mean IoU of the best pairing; what is left over on either side counts 0, two empty answers 1."""
-    if not found and not wanted:
-        return 1.0
-    table = np.array([[box_iou(one, other) for other in wanted] for one in found]).reshape(len(found), len(wanted))
-    pairs = linear_sum_assignment(table, maximize=True)
-    return float(table[pairs].sum() / max(len(found), len(wanted)))
 
 
 def _ask(pipeline: Pipeline, example: Asked, number: int) -> Segmentation:

@@ -1,9 +1,10 @@
 """How well an answer fits the truth: IoU of masks and boxes, and which boxes belong together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Box = tuple[float, float, float, float]
 
@@ -23,18 +24,23 @@ def mask_iou(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
     return ratio(*overlap(found, true))
 
 
+def box_ious(found: ArrayLike, true: ArrayLike, *, last_pixel: int = 0) -> NDArray[Any]:
+    """Return the IoU (M, N) of every box x0 y0 x1 y1 of ``found`` (M, 4) with every one of ``true`` (N, 4).
+
+    ``last_pixel``: 0 for half-open boxes, 1 for boxes whose last pixel belongs to them, as the published rewards count.
+    0 where neither box has an area. Numbers keep their type: whole ones wrap around as NumPy's do.
+    """
+    first, second = (np.asarray(boxes).reshape(-1, 4) for boxes in (found, true))
+    low, high = np.maximum(first[:, None, :2], second[:, :2]), np.minimum(first[:, None, 2:], second[:, 2:])
+    both = np.maximum(0, high - low + last_pixel).prod(axis=2)
+    areas, true_areas = ((boxes[:, 2:] - boxes[:, :2] + last_pixel).prod(axis=1) for boxes in (first, second))
+    with np.errstate(all="ignore"):
+        return np.where(both == 0, 0.0, both / (areas[:, None] + true_areas - both))
+
+
 def box_iou(first: Box, second: Box) -> float:
     """Return the IoU of two half-open boxes x0 y0 x1 y1; 0 when either has no area."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    both = width * height
-    return both / (_area(first) + _area(second) - both)
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
+    return float(box_ious([first], [second])[0, 0])
 
 
 def all_matched(found: Sequence[Box], true: Sequence[Box], threshold: float = 0.5) -> bool:
@@ -44,7 +50,7 @@ def all_matched(found: Sequence[Box], true: Sequence[Box], threshold: float = 0.
     """
     if len(found) != len(true):
         return False
-    fits = [[at for at, box in enumerate(true) if box_iou(candidate, box) > threshold] for candidate in found]
+    fits = [np.flatnonzero(row).tolist() for row in box_ious(found, true) > threshold]
     partner: dict[int, int] = {}
     return all(_pair(at, fits, partner, set()) for at in range(len(found)))
 

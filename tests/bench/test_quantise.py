@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from export.checks import Check
-from export.parity_check import boxes_iou, check_parity, checks
+from export.parity_check import check_parity, checks
 from export.quantise import NotGoodEnough, main, quantise_bundle, quantised
 from segzero_ros.bundle import MANIFEST
 
@@ -135,14 +135,6 @@ def test_comparing_with_the_parent_is_an_option_of_compare(bundle, capsys):
 
 
 # ---- the gate's arithmetic ----
-
-
-def test_boxes_are_paired_as_well_as_they_can_be():
-    one, other = (0.0, 0.0, 10.0, 10.0), (20.0, 20.0, 30.0, 30.0)
-    assert boxes_iou([one, other], [other, one]) == 1
-    assert boxes_iou([one], [one, other]) == 0.5
-    assert boxes_iou([], []) == 1
-    assert boxes_iou([], [one]) == 0
 
 
 def test_nothing_asked_passes_nothing():

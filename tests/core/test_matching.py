@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segzero_ros.matching import all_matched, box_iou, mask_iou, overlap
+from segzero_ros.matching import all_matched, box_iou, box_ious, mask_iou, overlap
 
 LEFT = np.array([[1, 1, 0, 0]], bool)
 MIDDLE = np.array([[0, 1, 1, 0]], bool)
@@ -24,6 +24,13 @@ def test_boxes_that_share_a_quarter_of_each():
     assert box_iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
     assert box_iou((0, 0, 2, 2), (2, 0, 4, 2)) == 0.0, "touching is not overlapping"
     assert box_iou((1, 1, 1, 5), (0, 0, 2, 2)) == 0.0, "a box without area overlaps nothing"
+
+
+def test_every_found_box_is_held_against_every_true_one_and_the_last_pixel_may_count():
+    found, true = [(0, 0, 2, 2), (5, 5, 6, 6)], [(1, 1, 3, 3), (0, 0, 2, 2), (2, 0, 4, 2)]
+    assert box_ious(found, true) == pytest.approx(np.array([[1 / 7, 1, 0], [0, 0, 0]]))
+    assert box_ious(found, true, last_pixel=1)[0] == pytest.approx([4 / 14, 1, 3 / 15])
+    assert box_ious([], true).shape == (0, 3) and box_ious(found, []).shape == (2, 0)
 
 
 def test_several_objects_match_in_any_order_but_each_only_once():

@@ -21,7 +21,7 @@ import numpy as np
 
 from segzero_ros.answer import Point
 from segzero_ros.errors import nearest
-from segzero_ros.matching import Box, box_iou
+from segzero_ros.matching import Box, box_iou, box_ious
 from training.data.base import Example, Examples, Mask, at_row, read_boxes, read_points, read_question, shown, unusable
 from training.data.files import inside, parse_json, read_mask_objects, read_rgb
 from training.data.masks import box_of_mask, inscribed_points, points_in_box, union
@@ -111,10 +111,9 @@ def _boxes(fields: dict[str, Any], objects: Sequence[Mask] | None, size: tuple[i
 
 def matched_objects(boxes: Sequence[Box], objects: Sequence[Mask]) -> tuple[Mask, ...]:
     """Return each box's own mask, in the boxes' order; none at all unless every box has exactly one that fits it."""
-    if len(boxes) != len(objects):
+    if len(boxes) != len(objects) or not boxes:
         return ()
-    around = [box_of_mask(mask) for mask in objects]
-    best = [max(range(len(objects)), key=lambda n: box_iou(box, around[n])) for box in boxes]
+    best = box_ious(boxes, [box_of_mask(mask) for mask in objects]).argmax(axis=1).tolist()
     return tuple(objects[n] for n in best) if len(set(best)) == len(best) else ()
 
 

@@ -17,11 +17,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from export.assignment import best_pairs
 from segzero_ros.answer import Parsed, Point, Target, parse_answer
 from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.matching import Box, box_iou
+from segzero_ros.matching import Box, box_ious
 from segzero_ros.profile import Profile
 from training.rewards.published import repeats_itself, thinks_then_answers
 from training.rewards.truth import Reward, Truth
@@ -170,11 +170,11 @@ def _accuracy(
     targets: Sequence[Target], truth: Truth, settings: Grounded, mask_ious: Sequence[Sequence[float]] | None
 ) -> dict[str, float]:
     """Return box, mask, point and count of the best one-to-one pairing, over the longer of the two lists."""
-    boxes = np.array([[box_iou(target.box, box) for box in truth.boxes] for target in targets])
+    boxes = box_ious([target.box for target in targets], truth.boxes)
     masks = _graded(boxes if mask_ious is None else _checked(mask_ious, boxes.shape), settings.mask_grading)
     points = np.array([[_points_inside(target, box) for box in truth.boxes] for target in targets])
     pairs = {"box": settings.box * boxes, "mask": settings.mask * masks, "point": settings.point * points}
-    best = linear_sum_assignment(sum(pairs.values()), maximize=True)
+    best = best_pairs(sum(pairs.values()))
     fewer, more = sorted(boxes.shape)
     return {name: float(paid[best].sum()) / more for name, paid in pairs.items()} | {
         "count": settings.count * fewer / more

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from export.assignment import paired_mean
+from segzero_ros.matching import box_ious
 from training.rewards.truth import Reward, Truth
 
 MAX_OBJECTS = 120  # v2 counts no more, on either side
@@ -210,12 +211,11 @@ def _accuracy(answer: Any, truth: Truth) -> float:
         return 0.0
     with np.errstate(all="ignore"):  # overflow and NaN fit nothing, or wrap around as published
         fits = (
-            (_inclusive_ious(boxes, true_boxes) > IOU_ABOVE).astype(float)
+            (box_ious(boxes, true_boxes, last_pixel=1) > IOU_ABOVE).astype(float)
             + (np.abs(boxes[:, None] - true_boxes).mean(axis=2) < BOX_L1_BELOW)
             + _points_near(points, boxes, true_points)
         )
-    paid = fits[linear_sum_assignment(fits, maximize=True)].sum()
-    return float(paid) / max(fits.shape)
+    return paired_mean(fits)
 
 
 def _array(rows: list[Any], count: int) -> NDArray[Any]:
@@ -228,17 +228,6 @@ def _array(rows: list[Any], count: int) -> NDArray[Any]:
         if not (isinstance(row, list) and len(row) == count and all(isinstance(at, int | float) for at in row)):
             raise TypeError(f"want {count} numbers")
     return np.array(rows).reshape(-1, count)
-
-
-def _inclusive_ious(boxes: NDArray[Any], true: NDArray[Any]) -> NDArray[Any]:
-    """Return the (M, N) IoUs of boxes (M, 4) and (N, 4) whose last pixel belongs to them; one shared row counts."""
-    low, high = np.maximum(boxes[:, None, :2], true[:, :2]), np.minimum(boxes[:, None, 2:], true[:, 2:])
-    both = np.maximum(0, high - low + 1).prod(axis=2)
-    return both / (_areas(boxes)[:, None] + _areas(true) - both)
-
-
-def _areas(boxes: NDArray[Any]) -> NDArray[Any]:
-    return (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
 
 
 def _points_near(points: NDArray[Any], boxes: NDArray[Any], true: NDArray[Any]) -> NDArray[np.bool_]:

@@ -345,6 +345,8 @@ def answer(*boxes):
         (answer((0, 0, 10, 5)), [(0, 0, 10, 10)], 0.5, False),
         (answer((0, 0, 10, 10), (50, 50, 60, 60)), [(0, 0, 10, 10)], 0.5, False),
         (answer((50, 50, 60, 60), (0, 0, 10, 10)), [(0, 0, 10, 10), (50, 50, 60, 60)], 1.0, True),
+        # right by the pairing 6:10 and 60:100, though the other one has the larger mean
+        (answer((0, 0, 100, 10), (0, 0, 100, 6)), [(0, 0, 100, 10), (0, 0, 60, 10)], (1 + 36 / 84) / 2, True),
         (answer(), [], 1.0, True),
         (answer(), [(0, 0, 10, 10)], 0.0, False),
         (answer((0, 0, 10, 10)), [], 0.0, False),
