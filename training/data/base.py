@@ -117,7 +117,7 @@ def unusable(detail: str) -> RejectedInput:
 def read_question(text: object) -> str:
     """Return a question as it stands; ``RejectedInput`` where the robot would refuse it as a command."""
     if not isinstance(text, str):
-        raise unusable(f"got the question {shown(text)}, want text; write what to find, for example 'the red mug'")
+        raise unusable(f"got the question {quote(text)}, want text; write what to find, for example 'the red mug'")
     read_command(text, "question")
     return text.strip()
 
@@ -128,7 +128,7 @@ def read_boxes(value: object, size: tuple[int, int]) -> tuple[Box, ...]:
     ``size``: (width, height) of the picture they must lie in.
     """
     if not isinstance(value, list):
-        raise unusable(f"got boxes {shown(value)}, want a list of [x0, y0, x1, y1]; [] means there is no such object")
+        raise unusable(f"got boxes {quote(value)}, want a list of [x0, y0, x1, y1]; [] means there is no such object")
     if len(value) > MAX_TARGETS:
         raise unusable(f"got {len(value)} boxes, want at most {MAX_TARGETS}; ask for fewer objects at once")
     faults = [fault for box in value if (fault := _box_fault(box, size))]
@@ -139,14 +139,14 @@ def read_boxes(value: object, size: tuple[int, int]) -> tuple[Box, ...]:
 
 def _box_fault(box: object, size: tuple[int, int]) -> str:
     if not _are_numbers(box, 4):
-        return f"got the box {shown(box)}, want four plain numbers [x0, y0, x1, y1]"
+        return f"got the box {quote(box)}, want four plain numbers [x0, y0, x1, y1]"
     assert isinstance(box, list)
     x0, y0, x1, y1 = box
     if not (x0 < x1 and y0 < y1):
-        return f"got the box {shown(box)} without area, want x0 < x1 and y0 < y1 (corners, not width and height)"
+        return f"got the box {quote(box)} without area, want x0 < x1 and y0 < y1 (corners, not width and height)"
     if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
         return (
-            f"got the box {shown(box)} outside the picture of {size[0]} x {size[1]} pixels; "
+            f"got the box {quote(box)} outside the picture of {size[0]} x {size[1]} pixels; "
             "give pixels of this very file, as [x0, y0, x1, y1] from its top left corner"
         )
     return ""
@@ -155,7 +155,7 @@ def _box_fault(box: object, size: tuple[int, int]) -> str:
 def read_points(value: object, boxes: Sequence[Box]) -> tuple[tuple[Point, ...], ...]:
     """Return the points of each box, from one [x, y] or a list of one or two of them per box."""
     if not isinstance(value, list) or len(value) != len(boxes):
-        got = f"{len(value)} points" if isinstance(value, list) else f"points {shown(value)}"
+        got = f"{len(value)} points" if isinstance(value, list) else f"points {quote(value)}"
         raise unusable(f"got {got} for {len(boxes)} boxes, want one [x, y], or [[x, y], [x, y]], per box, or no points")
     several = [[item] if _are_numbers(item, 2) else item for item in value]
     faults = [fault for item, box in zip(several, boxes, strict=True) if (fault := _point_fault(item, box))]
@@ -166,10 +166,10 @@ def read_points(value: object, boxes: Sequence[Box]) -> tuple[tuple[Point, ...],
 
 def _point_fault(points: object, box: Box) -> str:
     if not isinstance(points, list) or len(points) not in (1, 2) or not all(_are_numbers(p, 2) for p in points):
-        return f"got the points {shown(points)}, want one or two [x, y]"
+        return f"got the points {quote(points)}, want one or two [x, y]"
     x0, y0, x1, y1 = box
     outside = [point for point in points if not (x0 <= point[0] <= x1 and y0 <= point[1] <= y1)]
-    return f"got the point {shown(outside[0])} outside its box {shown(list(box))}; move one of them" if outside else ""
+    return f"got the point {quote(outside[0])} outside its box {quote(list(box))}; move one of them" if outside else ""
 
 
 def _are_numbers(value: object, count: int) -> bool:
@@ -182,7 +182,7 @@ def _are_numbers(value: object, count: int) -> bool:
     )
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Return a value of the data as an error quotes it: one short line."""
     if isinstance(value, list) and all(isinstance(item, int | float) for item in value) and len(value) <= 4:
         return "[" + ", ".join(f"{item:g}" if abs(item) < 1e9 else str(item)[:12] for item in value) + "]"
@@ -221,7 +221,7 @@ def profile_faults(example: Example, profile: Profile) -> list[str]:
         width, height = (box[2] - box[0]) * across, (box[3] - box[1]) * down
         if min(width, height) < LEAST_SIDE:
             faults.append(
-                f"got the box {shown(list(box))}, which is {width:.1f} x {height:.1f} pixels once the picture is "
+                f"got the box {quote(list(box))}, which is {width:.1f} x {height:.1f} pixels once the picture is "
                 f"{profile.image_size[0]} x {profile.image_size[1]}, want at least {LEAST_SIDE:g}; crop the picture"
             )
     return faults

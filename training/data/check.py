@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_arguments(sys.argv[1:] if arguments is None else arguments)
     profile = chosen_profile(options)
     examples = open_examples(options.data, split=options.split, seed=options.seed, count=options.count)
-    report = check(examples, profile, told, progress(len(examples)))
+    report = check(examples, profile, report_bad, progress(len(examples)))
     print(summary(examples, report, profile))
     if options.pictures:
         print(draw(examples, report, options.pictures))
@@ -73,7 +73,7 @@ def chosen_profile(options: Namespace) -> Profile:
     return replace(profile, image_size=(side, side)) if side else profile
 
 
-def told(where: str, why: str) -> None:
+def report_bad(where: str, why: str) -> None:
     """Print a bad row."""
     print(f"{where}: {why}", flush=True)
 
@@ -81,11 +81,11 @@ def told(where: str, why: str) -> None:
 def progress(total: int) -> Callable[[int], None]:
     """Return what shows how far the check is: a count, on a terminal only."""
 
-    def shown(done: int) -> None:
+    def show(done: int) -> None:
         if sys.stderr.isatty():
             print(f"\r{done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
-    return shown
+    return show
 
 
 @dataclass(slots=True)
@@ -158,8 +158,8 @@ def summary(examples: Examples, report: Report, profile: Profile) -> str:
     if report.good:
         lines += _figures(report, profile)
     lines += [f"  note       {note}" for note in notes(report, profile)]
-    verdict = f"mend {len(report.bad)}, or leave them out" if report.bad else f"every row fits {profile.name}"
-    return "\n".join([*lines, f"  so         {verdict}"])
+    outcome = f"mend {len(report.bad)}, or leave them out" if report.bad else f"every row fits {profile.name}"
+    return "\n".join([*lines, f"  so         {outcome}"])
 
 
 def _figures(report: Report, profile: Profile) -> Iterable[str]:

@@ -25,9 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.answer import MAX_TARGETS
+from segzero_ros.cli.offline import INSTALL
+from segzero_ros.cli.parser import missing
 from segzero_ros.errors import nearest
 from segzero_ros.matching import Box
-from training.data.base import Example, Examples, Mask, at_row, read_boxes, read_question, shown, unusable
+from training.data.base import Example, Examples, Mask, at_row, quote, read_boxes, read_question, unusable
 from training.data.files import inside, read_json, read_rgb
 from training.data.masks import box_of_mask, decode_segmentation, inscribed_points, points_in_box, union
 
@@ -102,19 +104,21 @@ class Annotations:
         self.images = _by_id(value["images"], f"{file} images")
         self.instances = _by_id(value["annotations"], f"{file} annotations")
         self.categories = _by_id(value.get("categories", []), f"{file} categories")
+        if missing(["pycocotools"]) and any(instance.get("segmentation") for instance in self.instances.values()):
+            raise unusable(f"got outlines in {str(file)!r}, which need pycocotools; {INSTALL}")
 
     def picture(self, image_id: object) -> NDArray[np.uint8]:
         """Return a picture as RGB; ``RejectedInput`` unless it has the size that the annotations give it."""
         image = self.images.get(image_id) if isinstance(image_id, int | str) else None
         if image is None:
-            raise unusable(f"got the image_id {shown(image_id)}, which images does not have; export the set again")
+            raise unusable(f"got the image_id {quote(image_id)}, which images does not have; export the set again")
         rgb = read_rgb(self._path(image.get("file_name")))
         height, width = rgb.shape[:2]
         said = image.get("width", width), image.get("height", height)
         if said != (width, height):
             why = "it has an EXIF orientation: export anew from the turned picture" * (said == (height, width))
             raise unusable(
-                f"got a picture of {width} x {height} where the annotations say {shown(list(said))}; "
+                f"got a picture of {width} x {height} where the annotations say {quote(list(said))}; "
                 f"{why or 'use the pictures that were annotated'}"
             )
         return rgb
@@ -270,7 +274,7 @@ class _Expressions:
             return []
         found = [self._annotations.instances.get(_hashable(id)) for id in wanted]
         if not found or any(instance is None for instance in found):
-            raise unusable(f"got the ann_id {shown(wanted)}, which the annotations do not have; use the set's own file")
+            raise unusable(f"got the ann_id {quote(wanted)}, which the annotations do not have; use the set's own file")
         return [instance for instance in found if instance is not None]
 
 
@@ -282,6 +286,6 @@ def _sentences(ref: Mapping[str, Any]) -> int:
 def _sentence(ref: Mapping[str, Any], number: int) -> object:
     """Return a sentence as cleaned by the data set's authors, or as it was said where there is no such."""
     if number >= _sentences(ref) or not isinstance(ref["sentences"][number], dict):
-        raise unusable(f"got the sentences {shown(ref.get('sentences'))}, want a list of objects with sent")
+        raise unusable(f"got the sentences {quote(ref.get('sentences'))}, want a list of objects with sent")
     sentence = ref["sentences"][number]
     return sentence.get("sent", sentence.get("raw"))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import MAX_COMPRESSED_BYTES, decode_compressed
-from training.data.base import Mask, shown, unusable
+from training.data.base import Mask, quote, unusable
 
 MAX_JSON_BYTES = 2 << 30  # COCO's largest annotation file has 0.5 GB; takes about ten times as much memory when read
 MOST_COLOURS = 255  # objects in one mask picture
@@ -21,16 +21,16 @@ _WITHOUT_ALPHA = (0, 2, 3)  # PNG colour types: grey, RGB, palette
 def inside(folder: Path, name: object) -> Path:
     """Return the path of a data set's file; ``RejectedInput`` where the name leads out of the folder, or nowhere."""
     if not isinstance(name, str) or not name or "\0" in name:
-        raise unusable(f"got the file name {shown(name)}, want a path inside {str(folder)!r}, such as 'images/one.jpg'")
+        raise unusable(f"got the file name {quote(name)}, want a path inside {str(folder)!r}, such as 'images/one.jpg'")
     try:
         path = (folder / name).resolve()
         there = path.is_file()
     except (OSError, RuntimeError) as error:
-        raise unusable(f"got the file name {shown(name)}, which the system refuses ({_reason(error)})") from None
+        raise unusable(f"got the file name {quote(name)}, which the system refuses ({_reason(error)})") from None
     if not path.is_relative_to(folder.resolve()):
-        raise unusable(f"got the file {shown(name)} outside {str(folder)!r}; put a copy of it into the folder")
+        raise unusable(f"got the file {quote(name)} outside {str(folder)!r}; put a copy of it into the folder")
     if not there:
-        raise unusable(f"got the file {shown(name)}, which is not in {str(folder)!r}; correct the name (case counts)")
+        raise unusable(f"got the file {quote(name)}, which is not in {str(folder)!r}; correct the name (case counts)")
     return path
 
 
@@ -103,6 +103,6 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         where = f"character {error.pos + 1}" if error.lineno == 1 else f"line {error.lineno}"
-        raise unusable(f"got no JSON at {where} ({error.msg}): {shown(error.doc[error.pos :][:20])}; mend it") from None
+        raise unusable(f"got no JSON at {where} ({error.msg}): {quote(error.doc[error.pos :][:20])}; mend it") from None
     except (RecursionError, ValueError):  # nesting without end, or a number of thousands of digits
-        raise unusable(f"got JSON that nobody wrote by hand: {shown(text[:20])}; mend it") from None
+        raise unusable(f"got JSON that nobody wrote by hand: {quote(text[:20])}; mend it") from None

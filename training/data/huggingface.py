@@ -28,7 +28,7 @@ from segzero_ros.answer import Point
 from segzero_ros.errors import nearest
 from segzero_ros.frame import MAX_COMPRESSED_BYTES, decode_compressed
 from segzero_ros.matching import Box
-from training.data.base import Example, Examples, Mask, at_row, read_boxes, read_points, read_question, shown, unusable
+from training.data.base import Example, Examples, Mask, at_row, quote, read_boxes, read_points, read_question, unusable
 from training.data.masks import example_parts
 from training.rewards.truth import read_solution_v1, read_solution_v2
 
@@ -141,7 +141,7 @@ def _training_row(row: dict[str, Any], n: int) -> Example:
 def read_solution(text: object) -> tuple[tuple[Box, ...], tuple[tuple[Point, ...], ...]]:
     """Return boxes and points of a v1 or v2 ``solution``, in the 840 frame; ``RejectedInput`` for anything else."""
     if not isinstance(text, str) or len(text) > MAX_SOLUTION_CHARS:
-        raise unusable(f"got the solution {shown(text)}, want text of at most {MAX_SOLUTION_CHARS} characters")
+        raise unusable(f"got the solution {quote(text)}, want text of at most {MAX_SOLUTION_CHARS} characters")
     truth = (read_solution_v1 if "<box>" in text else read_solution_v2)(text, (FRAME, FRAME))
     boxes = read_boxes([list(box) for box in truth.boxes], (FRAME, FRAME))
     return boxes, read_points([[list(point) for point in given] for given in truth.points], boxes)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segzero_ros.errors import RejectedInput
-from training.data.base import Example, Examples, at_row, read_question, shown, unusable
+from training.data.base import Example, Examples, at_row, quote, read_question, unusable
 from training.data.coco import read_objects
 from training.data.files import read_json, read_rgb
 
@@ -40,7 +40,7 @@ class _Labels:
 
     def where(self, n: int) -> str:
         """File and label."""
-        return f"{self._rows[n][0]} label {shown(self._rows[n][1])}"
+        return f"{self._rows[n][0]} label {quote(self._rows[n][1])}"
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -71,7 +71,7 @@ def _shapes(value: Any) -> list[dict[str, Any]]:
     if not isinstance(shapes, list) or not all(
         isinstance(shape, dict) and isinstance(shape.get("label"), str) for shape in shapes
     ):
-        raise unusable(f"got {shown(value)}, want LabelMe's object with shapes, each with a label")
+        raise unusable(f"got {quote(value)}, want LabelMe's object with shapes, each with a label")
     return shapes
 
 
@@ -79,11 +79,11 @@ def _object(shape: dict[str, Any]) -> dict[str, Any]:
     """Return a shape as a COCO annotation: an outline, or a box [x, y, width, height]."""
     kind, points = shape.get("shape_type", "polygon"), shape.get("points")
     if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
-        raise unusable(f"got the points {shown(points)}, want [[x, y], ...]")
+        raise unusable(f"got the points {quote(points)}, want [[x, y], ...]")
     flat = [number for point in points for number in point]
     if kind == "polygon":
         return {"segmentation": [flat]}
     if kind == "rectangle" and len(flat) == 4 and all(isinstance(number, int | float) for number in flat):
         (x0, x1), (y0, y1) = sorted(flat[::2]), sorted(flat[1::2])
         return {"bbox": [x0, y0, x1 - x0, y1 - y0]}
-    raise unusable(f"got a {shown(kind)} with {len(points)} points, want a polygon or a rectangle; draw it as one")
+    raise unusable(f"got a {quote(kind)} with {len(points)} points, want a polygon or a rectangle; draw it as one")

@@ -1,4 +1,4 @@
-"""Masks -> boxes and inscribed points; COCO's polygons and run lengths -> masks.
+"""Masks -> boxes and inscribed points; COCO's polygons and run lengths -> masks, by pycocotools.
 
 Pixel (column c, row r) covers [c, c + 1) x [r, r + 1), its middle is (c + 0.5, r + 0.5): so boxes are half-open and
 points lie in the middle of a pixel.
@@ -6,7 +6,9 @@ points lie in the middle of a pixel.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -15,10 +17,10 @@ from numpy.typing import NDArray
 
 from segzero_ros.answer import Point
 from segzero_ros.matching import Box
-from training.data.base import Mask, shown, unusable
+from training.data.base import Mask, quote, unusable
 
-FINER = 5  # steps per pixel in which COCO's tool follows an outline
-MOST_STEPS = 10_000_000  # bounds the work per outline: 2 million pixels, more than the edges of any photo
+MOST_OUTLINE = 2_000_000  # pixels, more than the edges of any photo: bounds the work per outline
+_PACKED = re.compile(rb"([P-o]{0,6}[0-O])*")  # numbers of at most 7 characters, the last of each without a continuation
 LEAST_SHARE = 0.01  # of a mask's pixels: connected pieces smaller than this are specks and get no box of their own
 
 
@@ -106,27 +108,19 @@ def decode_segmentation(value: object, size: tuple[int, int]) -> Mask:
         return union([fill_polygon(polygon, size) for polygon in value], size)
     if isinstance(value, dict) and {"counts", "size"} <= value.keys():
         if value["size"] != [size[1], size[0]]:
-            raise unusable(f"got run lengths for size {shown(value['size'])}, want the picture's {[size[1], size[0]]}")
-        return decode_runs(read_counts(value["counts"]), size)
-    raise unusable(f"got the segmentation {shown(value)}, want polygons [[x, y, x, y, ...]] or run lengths (RLE)")
+            raise unusable(f"got run lengths for size {quote(value['size'])}, want the picture's {[size[1], size[0]]}")
+        return decode_runs(value["counts"], size)
+    raise unusable(f"got the segmentation {quote(value)}, want polygons [[x, y, x, y, ...]] or run lengths (RLE)")
 
 
 def fill_polygon(polygon: object, size: tuple[int, int]) -> Mask:
-    """Return the pixels (H, W) inside the polygon [x, y, x, y, ...] (even-odd rule), as COCO's own tool counts them.
+    """Return the pixels (H, W) inside the polygon [x, y, x, y, ...], which may reach beyond the picture."""
+    from pycocotools import mask as coco
 
-    Outlines are followed in steps of a fifth of a pixel, and a pixel counts when its middle lies inside: equal to
-    pycocotools bit by bit, where plain geometry differs by a percent of the pixels of an object 80 pixels wide.
-    """
-    corners = np.trunc(_corners(polygon) * FINER + 0.5).astype(np.int64)
-    ends = np.roll(corners, -1, axis=0)
-    if int(np.abs(ends - corners).max(axis=1).sum()) > MOST_STEPS:
-        raise unusable(f"got an outline of more than {MOST_STEPS // FINER} pixels; draw a simpler one")
-    crossings = [_crossings(start.tolist(), end.tolist()) for start, end in zip(corners, ends, strict=True)]
-    columns, rows = np.concatenate(crossings, axis=1)
-    inside = (columns >= 0) & (columns < size[0])
-    toggles = np.zeros((size[1] + 1, size[0]), np.uint8)
-    np.add.at(toggles, (np.clip(rows[inside], 0, size[1]), columns[inside]), 1)  # modulo 256 keeps what is odd
-    return np.bitwise_xor.accumulate(toggles[:-1] & 1, axis=0).astype(bool)
+    corners = _corners(polygon)
+    if np.abs(np.diff(corners, axis=0, append=corners[:1])).max(axis=1).sum() > MOST_OUTLINE:
+        raise unusable(f"got an outline of more than {MOST_OUTLINE} pixels; draw a simpler one")
+    return _mask(coco.decode(coco.frPyObjects([corners.ravel().tolist()], size[1], size[0]))[:, :, 0])
 
 
 def _corners(polygon: object) -> NDArray[np.float64]:
@@ -135,52 +129,36 @@ def _corners(polygon: object) -> NDArray[np.float64]:
     except (TypeError, ValueError, OverflowError):
         corners = np.empty(0)
     if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2 or not (np.abs(corners) < 1e6).all():
-        raise unusable(f"got the polygon {shown(polygon)}, want [x, y, x, y, ...] with at least three corners")
+        raise unusable(f"got the polygon {quote(polygon)}, want [x, y, x, y, ...] with at least three corners")
     return corners.reshape(-1, 2)
 
 
-def _crossings(start: list[int], end: list[int]) -> NDArray[np.int64]:
-    """Return (2, N): columns whose middle an edge crosses, and the first row below; ends in fifths of a pixel."""
-    across, down = abs(end[0] - start[0]), abs(end[1] - start[1])
-    long = 0 if across >= down else 1
-    (first, last), short = sorted((start, end), key=lambda corner: corner[long]), 1 - long
-    steps = np.arange(max(across, down) + 1)
-    slope = (last[short] - first[short]) / max(across, down, 1)
-    path = {long: first[long] + steps, short: np.trunc(first[short] + slope * steps + 0.5).astype(np.int64)}
-    x, y = (np.minimum(path[axis][1:], path[axis][:-1]) for axis in (0, 1))
-    crossed = (path[0][1:] != path[0][:-1]) & (x % FINER == FINER // 2)
-    return np.stack([x[crossed] // FINER, (y[crossed] + FINER // 2) // FINER])
+def decode_runs(counts: object, size: tuple[int, int]) -> Mask:
+    """Return the mask (H, W) of run lengths down the columns, the first run outside; plain or packed as COCO's are."""
+    from pycocotools import mask as coco
+
+    packed, pixels = _pack(counts, size), size[0] * size[1]
+    try:
+        mask = coco.decode({"counts": packed, "size": [size[1], size[0]]})
+    except ValueError:
+        raise unusable(f"got run lengths that cover more than the picture's {pixels} pixels") from None
+    with suppress(ValueError):  # pycocotools leaves what too few runs do not cover as it found it in memory
+        coco.decode({"counts": packed, "size": [pixels - 1, 1]})
+        raise unusable(f"got run lengths that cover fewer than the picture's {pixels} pixels")
+    return _mask(mask)
 
 
-def read_counts(counts: object) -> list[int]:
-    """Return run lengths from a list of numbers or COCO's compressed string."""
-    if isinstance(counts, str | bytes):
-        return _decompress(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
-    if isinstance(counts, list) and all(isinstance(run, int) and not isinstance(run, bool) for run in counts):
-        return counts
-    raise unusable(f"got the counts {shown(counts)}, want a list of whole numbers or COCO's compressed string")
+def _pack(counts: object, size: tuple[int, int]) -> bytes:
+    """Return run lengths as COCO's text. Checked first: pycocotools reads beyond the end of a text that is cut off."""
+    from pycocotools import mask as coco
+
+    if isinstance(counts, list) and all(type(run) is int and 0 <= run <= size[0] * size[1] for run in counts):
+        return coco.frPyObjects({"counts": counts, "size": [size[1], size[0]]}, size[1], size[0])["counts"]
+    text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    if isinstance(text, bytes) and _PACKED.fullmatch(text):
+        return text
+    raise unusable(f"got the counts {quote(counts)}, want a list of whole numbers or COCO's compressed string")
 
 
-def _decompress(text: bytes) -> list[int]:
-    """Undo COCO's packing: 5 bits a character from 48 on, 32 = more follow, signed, differences from the third on."""
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = character - 48
-        if not 0 <= bits < 64 or shift > 30:
-            raise unusable(f"got the compressed counts {shown(text[:20].decode('ascii', 'replace'))}, want COCO's RLE")
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (1 << shift) if bits & 16 else 0
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
-    return runs
-
-
-def decode_runs(runs: Sequence[int], size: tuple[int, int]) -> Mask:
-    """Return the mask (H, W) of run lengths down the columns, the first run outside."""
-    if any(run < 0 for run in runs) or sum(runs) != size[0] * size[1]:
-        raise unusable(f"got run lengths that cover {sum(runs)} pixels, want the picture's {size[0] * size[1]}")
-    inside = np.arange(len(runs)) % 2 == 1
-    return np.repeat(inside, runs).reshape(size[0], size[1]).T.copy()
+def _mask(pixels: NDArray[np.uint8]) -> Mask:
+    return np.ascontiguousarray(pixels, bool)

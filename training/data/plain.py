@@ -22,7 +22,7 @@ import numpy as np
 from segzero_ros.answer import Point
 from segzero_ros.errors import nearest
 from segzero_ros.matching import Box, box_iou, box_ious
-from training.data.base import Example, Examples, Mask, at_row, read_boxes, read_points, read_question, shown, unusable
+from training.data.base import Example, Examples, Mask, at_row, quote, read_boxes, read_points, read_question, unusable
 from training.data.files import inside, parse_json, read_mask_objects, read_rgb
 from training.data.masks import box_of_mask, inscribed_points, points_in_box, union
 
@@ -76,10 +76,10 @@ class _Plain:
 def _fields(line: str) -> dict[str, Any]:
     fields = parse_json(line)
     if not isinstance(fields, dict):
-        raise unusable(f'got {shown(fields)}, want a JSON object {{"image": ..., "question": ..., "boxes": [...]}}')
+        raise unusable(f'got {quote(fields)}, want a JSON object {{"image": ..., "question": ..., "boxes": [...]}}')
     for key in fields:
         if key not in KEYS:
-            raise unusable(f"got the key {shown(key)}{nearest(key, KEYS)}")
+            raise unusable(f"got the key {quote(key)}{nearest(key, KEYS)}")
     missing = [key for key in ("image", "question") if key not in fields]
     if missing or not {"boxes", "mask"} & fields.keys():
         raise unusable(f"got no {' and no '.join(missing or ['boxes'])}; write it, [] for boxes means no such object")
@@ -90,7 +90,7 @@ def read_row(folder: Path, fields: dict[str, Any], number: str) -> Example:
     """Return the example of one line, or raise ``RejectedInput`` with all that is wrong about its first wrong part."""
     id, question = fields.get("id", number), read_question(fields["question"])
     if not isinstance(id, str | int):
-        raise unusable(f"got the id {shown(id)}, want a name or a number, or no id")
+        raise unusable(f"got the id {quote(id)}, want a name or a number, or no id")
     rgb = read_rgb(inside(folder, fields["image"]))
     size = rgb.shape[1], rgb.shape[0]
     objects = read_mask_objects(inside(folder, fields["mask"]), size) if "mask" in fields else None
@@ -139,7 +139,7 @@ def _check_agreement(
         around = box_of_mask(seen) if seen.any() else (0.0, 0.0, 0.0, 0.0)
         if box_iou(box, around) < LEAST_AGREEMENT:
             raise unusable(
-                f"got the box {shown(list(box))} where its mask spans {shown(list(around))}; correct one of them"
+                f"got the box {quote(list(box))} where its mask spans {quote(list(around))}; correct one of them"
             )
     covered = union([_within(mask, box) for box in boxes], (mask.shape[1], mask.shape[0]))
     if covered.sum() < (1 - LEAST_AGREEMENT / 5) * mask.sum():
@@ -159,4 +159,4 @@ def _check_points(points: Sequence[Point], mask: Mask) -> None:
     height, width = mask.shape
     for x, y in points:
         if not mask[min(int(y), height - 1), min(int(x), width - 1)]:
-            raise unusable(f"got the point {shown([x, y])} beside its mask; move it onto the object")
+            raise unusable(f"got the point {quote([x, y])} beside its mask; move it onto the object")

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.base import Example, Examples, RejectedInput, at_row, read_question, shown, unusable
+from training.data.base import Example, Examples, RejectedInput, at_row, quote, read_question, unusable
 from training.data.files import read_json, read_rgb
 from training.data.labelme import is_labelme, open_labelme
 from training.data.masks import example_parts
@@ -98,11 +98,11 @@ def _read(file: Path, text: int) -> Example:
 def _fields(value: object) -> tuple[list[object], list[Any]]:
     """Return (texts, shapes)."""
     if not isinstance(value, dict) or not {"text", "shapes"} <= value.keys():
-        raise unusable(f"got {shown(value)}, want a JSON object with text and shapes, as LISA's ReasonSeg has them")
+        raise unusable(f"got {quote(value)}, want a JSON object with text and shapes, as LISA's ReasonSeg has them")
     texts = value["text"] if isinstance(value["text"], list) else [value["text"]]
     if not texts or not isinstance(value["shapes"], list):
         raise unusable(
-            f"got text {shown(texts)} and shapes {shown(value['shapes'])}, want lists with at least one text"
+            f"got text {quote(texts)} and shapes {quote(value['shapes'])}, want lists with at least one text"
         )
     return texts, value["shapes"]
 
@@ -128,11 +128,11 @@ def _draw(canvas: NDArray[np.uint8], corners: NDArray[np.int32], value: int) -> 
 def _polygon(shape: object) -> tuple[str, NDArray[np.int32]]:
     """Return (label in small letters, corners int32 (N, 2)) of a shape."""
     if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
-        raise unusable(f"got the shape {shown(shape)}, want an object with label and points")
+        raise unusable(f"got the shape {quote(shape)}, want an object with label and points")
     try:
         corners = np.asarray(shape.get("points"), np.float64)
     except (TypeError, ValueError, OverflowError):
         corners = np.empty(0)
     if corners.ndim != 2 or corners.shape[1] != 2 or not len(corners) or not (np.abs(corners) < 1e6).all():
-        raise unusable(f"got the points {shown(shape.get('points'))} of {shown(shape['label'])}, want [[x, y], ...]")
+        raise unusable(f"got the points {quote(shape.get('points'))} of {quote(shape['label'])}, want [[x, y], ...]")
     return shape["label"].lower(), corners.astype(np.int32)

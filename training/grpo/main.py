@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from training.grpo.questions import Questions
     from training.grpo.scoring import Scorer
     from training.grpo.trainer import Validation
-    from training.rewards import Grounded
+    from training.rewards.grounded import Grounded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,7 +130,7 @@ def grounded_settings(text: str, *, budget: bool = True) -> Grounded:
 
     Without `budget` thinking costs nothing, whatever the text says. CONFIG_VALUE for a key that it does not have.
     """
-    from training.rewards import Grounded
+    from training.rewards.grounded import Grounded
 
     known = {field.name for field in fields(Grounded)}
     given: dict[str, Any] = {}

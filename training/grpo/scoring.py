@@ -15,7 +15,9 @@ from segzero_ros.segmenter import Segmenter
 from training.evaluation.match_answer import Ious, match_answer, read_targets
 from training.grpo.masks import mask_ious
 from training.grpo.questions import Questions
-from training.rewards import Grounded, Reward, Truth, grounded_v3, seg_zero_v1, vision_reasoner_v2
+from training.rewards.grounded import Grounded, grounded_v3
+from training.rewards.published import seg_zero_v1, vision_reasoner_v2
+from training.rewards.truth import Reward, Truth
 
 _HARD_BELOW = 0.5  # a group is hard when its mean box IoU is lower
 

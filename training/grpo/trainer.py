@@ -29,7 +29,7 @@ from training.grpo.packed import PackedPolicy
 from training.grpo.questions import Questions
 from training.grpo.scoring import Scorer, summarise
 from training.processor import Picture, PictureProcessor
-from training.rewards import Reward
+from training.rewards.truth import Reward
 
 _BATCH = 64  # greedy answers at once
 

@@ -97,7 +97,7 @@ def test_the_exports_of_annotation_tools_are_found(tmp_path, where, file, split)
         (lambda value: value["annotations"][0].update(segmentation=[polygon((90, 90, 99, 99))]), "without a pixel"),
         (
             lambda value: value["annotations"][0].update(segmentation={"size": [60, 80], "counts": [5]}),
-            "cover 5 pixels",
+            "cover fewer than the picture's 4800",
         ),
         (lambda value: value["annotations"][0].update(segmentation=[], bbox=[70, 10, 20, 20]), "outside the picture"),
         (lambda value: value["annotations"][0].update(segmentation=None, bbox=None), "four plain numbers"),

@@ -24,7 +24,7 @@ from training.grpo.options import DEMO, PAPER, build_parser, parse  # noqa: E402
 from training.grpo.questions import MumbledQuestions, ShardQuestions, draw_order, held_out, open_questions, parse_mix  # noqa: E402
 from training.grpo.scoring import summarise  # noqa: E402
 from training.grpo.trainer import checkpoints  # noqa: E402
-from training.rewards import Truth  # noqa: E402
+from training.rewards.truth import Truth  # noqa: E402
 
 PROFILE = demo_profile()
 

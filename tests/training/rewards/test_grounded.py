@@ -15,7 +15,8 @@ from segzero_ros.answer import parse_answer
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.matching import box_iou
 from segzero_ros.profile import PROFILES, get_profile
-from training.rewards import Grounded, Truth, grounded_v3, mean_uncertainty
+from training.rewards.grounded import Grounded, grounded_v3, mean_uncertainty
+from training.rewards.truth import Truth
 
 FRAME = (840, 840)
 ABSTAINING = get_profile("abstaining_v2")

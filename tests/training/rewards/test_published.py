@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("scipy", reason="offline stack not installed")
 
-from training.rewards import Truth, seg_zero_v1, vision_reasoner_v2
+from training.rewards.published import seg_zero_v1, vision_reasoner_v2
+from training.rewards.truth import Truth
 
 FRAME = (840, 840)
 NOTHING = Truth((), (), FRAME)

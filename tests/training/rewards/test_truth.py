@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 pytest.importorskip("scipy", reason="offline stack not installed")
 
 from segzero_ros.errors import Code, RejectedInput
-from training.rewards import Truth, read_solution_v1, read_solution_v2, write_solution_v1, write_solution_v2
+from training.rewards.truth import Truth, read_solution_v1, read_solution_v2, write_solution_v1, write_solution_v2
 
 FRAME = (840, 840)
 V1 = "<box>(10,20),(110,220)</box><points>(30,40),(50,60)</points>"
