@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from segzero_ros.bundle import MANIFEST, open_named_bundle
+from segzero_ros.cli.offline import INSTALL
 from segzero_ros.cli.options import add_engine_options, open_engines
-from segzero_ros.cli.parser import OK, Parser, at_least
+from segzero_ros.cli.parser import OK, Parser, at_least, missing
 from training.data.base import Examples, unusable
 from training.data.open import FORMATS, open_examples
 from training.evaluation.compare import compare, comparison_table
-from training.evaluation.page import write_page
 from training.evaluation.record import Record, read_samples, whole_lines
 from training.evaluation.run import ask_all
 from training.evaluation.spoken import SpokenExamples
@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def evaluate(options: Namespace) -> int:
     """Ask all questions and tell the figures."""
     check_folders(options.json, options.samples)
+    if options.page and missing(["matplotlib"]):
+        raise unusable(f"got --page, whose charts need matplotlib; {INSTALL}")
     examples = open_data(options)
     about = describe(options, len(examples))
     done = earlier(options, about)
@@ -69,6 +71,8 @@ def evaluate(options: Namespace) -> int:
     print(table(summary))
     write_json(options.json, summary)
     if options.page:
+        from training.evaluation.page import write_page
+
         print(f"page: {write_page(options.page, summary, records, examples)}")
     return OK
 

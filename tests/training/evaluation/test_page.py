@@ -1,7 +1,10 @@
 """The page holds everything it shows, and nothing that it shows can become a part of it."""
 
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +14,14 @@ from segzero_ros.errors import RejectedInput
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
 from training.data.base import Example
+from training.evaluation import main
 from training.evaluation.page import SHOWN, best, failed, found_picture, page, truth_picture, worst, write_page
 from training.evaluation.run import ask_all
 from training.evaluation.summary import summarise
 
 from .made_examples import BOWL, MUG, Made, bad_row, example, said
 
+ROOT = Path(__file__).parents[3]
 ABOUT = {"bundle": "<b>bundle</b>", "data": "made", "machine": "<i>a machine</i>", "seconds": 1.0}
 HOSTILE = '<script>alert(1)</script><img src=http://x.y onerror="go()">\'&'
 
@@ -111,3 +116,15 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     records = asked(Made(example("a", MUG)), said(MUG))
     with pytest.raises(RejectedInput, match="name another --page"):
         write_page(tmp_path / "file" / "page", ABOUT | summarise(records), records, Made(example("a", MUG)))
+
+
+def test_a_page_without_matplotlib_is_refused_before_anything_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(main, "missing", list)
+    with pytest.raises(RejectedInput, match=r"need matplotlib; .*pip install -r requirements/offline\.txt"):
+        main.main(["--backend", "fake", "--count", "1", "--page", str(tmp_path)])
+
+
+def test_only_a_page_brings_matplotlib_along():
+    watch = "import sys, training.evaluation.main; print([m for m in ('matplotlib', 'scipy') if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", watch], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
