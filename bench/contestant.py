@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.interleave import Measured
-from bench.questions import Question
+from export.queries import EvalQuery
 from segzero_ros.answer import Target
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline, Segmentation
@@ -72,7 +72,7 @@ class Ours:
         pipeline.reasoner, pipeline.segmenter = self._reasoner, self._segmenter
         self._before = before
 
-    def __call__(self, question: Question) -> Measured:
+    def __call__(self, question: EvalQuery) -> Measured:
         """Ask and measure."""
         if self._before is not None:
             self._before(self.pipeline, question.frame)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from bench.questions import Question
+from export.queries import EvalQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class Measured:
     code: str = "OK"
 
 
-Contestant = Callable[[Question], Measured]
+Contestant = Callable[[EvalQuery], Measured]
 
 
 def interleave(
-    contestants: Mapping[str, Contestant], questions: Sequence[Question], *, warmup: int = 3, label: str = ""
+    contestants: Mapping[str, Contestant], questions: Sequence[EvalQuery], *, warmup: int = 3, label: str = ""
 ) -> dict[str, list[Measured]]:
     """Ask every contestant every question; who begins changes from question to question.
 

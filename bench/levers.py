@@ -11,7 +11,7 @@ import numpy as np
 from bench.contestant import Ours
 from bench.figures import ratio, spreads
 from bench.interleave import Measured, interleave
-from bench.questions import Question
+from export.queries import EvalQuery
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
 from segzero_ros.frame import Frame
@@ -22,7 +22,7 @@ TIGHT_BUDGET = 8  # thinking tokens
 
 
 def measure(
-    bundle: Bundle, questions: Sequence[Question], *, threads: int = 0, backend: str = "auto"
+    bundle: Bundle, questions: Sequence[EvalQuery], *, threads: int = 0, backend: str = "auto"
 ) -> dict[str, Any]:
     """Ask every variant every question; return medians, and per lever how much it saves."""
     base = EngineOptions(threads=threads)

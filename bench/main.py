@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.questions import Question, tabletop_questions
 from bench.record import RESULTS, device_slug, record, write
+from export.queries import EvalQuery, tabletop_questions
 from segzero_ros.bundle import Bundle, open_named_bundle
 from segzero_ros.cli.options import add_bundle_options
 from segzero_ros.cli.parser import OK, Parser, at_least, missing, refuse
@@ -106,7 +106,7 @@ def bundle_of(options: Namespace) -> Bundle | None:
     return None if options.backend == "fake" else open_named_bundle(options.bundle)
 
 
-def questions_of(options: Namespace) -> list[Question]:
+def questions_of(options: Namespace) -> list[EvalQuery]:
     """Render the questions."""
     return tabletop_questions(options.count, options.seed)
 

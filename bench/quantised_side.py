@@ -10,10 +10,10 @@ from typing import Any
 from bench.contestant import Ours
 from bench.figures import ratio, spreads
 from bench.interleave import Contestant, interleave
-from bench.questions import Question
 from export.checks import to_json
 from export.parity_check import check_parity, drawn_from_tabletop
 from export.quantise import copy_quantised
+from export.queries import EvalQuery
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
 
@@ -22,7 +22,7 @@ GATE_QUESTIONS = 200  # of the validation split; the times are of the test split
 
 
 def measure(
-    bundle: Bundle, questions: Sequence[Question], *, threads: int = 0, gate: int = GATE_QUESTIONS
+    bundle: Bundle, questions: Sequence[EvalQuery], *, threads: int = 0, gate: int = GATE_QUESTIONS
 ) -> dict[str, Any]:
     """Time every way beside the parent and put it through the gate, whether it passes or not."""
     options = EngineOptions(threads=threads)

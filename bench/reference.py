@@ -18,8 +18,8 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration, Sam2Model
 
 from bench.interleave import Measured
-from bench.questions import Question
 from export.compare import StockReasoner, StockSegmenter
+from export.queries import EvalQuery
 from segzero_ros.answer import parse_answer
 from segzero_ros.bundle import Bundle
 from segzero_ros.errors import Code, RejectedInput
@@ -52,7 +52,7 @@ class PapersWay:
             models.reasoner.forward = torch.compile(models.reasoner.forward, fullgraph=True)
             models.segmenter.forward = torch.compile(models.segmenter.forward)
 
-    def __call__(self, question: Question) -> Measured:
+    def __call__(self, question: EvalQuery) -> Measured:
         """Ask and measure."""
         start = time.perf_counter()
         ids = self._reply(question)
@@ -68,14 +68,14 @@ class PapersWay:
         ms["per_token"] = ms["reasoning"] / max(1, len(ids))
         return Measured(ms, {"tokens": len(ids), "steps": len(ids)}, text, code.name)
 
-    def _reply(self, question: Question) -> list[int]:
+    def _reply(self, question: EvalQuery) -> list[int]:
         inputs = self._stock.inputs(question)
         with torch.inference_mode():
             out = self._stock.model.generate(**inputs, generation_config=self._greedy)
         ids: list[int] = out[0, inputs["input_ids"].shape[1] :].tolist()
         return ids
 
-    def _segment(self, question: Question, text: str) -> Code:
+    def _segment(self, question: EvalQuery, text: str) -> Code:
         height, width = question.frame.rgb.shape[:2]
         self.masks = np.zeros((0, height, width), np.bool_)
         try:

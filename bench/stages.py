@@ -9,7 +9,7 @@ from typing import Any
 from bench import node
 from bench.contestant import Ours
 from bench.figures import spreads
-from bench.questions import Question
+from export.queries import EvalQuery
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
 from segzero_ros.pipeline import Segmentation
@@ -33,7 +33,11 @@ STAGES: Mapping[str, str] = {
 
 
 def measure(
-    bundle: Bundle | None, questions: Sequence[Question], *, backend: str = "auto", options: EngineOptions | None = None
+    bundle: Bundle | None,
+    questions: Sequence[EvalQuery],
+    *,
+    backend: str = "auto",
+    options: EngineOptions | None = None,
 ) -> dict[str, Any]:
     """Ask all questions, one after the other, and return ``spread`` per stage in ms; the first WARMUP do not count."""
     pipeline = open_pipeline(bundle, backend, options=options or EngineOptions())
@@ -86,7 +90,7 @@ def table(figures: Mapping[str, Any]) -> str:
     return "\n".join([figures["engines"], *lines])
 
 
-def _ask(worker: Worker, question: Question) -> Segmentation:
+def _ask(worker: Worker, question: EvalQuery) -> Segmentation:
     done = threading.Event()
     job = Job(question.command, question.frame, on_done=lambda _: done.set())
     worker.submit(job)

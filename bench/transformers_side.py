@@ -13,8 +13,8 @@ import torch
 from bench.contestant import Ours
 from bench.figures import ratio, spreads
 from bench.interleave import Contestant, Measured, interleave
-from bench.questions import Question
 from bench.reference import PapersWay, models_of
+from export.queries import EvalQuery
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
 
@@ -23,7 +23,7 @@ WARMUP = 4
 
 def measure(
     bundle: Bundle,
-    questions: Sequence[Question],
+    questions: Sequence[EvalQuery],
     *,
     threads: int = 0,
     backend: str = "auto",

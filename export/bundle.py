@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from export.checks import format_table, to_json
-from export.compare import compare_reasoner, compare_segmenter, drawn_questions
+from export.compare import compare_reasoner, compare_segmenter
 from export.onnx_graph import Arithmetic, Store
+from export.queries import drawn_questions
 from export.reasoner_onnx import FILES, export_reasoner
 from export.segmenter_onnx import export_segmenter
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, write_manifest

@@ -29,6 +29,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from export.checks import Check, format_table, to_json
 from export.onnx_graph import Store, stored
 from export.parity_check import check_parity, drawn_from_tabletop
+from export.queries import EvalQuery, drawn_questions, tabletop_questions
 from export.reasoner_onnx import load_checkpoint
 from export.segmenter_onnx import load_segmenter
 from segzero_ros.answer import Target
@@ -39,7 +40,6 @@ from segzero_ros.backends.onnx.reasoner import OnnxReasoner
 from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
 from segzero_ros.backends.onnx.session import open_session
 from segzero_ros.bundle import open_bundle
-from segzero_ros.command import Command, read_command
 from segzero_ros.frame import Frame
 from segzero_ros.matching import mask_iou
 from segzero_ros.profile import Profile
@@ -56,14 +56,6 @@ TEMPLATE = (
     "<|im_start|>user\n<|vision_start|>{image}<|vision_end|>{prompt}<|im_end|>\n"
     "<|im_start|>assistant\n"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A picture and what is asked about it."""
-
-    frame: Frame
-    command: Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +78,7 @@ class StockReasoner:
         self.model, self._tokenizer, self._profile = model, tokenizer, profile
         self._processor = Qwen2VLImageProcessorPil(do_resize=False)
 
-    def inputs(self, question: Question) -> dict[str, torch.Tensor]:
+    def inputs(self, question: EvalQuery) -> dict[str, torch.Tensor]:
         """Everything `generate` wants for one question."""
         squashed = Image.fromarray(question.frame.rgb).resize(self._profile.image_size, Image.Resampling.BILINEAR)
         picture = self._processor([np.asarray(squashed)], return_tensors="pt")
@@ -97,7 +89,7 @@ class StockReasoner:
         image = (ids == self.model.config.image_token_id).int()
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": image, **picture}
 
-    def tokens(self, question: Question) -> NDArray[np.float32]:
+    def tokens(self, question: EvalQuery) -> NDArray[np.float32]:
         """Visual tokens (M, hidden)."""
         inputs = self.inputs(question)
         with torch.inference_mode():
@@ -107,7 +99,7 @@ class StockReasoner:
             ).pooler_output.numpy()
         return tokens
 
-    def reply(self, question: Question, tokens: int) -> Reply:
+    def reply(self, question: EvalQuery, tokens: int) -> Reply:
         """Greedy reply of at most `tokens` tokens."""
         inputs = self.inputs(question)
         stops = [self._tokenizer.token_to_id(stop) for stop in ("<|im_end|>", "<|endoftext|>")]
@@ -128,7 +120,7 @@ def compare_reasoner(
     checkpoint: Path,
     files: Mapping[str, Path],
     profile: Profile,
-    questions: Sequence[Question],
+    questions: Sequence[EvalQuery],
     *,
     tokens: int = REPLY_TOKENS,
 ) -> list[Check]:
@@ -186,27 +178,27 @@ def _embedding_difference(graph: Path, model: Qwen2_5_VLForConditionalGeneration
     return float(np.abs(open_session(graph).run(None, {"ids": ids})[0] - table[ids]).max())
 
 
-def _vision_difference(stock: StockReasoner, session: InferenceSession, question: Question) -> float:
+def _vision_difference(stock: StockReasoner, session: InferenceSession, question: EvalQuery) -> float:
     _, _, height, width = session.get_inputs()[0].shape
     pixels = normalise(resize_to(question.frame.rgb, (width, height)))[None]
     return _relative(session.run(None, {"pixels": pixels})[0], stock.tokens(question))
 
 
-def _decoder_difference(ours: OnnxReasoner, question: Question, reply: Reply) -> float:
+def _decoder_difference(ours: OnnxReasoner, question: EvalQuery, reply: Reply) -> float:
     """Logits of the prompt's end and of every step, the stock model's reply being put into our mouth."""
     return _relative(ours.score(question.frame, question.command, reply.ids[:-1]), reply.logits)
 
 
-def _replies(stock: StockReasoner, questions: Sequence[Question], tokens: int) -> list[Reply]:
+def _replies(stock: StockReasoner, questions: Sequence[EvalQuery], tokens: int) -> list[Reply]:
     return [stock.reply(question, tokens) for question in questions]
 
 
-def _same_text(ours: OnnxReasoner, questions: Sequence[Question], replies: Sequence[Reply], tokens: int) -> float:
+def _same_text(ours: OnnxReasoner, questions: Sequence[EvalQuery], replies: Sequence[Reply], tokens: int) -> float:
     same = [_says(ours, question, reply, tokens) for question, reply in zip(questions, replies, strict=True)]
     return float(np.mean(same))
 
 
-def _says(ours: OnnxReasoner, question: Question, reply: Reply, tokens: int) -> bool:
+def _says(ours: OnnxReasoner, question: EvalQuery, reply: Reply, tokens: int) -> bool:
     """Whether our text is the reply's; of a reply cut short we may say more, and it may end within a character."""
     answer = ours.reason(Request(question.frame, question.command, tokens))
     return answer.text.startswith(reply.text.rstrip("\ufffd")) if reply.cut else answer.text == reply.text
@@ -255,7 +247,7 @@ def compare_segmenter(
     checkpoint: Path,
     files: Mapping[str, Path],
     image_size: tuple[int, int],
-    questions: Sequence[Question],
+    questions: Sequence[EvalQuery],
     seed: int = 0,
 ) -> list[Check]:
     """Compare an exported segmenter with its checkpoint on the questions' pictures, four drawn boxes each."""
@@ -285,38 +277,7 @@ def _drawn_targets(size: tuple[int, int], rng: np.random.Generator, count: int =
     )
 
 
-# ---- the questions, the table ----
-
-
-def drawn_questions(count: int, seed: int) -> list[Question]:
-    """Pictures of coloured rectangles under noise, with commands about them: enough to compare arithmetic."""
-    rng = np.random.default_rng(seed)
-    names = ("red", "green", "blue", "yellow")
-    kinds = ("mug", "book", "ball", "lamp")
-    return [
-        Question(_drawing(rng), read_command(f"the {rng.choice(names)} {rng.choice(kinds)}", str(index)))
-        for index in range(count)
-    ]
-
-
-def _drawing(rng: np.random.Generator) -> Frame:
-    rgb = np.full((240, 320, 3), rng.integers(0, 256, 3), np.float64)
-    for _ in range(5):
-        x, y, width, height = rng.integers(0, 240), rng.integers(0, 180), rng.integers(10, 80), rng.integers(10, 60)
-        rgb[y : y + height, x : x + width] = rng.integers(0, 256, 3)
-    return Frame(np.clip(rgb + rng.normal(0, 8, rgb.shape), 0, 255).astype(np.uint8), 0)
-
-
-def tabletop_questions(count: int, seed: int) -> list[Question]:
-    """Held-out scenes of the demo world with their instructions."""
-    from segzero_ros.tabletop.samples import samples
-
-    return [
-        Question(
-            Frame(np.ascontiguousarray(sample.view.rgb), 0), read_command(sample.instruction.text, str(sample.index))
-        )
-        for sample in samples("test", seed, count)
-    ]
+# ---- the table ----
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

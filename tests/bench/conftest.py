@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.questions import tabletop_questions
+from export.queries import tabletop_questions
 from segzero_ros.bundle import open_bundle, resolve_bundle
 
 

@@ -8,9 +8,9 @@ import pytest
 from bench.contestant import thinking_pieces
 from bench.figures import ratio, spread, spreads
 from bench.interleave import Measured, interleave
-from bench.questions import Question
 from bench.record import RESULTS, record
 from bench.report import PAGE, PICTURE, TABLES, contestants, goal_table, renewed
+from export.queries import EvalQuery
 from segzero_ros.command import Command
 from segzero_ros.frame import Frame
 
@@ -51,7 +51,7 @@ def test_everyone_is_asked_everything_in_changing_order_on_new_frames():
 
         return ask
 
-    questions = [Question(Frame(np.zeros((4, 4, 3), np.uint8), 0), Command(str(n), "the cup")) for n in range(4)]
+    questions = [EvalQuery(Frame(np.zeros((4, 4, 3), np.uint8), 0), Command(str(n), "the cup")) for n in range(4)]
     found = interleave({"a": contestant("a"), "b": contestant("b")}, questions, warmup=1)
     assert [name for name, _ in asked] == ["a", "b", "b", "a", "a", "b", "b", "a"]
     assert {name: len(rows) for name, rows in found.items()} == {"a": 3, "b": 3}

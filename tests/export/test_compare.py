@@ -13,7 +13,9 @@ pytest.importorskip("transformers")
 
 from onnx import numpy_helper
 
-from export.compare import Check, compare_reasoner, drawn_questions, format_table, to_json
+from export.checks import Check, format_table, to_json
+from export.compare import compare_reasoner
+from export.queries import drawn_questions
 from export.reasoner_onnx import FILES, export_reasoner
 from tests.export.small_reasoner import PROFILE, save_checkpoint
 

@@ -18,8 +18,10 @@ transformers = pytest.importorskip("transformers")
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # noqa: E402
 
 from export import reasoner_onnx  # noqa: E402
-from export.compare import compare_reasoner, drawn_questions, format_table  # noqa: E402
+from export.checks import format_table  # noqa: E402
+from export.compare import compare_reasoner  # noqa: E402
 from export.onnx_graph import stored  # noqa: E402
+from export.queries import drawn_questions  # noqa: E402
 from export.reasoner_onnx import FILES, export_reasoner  # noqa: E402
 from export.vision_tower import checkpoint_tower  # noqa: E402
 from segzero_ros.backends.decoding.chat_prompt import Rotary, mrope_positions  # noqa: E402

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from export.compare import drawn_questions
+from export.queries import drawn_questions
 from export.reasoner_onnx import FILES, export_reasoner
 from segzero_ros.answer import split_thinking
 from segzero_ros.backends import EngineOptions
