@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import runpy
+import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -64,3 +66,9 @@ def hand_over(prog: str, command: Offline, arguments: Sequence[str]) -> int:
             return refuse(prog, f"there is no {command.module} here; {CLONE}")
         return refuse(prog, f"needs {error.name}; {INSTALL}")
     return int(found.main(list(arguments)) or 0)
+
+
+def run_renamed(old: str, new: str) -> None:
+    """Run module ``new`` in place of ``old``, by whose name somebody started it, and say so."""
+    print(f"python -m {old} is called python -m {new} now; the old name goes in 0.3", file=sys.stderr)
+    runpy.run_module(new, run_name="__main__", alter_sys=True)
