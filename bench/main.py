@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = RESULTS / device_slug()
     for name in names:
         result = measured(name, options)
-        print(shown(name, result["figures"]))
+        print(format_result(name, result["figures"]))
         path = options.out or (folder / f"{name}.json" if options.all else None)
         if path:
             write(result, path)
@@ -182,7 +182,7 @@ SUBJECTS: Mapping[str, Callable[[Namespace], dict[str, Any]]] = {
 NEEDS = {"transformers": ("torch", "transformers", "onnx"), "node": ("rclpy",), "quantised": ("torch", "onnx")}
 
 
-def shown(name: str, figures: Mapping[str, Any]) -> str:
+def format_result(name: str, figures: Mapping[str, Any]) -> str:
     """Return figures for a terminal."""
     if name == "stages":
         from bench.stages import table

@@ -1,4 +1,4 @@
-"""Fewer bits per weight, side by side with the bundle they were made from: faster? And does the gate let them pass?"""
+"""Fewer bits per weight beside the bundle they were made from: faster? And do they pass the parity check?"""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
 
 WAYS = {"int8": {"bits": 8, "block": 32}, "int4": {"bits": 4, "block": 32}, "int4_block16": {"bits": 4, "block": 16}}
-GATE_QUESTIONS = 200  # of the validation split; the times are of the test split's
+PARITY_QUESTIONS = 200  # of the validation split; the times are of the test split's
 
 
 def measure(
-    bundle: Bundle, questions: Sequence[EvalQuery], *, threads: int = 0, gate: int = GATE_QUESTIONS
+    bundle: Bundle, questions: Sequence[EvalQuery], *, threads: int = 0, parity_questions: int = PARITY_QUESTIONS
 ) -> dict[str, Any]:
-    """Time every way beside the parent and put it through the gate, whether it passes or not."""
+    """Time every way beside the parent and check its parity, whether it passes or not."""
     options = EngineOptions(threads=threads)
     with tempfile.TemporaryDirectory(prefix="segzero-quantised-") as folder:
         smaller = {name: copy_quantised(bundle, Path(folder) / name, **how) for name, how in WAYS.items()}
@@ -32,7 +32,7 @@ def measure(
         contestants |= {name: Ours(open_pipeline(made, "onnx", options=options)) for name, made in smaller.items()}
         found = interleave(contestants, questions, label="parent, quantised:")
         checks = {
-            name: to_json(check_parity(made, bundle, drawn_from_tabletop(gate, seed=3), threads=threads))
+            name: to_json(check_parity(made, bundle, drawn_from_tabletop(parity_questions, seed=3), threads=threads))
             for name, made in smaller.items()
         }
         sizes = {name: made.reasoner.files["decoder"].stat().st_size for name, made in smaller.items()}
@@ -47,6 +47,6 @@ def measure(
             }
             for name in smaller
         },
-        "gate": checks,
+        "parity": checks,
         "decoder_bytes": {"parent": bundle.reasoner.files["decoder"].stat().st_size, **sizes},
     }

@@ -1,4 +1,4 @@
-"""The gate for a bundle made smaller: does it still answer as its 16-bit parent does, question by question?
+"""Parity of a smaller bundle with its parent: does it still answer as the 16-bit one does, question by question?
 
 ``python -m export.compare SMALLER --parent BUNDLE`` asks about the demo world, ``python -m training.evaluation.parity``
 about any data set. Both bundles are asked the same questions through the robot's own pipeline. It passes with a median
@@ -74,7 +74,7 @@ def check_parity(smaller: Bundle, parent: Bundle, examples: Iterable[Asked], *, 
 
 
 def checks(overlaps: Sequence[float], drops: Sequence[float]) -> list[Check]:
-    """Turn box IoUs and gIoU drops, one per question, into the gate's two checks; no questions pass nothing."""
+    """Turn box IoUs and gIoU drops, one per question, into the two checks; no questions pass nothing."""
     reference = f"parent, {len(overlaps)}"
     median = float(np.median(overlaps)) if overlaps else float("nan")
     drop = float(np.mean(drops)) if drops else float("nan")

@@ -1,4 +1,4 @@
-"""Bundle -> smaller bundle: 8- or 4-bit weights in the language part, written only if they pass the gate.
+"""Bundle -> smaller bundle: 8- or 4-bit weights in the language part, written only if they pass the parity check.
 
     python -m export.quantise bundles/tabletop --bits 8 --out ~/.cache/segzero_ros/bundles/tabletop-int8
 
@@ -50,10 +50,10 @@ def quantise_bundle(
     accuracy_level: int = INT8_ACCUMULATION,
     threads: int = 0,
 ) -> tuple[Bundle, list[Check]]:
-    """Write ``out``: ``parent`` with ``bits``-bit weights in its decoder; return it with the gate's checks.
+    """Write ``out``: ``parent`` with ``bits``-bit weights in its decoder; return it with the parity check's.
 
     Raises FileExistsError, ValueError for a graph with nothing to quantise or weights in a file beside it, and
-    NotGoodEnough when the gate does not pass: then nothing is written.
+    NotGoodEnough when the parity check does not pass: then nothing is written.
     """
     out = out.expanduser().resolve()
     if out.exists():
@@ -73,7 +73,7 @@ def quantise_bundle(
 def copy_quantised(
     parent: Bundle, out: Path, *, bits: int, block: int = BLOCK, accuracy_level: int = INT8_ACCUMULATION
 ) -> Bundle:
-    """Write ``out`` without asking the gate: for the gate itself, and for measuring."""
+    """Write ``out`` without a parity check: for that check itself, and for measuring."""
     shutil.copytree(parent.path, out)
     decoder = out / parent.reasoner.files["decoder"].relative_to(parent.path)
     decoder.write_bytes(quantised(decoder, bits=bits, block=block, accuracy_level=accuracy_level))
@@ -148,7 +148,7 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(kept)
 
 
-def _write(partial: Path, name: str, parent: Bundle, made: dict[str, Any], gate: Sequence[Check]) -> Bundle:
+def _write(partial: Path, name: str, parent: Bundle, made: dict[str, Any], parity: Sequence[Check]) -> Bundle:
     """Write the manifest: the parent's but for backends, provenance and evaluation, which were the parent's own."""
     folder = parent.path
     reasoner, segmenter = parent.reasoner, parent.segmenter
@@ -169,7 +169,7 @@ def _write(partial: Path, name: str, parent: Bundle, made: dict[str, Any], gate:
         },
         versions=parent.versions,
         provenance={**parent.provenance, "quantised": made},
-        evaluation={"gate": to_json(gate)},
+        evaluation={"parity": to_json(parity)},
     )
 
 

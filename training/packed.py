@@ -1,10 +1,9 @@
 """Many questions behind one image: a packed forward pass through a stock Qwen2.5-VL, for training on little compute.
 
 The weights and the arithmetic are those of `Qwen2_5_VLForConditionalGeneration` (a test holds both against each
-other); only the bookkeeping
-differs. The system text and the image of a scene (the *prefix*) go through the language model once; each question and
-its answer (a *turn*)
-attends to the prefix of its own image and to itself. Linear layers see one flat list of tokens without padding.
+other); only the bookkeeping differs. The system text and the image of a scene (the *prefix*) go through the language
+model once; each question and its answer (a *sequence*) attends to the prefix of its own image and to itself. Linear
+layers see one flat list of tokens without padding.
 """
 
 from collections.abc import Sequence
@@ -20,28 +19,28 @@ from export.vision_tower import checkpoint_tower, normalise, prefix_positions
 
 
 @dataclass(slots=True)
-class Turns:
-    """Turns of a batch, flattened. N tokens of S turns in a grid of S x L slots."""
+class PackedSequences:
+    """Sequences of a batch, flattened: N tokens of S sequences in a grid of S x L slots."""
 
     ids: Tensor
     """(N,) token ids."""
     slot: Tensor
     """(N,) position in the flattened S x L grid."""
     position: Tensor
-    """(N,) 0-based position inside the turn."""
+    """(N,) 0-based position inside the sequence."""
     image: Tensor
-    """(S,) index of the image each turn asks about."""
+    """(S,) index of the image each sequence asks about."""
     length: int
-    """L, the longest turn."""
+    """L, the longest sequence."""
 
 
-def flatten_turns(turns: Sequence[Sequence[int]], images: Sequence[int]) -> Turns:
-    """Lay out token lists `turns[s]`, each asking about image `images[s]`."""
-    length = max(map(len, turns))
-    ids = torch.tensor([i for turn in turns for i in turn])
-    position = torch.cat([torch.arange(len(turn)) for turn in turns])
-    row = torch.repeat_interleave(torch.arange(len(turns)), torch.tensor([len(turn) for turn in turns]))
-    return Turns(ids, row * length + position, position, torch.tensor(images), length)
+def pack_sequences(sequences: Sequence[Sequence[int]], images: Sequence[int]) -> PackedSequences:
+    """Lay out token lists `sequences[s]`, each asking about image `images[s]`."""
+    length = max(map(len, sequences))
+    ids = torch.tensor([i for sequence in sequences for i in sequence])
+    position = torch.cat([torch.arange(len(sequence)) for sequence in sequences])
+    row = torch.repeat_interleave(torch.arange(len(sequences)), torch.tensor([len(sequence) for sequence in sequences]))
+    return PackedSequences(ids, row * length + position, position, torch.tensor(images), length)
 
 
 class PackedReasoner(nn.Module):
@@ -85,41 +84,41 @@ class PackedReasoner(nn.Module):
         after = self.text.embed_tokens(self.after).expand(batch, -1, -1)
         return torch.cat([before, visual, after], dim=1)
 
-    def forward(self, visual: Tensor, turns: Turns, watch: "Watch | None" = None) -> Tensor:
-        """Hidden states (N, D) of the turns' tokens after the last norm.
+    def forward(self, visual: Tensor, sequences: PackedSequences, watch: "Watch | None" = None) -> Tensor:
+        """Hidden states (N, D) of the sequences' tokens after the last norm.
 
         `watch` collects attention for the guide loss.
         """
         batch, length = visual.shape[0], self.prefix_length
         prefix = self.embed_prefix(visual).reshape(batch * length, -1)
-        x = torch.cat([prefix, self.text.embed_tokens(turns.ids)])
-        cos, sin = self.all_rotary(batch, turns.position)
-        mask = turn_mask(length, turns.length)
+        x = torch.cat([prefix, self.text.embed_tokens(sequences.ids)])
+        cos, sin = self.all_rotary(batch, sequences.position)
+        mask = continuation_mask(length, sequences.length)
         for n, layer in enumerate(self.text.layers):
             q, k, v = self._project(layer, x, cos, sin)
             split = batch * length
-            grids = [to_grid(t[split:], turns) for t in (q, k, v)]
+            grids = [to_grid(t[split:], sequences) for t in (q, k, v)]
             prefixes = [t[:split].reshape(batch, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
-            keys, values = (torch.cat([prefixes[i].index_select(0, turns.image), grids[i]], dim=2) for i in (1, 2))
+            keys, values = (torch.cat([prefixes[i].index_select(0, sequences.image), grids[i]], dim=2) for i in (1, 2))
             if watch is not None and n in watch.layers:
-                watch.look(grids[0][:, 0], keys[:, 0], turns, mask)
+                watch.add(grids[0][:, 0], keys[:, 0], sequences, mask)
             own = functional.scaled_dot_product_attention(*prefixes, is_causal=True, enable_gqa=True)
             asked = functional.scaled_dot_product_attention(grids[0], keys, values, attn_mask=mask, enable_gqa=True)
             attended = torch.cat(
                 [
                     own.transpose(1, 2).reshape(split, -1),
-                    asked.transpose(1, 2).reshape(-1, self.heads * self.head_dim)[turns.slot],
+                    asked.transpose(1, 2).reshape(-1, self.heads * self.head_dim)[sequences.slot],
                 ]
             )
             x = x + layer.self_attn.o_proj(attended)
             x = x + layer.mlp(layer.post_attention_layernorm(x))
         return self.text.norm(x[batch * length :])
 
-    def all_rotary(self, batch: int, turn_positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cos and sin (T, 1, d) of `batch` prefixes and, behind them, of turns at positions (N,) inside them."""
+    def all_rotary(self, batch: int, sequence_positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cos and sin (T, 1, d) of `batch` prefixes and, behind them, of sequences at positions (N,) inside them."""
         prefix = self.rotary(self.prefix_positions)
-        turn = self.rotary((turn_positions + self.first_position).expand(3, -1))
-        return tuple(torch.cat([p.repeat(batch, 1), t])[:, None] for p, t in zip(prefix, turn, strict=True))
+        sequence = self.rotary((sequence_positions + self.first_position).expand(3, -1))
+        return tuple(torch.cat([p.repeat(batch, 1), t])[:, None] for p, t in zip(prefix, sequence, strict=True))
 
     def _project(self, layer: nn.Module, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         normed, attention = layer.input_layernorm(x), layer.self_attn
@@ -140,11 +139,11 @@ class Watch:
         self.layers, self.at, self.cover, self.visual_from = set(layers), at, cover.bool(), visual_from
         self.losses: list[Tensor] = []
 
-    def look(self, queries: Tensor, keys: Tensor, turns: Turns, mask: Tensor) -> None:
+    def add(self, queries: Tensor, keys: Tensor, sequences: PackedSequences, mask: Tensor) -> None:
         """Add one layer's mean of -log(attention mass on the covered tokens). queries (S, L, d), keys (S, P+L, d)."""
-        slot = turns.slot[self.at]
+        slot = sequences.slot[self.at]
         scores = (queries @ keys.transpose(1, 2)).flatten(0, 1)[slot] * queries.shape[-1] ** -0.5
-        log_weights = scores.masked_fill(~mask[slot % turns.length], -torch.inf).log_softmax(-1)
+        log_weights = scores.masked_fill(~mask[slot % sequences.length], -torch.inf).log_softmax(-1)
         seen = log_weights[:, self.visual_from : self.visual_from + self.cover.shape[1]]
         self.losses.append(-seen.masked_fill(~self.cover, -torch.inf).logsumexp(-1).mean())
 
@@ -153,15 +152,15 @@ class Watch:
         return torch.stack(self.losses).mean()
 
 
-def to_grid(flat: Tensor, turns: Turns) -> Tensor:
-    """(N, heads, d) -> (S, heads, L, d), zeros where a turn is shorter."""
-    count = len(turns.image)
-    grid = flat.new_zeros(count * turns.length, *flat.shape[1:])
-    grid = grid.index_copy(0, turns.slot, flat)
-    return grid.view(count, turns.length, *flat.shape[1:]).transpose(1, 2)
+def to_grid(flat: Tensor, sequences: PackedSequences) -> Tensor:
+    """(N, heads, d) -> (S, heads, L, d), zeros where a sequence is shorter."""
+    count = len(sequences.image)
+    grid = flat.new_zeros(count * sequences.length, *flat.shape[1:])
+    grid = grid.index_copy(0, sequences.slot, flat)
+    return grid.view(count, sequences.length, *flat.shape[1:]).transpose(1, 2)
 
 
-def turn_mask(prefix: int, length: int) -> Tensor:
-    """(L, P+L) True where a turn's token may look: the whole prefix and its own past."""
+def continuation_mask(prefix: int, length: int) -> Tensor:
+    """(L, P+L) True where a sequence's token may look: the whole prefix and its own past."""
     own = torch.ones(length, length, dtype=torch.bool).tril()
     return torch.cat([torch.ones(length, prefix, dtype=torch.bool), own], dim=1)

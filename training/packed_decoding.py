@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import rotate_half
 
-from training.packed import PackedReasoner, Turns, flatten_turns, to_grid, turn_mask
+from training.packed import PackedReasoner, PackedSequences, continuation_mask, pack_sequences, to_grid
 
 _SPARSE = 0.75  # once so few of the rows still speak, the finished ones are dropped from the cache
 
@@ -98,16 +98,16 @@ class _Decoder:
     ) -> None:
         self.packed = packed
         self.layers = [Layer(layer) for layer in packed.text.layers]
-        turns = flatten_turns(questions, images)
+        sequences = pack_sequences(questions, images)
         lengths = torch.tensor([len(question) for question in questions])
-        self.at = packed.prefix_length + turns.length  # the slot the next token goes to
-        hidden = self._read(visual, turns, self.at + most)
+        self.at = packed.prefix_length + sequences.length  # the slot the next token goes to
+        hidden = self._read(visual, sequences, self.at + most)
         self._next = packed.text.norm(hidden[lengths.cumsum(0) - 1]).repeat_interleave(times, 0)
         self.rows = torch.arange(len(questions) * times)
         self.alive = torch.ones(len(self.rows), dtype=torch.bool)
         self.position = (lengths + packed.first_position).repeat_interleave(times)
         slots = torch.arange(self.at + most) - packed.prefix_length
-        seen = (slots < lengths[:, None]) | (slots >= turns.length)
+        seen = (slots < lengths[:, None]) | (slots >= sequences.length)
         self.seen = seen.repeat_interleave(times, 0)
         for layer in self.layers:
             layer.keys, layer.values = (kept.repeat_interleave(times, 0) for kept in (layer.keys, layer.values))
@@ -148,21 +148,21 @@ class _Decoder:
             layer.keys, layer.values = layer.keys[keep], layer.values[keep]
         return token[keep]
 
-    def _read(self, visual: Tensor, turns: Turns, room: int) -> Tensor:
+    def _read(self, visual: Tensor, sequences: PackedSequences, room: int) -> Tensor:
         """Fill the cache with prefixes and questions, one row per question; hidden states (N, D) of the questions."""
         packed, batch = self.packed, visual.shape[0]
         length, split = packed.prefix_length, visual.shape[0] * packed.prefix_length
         prefix = packed.embed_prefix(visual).reshape(split, -1)
-        x = torch.cat([prefix, packed.text.embed_tokens(turns.ids)])
-        cos, sin = packed.all_rotary(batch, turns.position)
+        x = torch.cat([prefix, packed.text.embed_tokens(sequences.ids)])
+        cos, sin = packed.all_rotary(batch, sequences.position)
         for layer in self.layers:
             q, k, v = layer.project(x, cos, sin, packed)
             seen = [t[:split].reshape(batch, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
             layer.keys, layer.values = (
-                _cache(flat[split:], whole, turns, room) for flat, whole in ((k, seen[1]), (v, seen[2]))
+                _cache(flat[split:], whole, sequences, room) for flat, whole in ((k, seen[1]), (v, seen[2]))
             )
             alone = functional.scaled_dot_product_attention(*seen, is_causal=True, enable_gqa=True)
-            asked = attend(q[split:], k[split:], v[split:], seen[1], seen[2], turns)
+            asked = attend(q[split:], k[split:], v[split:], seen[1], seen[2], sequences)
             mixed = [alone.transpose(1, 2).reshape(split, -1), asked]
             x = layer.finish(x, torch.cat(mixed))
         return x[split:]
@@ -194,23 +194,23 @@ class Layer:
         return x + self.layer.mlp(self.layer.post_attention_layernorm(x))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, turns: Turns) -> Tensor:
-    """(N, heads * d): each turn's queries over its picture's prefix (`keys`, `values`) and its own past."""
+def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, sequences: PackedSequences) -> Tensor:
+    """(N, heads * d): each sequence's queries over its picture's prefix (`keys`, `values`) and its own past."""
     asked = functional.scaled_dot_product_attention(
-        to_grid(q, turns),
-        torch.cat([keys.index_select(0, turns.image), to_grid(k, turns)], dim=2),
-        torch.cat([values.index_select(0, turns.image), to_grid(v, turns)], dim=2),
-        attn_mask=turn_mask(keys.shape[2], turns.length),
+        to_grid(q, sequences),
+        torch.cat([keys.index_select(0, sequences.image), to_grid(k, sequences)], dim=2),
+        torch.cat([values.index_select(0, sequences.image), to_grid(v, sequences)], dim=2),
+        attn_mask=continuation_mask(keys.shape[2], sequences.length),
         enable_gqa=True,
     )
-    return asked.transpose(1, 2).flatten(0, 1).flatten(1).index_select(0, turns.slot)
+    return asked.transpose(1, 2).flatten(0, 1).flatten(1).index_select(0, sequences.slot)
 
 
-def _cache(flat: Tensor, prefixes: Tensor, turns: Turns, room: int) -> Tensor:
+def _cache(flat: Tensor, prefixes: Tensor, sequences: PackedSequences, room: int) -> Tensor:
     """(Q, heads, room, d): each question's prefix, the question itself, and empty slots."""
-    asked = to_grid(flat, turns)
-    kept = flat.new_zeros(len(turns.image), flat.shape[1], room, flat.shape[2])
+    asked = to_grid(flat, sequences)
+    kept = flat.new_zeros(len(sequences.image), flat.shape[1], room, flat.shape[2])
     length = prefixes.shape[2]
-    kept[:, :, :length] = prefixes[turns.image]
-    kept[:, :, length : length + turns.length] = asked
+    kept[:, :, :length] = prefixes[sequences.image]
+    kept[:, :, length : length + sequences.length] = asked
     return kept

@@ -41,7 +41,7 @@ def test_the_smaller_bundle_passes_and_says_how_it_was_made(made, bundle):
     manifest = json.loads((smaller.path / MANIFEST).read_text())
     assert manifest["provenance"]["quantised"]["bits"] == 8
     assert manifest["provenance"]["quantised"]["parent"] == bundle.name
-    assert [row["passed"] for row in manifest["evaluation"]["gate"]] == [True, True]
+    assert [row["passed"] for row in manifest["evaluation"]["parity"]] == [True, True]
     assert "types" not in manifest["evaluation"]  # the parent's figures are not the child's
     assert smaller.backends == ("onnx",)
 
@@ -134,7 +134,7 @@ def test_comparing_with_the_parent_is_an_option_of_compare(bundle, capsys):
     assert "boxes: median IoU" in capsys.readouterr().out
 
 
-# ---- the gate's arithmetic ----
+# ---- the check's arithmetic ----
 
 
 def test_nothing_asked_passes_nothing():

@@ -1,4 +1,4 @@
-"""Property tests draw the same examples every time and are not judged by a busy machine's clock."""
+"""Property tests draw the same examples every time and are not scored by a busy machine's clock."""
 
 from hypothesis import settings
 

@@ -9,7 +9,7 @@ from export.vision_tower import normalise  # noqa: E402
 from training.demo_models.pretrain_reasoner import CELL, SIZE, build_model, demo_profile  # noqa: E402
 from training.demo_models.supervised_text import prefix_text  # noqa: E402
 from training.demo_models.tokenizer import SPECIAL_TOKENS, train_tokenizer  # noqa: E402
-from training.packed import PackedReasoner, flatten_turns  # noqa: E402
+from training.packed import PackedReasoner, pack_sequences  # noqa: E402
 from training.packed_decoding import sample  # noqa: E402
 
 PROFILE = demo_profile()
@@ -69,7 +69,7 @@ def test_hidden_states_equal_the_stock_model(packed, tokenizer, images):
     asked = [prompt(tokenizer, question) for question in QUESTIONS]
     where = [0, 1, 1]
     with torch.no_grad():
-        flat = packed(packed.encode_image(images), flatten_turns(asked, where))
+        flat = packed(packed.encode_image(images), pack_sequences(asked, where))
         start = 0
         for turn, image in zip(asked, where, strict=True):
             stock = packed.model.model(**stock_inputs(packed, images[image], turn)).last_hidden_state[0]

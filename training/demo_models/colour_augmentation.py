@@ -2,12 +2,12 @@
 
 With other colour channels a thing looks the same but for its colour, and that colour has a name of its own: a yellow
 plate becomes a magenta or a cyan one. In one tone instead of its colour it becomes a charcoal or a pink one, and so do
-white and black things, which have no channels to exchange. With such pictures, and with their questions reworded,
+white and black things, which have no channels to swap. With such pictures, and with their questions reworded,
 there are 32 colours to compose with ten kinds instead of eight, and most compositions are rare. Either the whole
 picture changes, or its things alone, each colour in its own way: a picture that looks like all others then has colours
 no other has.
 
-What the test split holds out stays held out: no exchange ever makes a held-out composition, in the picture or in words.
+What the test split holds out stays held out: no swap ever makes a held-out composition, in the picture or in words.
 """
 
 import re
@@ -46,13 +46,13 @@ TONES: Mapping[str, tuple[float, float, float]] = {
     "sky": (0.50, 0.75, 0.95),
 }
 """Red, green and blue of each tone, from 0 to 1, as in `COLOURS`. Shading and light stay those of the thing."""
-PALETTE = (*COLOURS, *sorted({name for names in NAMES.values() for name in names} - set(COLOURS)), *TONES)
+COLOUR_NAMES = (*COLOURS, *sorted({name for names in NAMES.values() for name in names} - set(COLOURS)), *TONES)
 _DARKEST = 0.12  # a colour's brightness is taken to be this at least: by black's own 0.05 its highlights would burn out
 _WORD = re.compile(rf"\b({'|'.join(COLOURS)})\b")
 
 
 @dataclass(frozen=True)
-class Exchange:
+class ColourSwap:
     """What happens to every colour; `whole`: one order of channels for the table too."""
 
     changes: Mapping[str, Change]
@@ -91,33 +91,33 @@ class Exchange:
         """Whether all names differ and nothing in the scene, or said about it, becomes a held-out composition."""
         if len(set(self.names.values())) < len(COLOURS):
             return False
-        shown = {(thing["colour"], thing["kind"]) for thing in scene["objects"]}
-        made = {(self.names[colour], kind) for colour, kind in shown} - shown
+        present = {(thing["colour"], thing["kind"]) for thing in scene["objects"]}
+        made = {(self.names[colour], kind) for colour, kind in present} - present
         said = " ".join(_texts(scene["instructions"]))
         return not made & HELD_OUT and not _held_out_in(self.reworded(said)) - _held_out_in(said)
 
 
-def whole(order: Order) -> Exchange:
+def whole(order: Order) -> ColourSwap:
     """The exchange of the channels of a whole picture."""
-    return Exchange({colour: order if colour in CHROMATIC else AS_IT_IS for colour in COLOURS}, whole=True)
+    return ColourSwap({colour: order if colour in CHROMATIC else AS_IT_IS for colour in COLOURS}, whole=True)
 
 
-def exchanges(scene: Mapping[str, Any]) -> list[Exchange]:
-    """The exchanges of the whole picture that fit the scene: two do always, they make no composition of the world."""
-    return [exchange for order in NAMES if order != AS_IT_IS and (exchange := whole(order)).fits(scene)]
+def whole_swaps(scene: Mapping[str, Any]) -> list[ColourSwap]:
+    """The swaps of the whole picture that fit the scene: two do always, they make no composition of the world."""
+    return [swap for order in NAMES if order != AS_IT_IS and (swap := whole(order)).fits(scene)]
 
 
-def draw(scene: Mapping[str, Any], rng: np.random.Generator, of_the_whole: float) -> Exchange:
-    """An exchange that fits the scene, with probability `of_the_whole` one of the whole picture."""
+def draw(scene: Mapping[str, Any], rng: np.random.Generator, of_the_whole: float) -> ColourSwap:
+    """A swap that fits the scene, with probability `of_the_whole` one of the whole picture."""
     if rng.random() < of_the_whole:
-        fitting = exchanges(scene)
+        fitting = whole_swaps(scene)
         return fitting[int(rng.integers(len(fitting)))]
-    while not (exchange := _mixed(rng)).fits(scene):
+    while not (swap := _mixed(rng)).fits(scene):
         pass
-    return exchange
+    return swap
 
 
-def _mixed(rng: np.random.Generator) -> Exchange:
+def _mixed(rng: np.random.Generator) -> ColourSwap:
     """Every colour in its own way: a chromatic one in a tone one time in three, white and black every other time."""
     orders, tones = list(NAMES), list(TONES)
 
@@ -126,7 +126,7 @@ def _mixed(rng: np.random.Generator) -> Exchange:
             return tones[int(rng.integers(len(tones)))]
         return orders[int(rng.integers(len(orders)))] if colour in CHROMATIC else AS_IT_IS
 
-    return Exchange({colour: drawn(colour) for colour in COLOURS}, whole=False)
+    return ColourSwap({colour: drawn(colour) for colour in COLOURS}, whole=False)
 
 
 def _name(colour: str, change: Change) -> str:

@@ -19,7 +19,7 @@ from training.demo_models.segmenter_data import POSITIVE_POINT, Scene, Shards, j
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ScoredMask:
     """One object of one scene: the IoU of its mask at source size, the IoU the model predicted, and what it is."""
 
     scene: int
@@ -65,7 +65,7 @@ def predict(
     return (logits > 0).numpy(), out.iou_scores[0][pick, best].numpy()
 
 
-def judge(model: Sam2Model, shards: Shards, *, jitter: float, most: int, seed: int = 0) -> Iterator[Judged]:
+def score_objects(model: Sam2Model, shards: Shards, *, jitter: float, most: int, seed: int = 0) -> Iterator[ScoredMask]:
     """Every object of the first `most` scenes, asked for by its box and its point. No object is dropped."""
     model.eval()
     rng = np.random.default_rng(seed)
@@ -78,16 +78,18 @@ def judge(model: Sam2Model, shards: Shards, *, jitter: float, most: int, seed: i
         for thing, mask, score in zip(things, masks, scores, strict=True):
             truth = scene.labels == thing["id"]
             iou = float((mask & truth).sum() / max(1, (mask | truth).sum()))
-            yield Judged(number, iou, float(score), thing["kind"], thing["colour"], int(truth.sum()), thing["visible"])
+            yield ScoredMask(
+                number, iou, float(score), thing["kind"], thing["colour"], int(truth.sum()), thing["visible"]
+            )
 
 
-def mean_with_interval(judged: Sequence[Judged], seed: int = 0) -> dict[str, Any]:
+def mean_with_interval(scored: Sequence[ScoredMask], seed: int = 0) -> dict[str, Any]:
     """Mean IoU with its 95 % interval, and the shares above thresholds.
 
     The bootstrap draws scenes, not objects: objects of one scene are not independent.
     """
-    ious = np.array([item.iou for item in judged])
-    scenes = np.array([item.scene for item in judged])
+    ious = np.array([item.iou for item in scored])
+    scenes = np.array([item.scene for item in scored])
     numbers, place = np.unique(scenes, return_inverse=True)
     sums, counts = np.bincount(place, ious), np.bincount(place)
     draws = np.random.default_rng(seed).integers(len(numbers), size=(2000, len(numbers)))
@@ -108,7 +110,7 @@ def evaluate(checkpoint: Path, data: Path, most: int) -> dict[str, Any]:
     """The report of a checkpoint on held-out scenes: true boxes, jittered boxes, and where it is weak."""
     model = Sam2Model.from_pretrained(checkpoint)
     shards = Shards(data)
-    exact = list(judge(model, shards, jitter=0.0, most=most))
+    exact = list(score_objects(model, shards, jitter=0.0, most=most))
     groups = {kind: [item for item in exact if item.kind == kind] for kind in sorted({item.kind for item in exact})}
     sizes = {"below_300_px": (0, 300), "300_to_1000_px": (300, 1000), "above_1000_px": (1000, 10**9)}
     error = float(np.mean([abs(item.iou - item.predicted) for item in exact]))
@@ -118,7 +120,7 @@ def evaluate(checkpoint: Path, data: Path, most: int) -> dict[str, Any]:
         "prompt": "box and one point",
         "true_boxes": mean_with_interval(exact),
         **{
-            f"boxes_jittered_{share}": mean_with_interval(list(judge(model, shards, jitter=share, most=most)))
+            f"boxes_jittered_{share}": mean_with_interval(list(score_objects(model, shards, jitter=share, most=most)))
             for share in (0.1, 0.2)
         },
         "predicted_iou_mean_error": round(error, 4),

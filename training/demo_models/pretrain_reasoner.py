@@ -34,18 +34,19 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from segzero_ros.cli.parser import Renamed
 from segzero_ros.profile import PROFILES, Profile
 from segzero_ros.tabletop.things import KINDS
-from training.demo_models.colour_augmentation import PALETTE, draw
+from training.demo_models.colour_augmentation import COLOUR_NAMES, draw
 from training.demo_models.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
 from training.demo_models.paraphrase import paraphrased
 from training.demo_models.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
-from training.demo_models.supervised_text import Thing, Turn, prefix_text, write_turn
+from training.demo_models.supervised_text import SupervisedText, Thing, prefix_text, write_supervised_text
 from training.demo_models.tokenizer import train_tokenizer
-from training.demo_models.word_noise import mumbled
+from training.demo_models.word_noise import add_word_noise
 from training.evaluation.match_answer import match_answer
 from training.muon import Muon
-from training.packed import PackedReasoner, Watch, flatten_turns
+from training.packed import PackedReasoner, Watch, pack_sequences
 from training.packed_decoding import sample
 from training.rewards.truth import Truth
 
@@ -69,7 +70,7 @@ class Recipe:
     """Everything that decides the run.
 
     `recoloured`: share of the pictures with exchanged colours (`colour_augmentation.py`), so that shape and colour are
-    learned apart. `paraphrased`: share of the questions in other words (`paraphrase.py`); `mumbled`: share
+    learned apart. `paraphrased`: share of the questions in other words (`paraphrase.py`); `word_noise`: share
     with made-up words between theirs (`word_noise.py`). In the vision stage half of the pictures are mirrored.
     `decay_from`: share of the second stage after which the learning rate falls.
     """
@@ -79,9 +80,9 @@ class Recipe:
     vision_images: int = 24
     recoloured: float = 0.5
     paraphrased: float = 0.45
-    mumbled: float = 0.25
+    word_noise: float = 0.25
     images: int = 24
-    turns: int = 3
+    questions: int = 3
     muon: float = 0.02
     adam: float = 2e-3
     vision_rate: float = 0.5
@@ -136,8 +137,8 @@ def learn_tokenizer(folder: ShardFolder, profile: Profile) -> Tokenizer:
         for _, scene in folder:
             things = things_of(scene, SIZE)
             for instruction in scene["instructions"]:
-                turn = write_turn(blank, profile, instruction, things)
-                yield blank.decode(turn.ids, skip_special_tokens=True)
+                example = write_supervised_text(blank, profile, instruction, things)
+                yield blank.decode(example.ids, skip_special_tokens=True)
         for other in (*PROFILES.values(), profile):
             yield from (other.system, other.render("the red mug"))
 
@@ -146,11 +147,11 @@ def learn_tokenizer(folder: ShardFolder, profile: Profile) -> Tokenizer:
 
 @dataclass(slots=True)
 class Batch:
-    """One step's data; `turns` is empty in the vision stage."""
+    """One step's data; `examples` is empty in the vision stage."""
 
     rgb: Tensor
     scenes: list[dict[int, Thing]]
-    turns: list[Turn]
+    examples: list[SupervisedText]
     images: list[int]
     dense: tuple[Tensor, Tensor, Tensor]
 
@@ -165,38 +166,38 @@ class Batches:
         """The batch of `step`."""
         rng = np.random.default_rng((self.recipe.seed, step))
         speaking = step >= self.recipe.vision_steps
-        pictures, scenes, turns, images = [], [], [], []
+        pictures, scenes, examples, images = [], [], [], []
         for n in range(self.recipe.images if speaking else self.recipe.vision_images):
             image, things, said = self._picture(rng)
             if not speaking and rng.random() < 0.5:
                 image, things = flipped(image, things)
             pictures.append(image)
             scenes.append(things)
-            for instruction in choose(said, self.recipe.turns if speaking else 0, rng):
+            for instruction in choose(said, self.recipe.questions if speaking else 0, rng):
                 said_otherwise = instruction | {"text": self._text(instruction, rng)}
-                turns.append(write_turn(self.tokenizer, self.profile, said_otherwise, things))
+                examples.append(write_supervised_text(self.tokenizer, self.profile, said_otherwise, things))
                 images.append(n)
-        dense = dense_targets(scenes, KINDS, PALETTE, SIZE // CELL, CELL)
-        return Batch(torch.from_numpy(np.stack(pictures)), scenes, turns, images, dense)
+        dense = dense_targets(scenes, KINDS, COLOUR_NAMES, SIZE // CELL, CELL)
+        return Batch(torch.from_numpy(np.stack(pictures)), scenes, examples, images, dense)
 
     def _picture(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], dict[int, Thing], list[dict[str, Any]]]:
         """A picture, moved a little and perhaps in other colours, its things and its instructions."""
         image, labels, scene = self.folder.pick(rng)
-        exchange = draw(scene, rng, WHOLE) if rng.random() < self.recipe.recoloured else None
-        if exchange is not None:
-            image = exchange.picture(image, labels, scene)
+        swap = draw(scene, rng, WHOLE) if rng.random() < self.recipe.recoloured else None
+        if swap is not None:
+            image = swap.picture(image, labels, scene)
         shift = tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
         image, things = jittered(shifted(image, shift), rng), things_of(scene, SIZE, shift)
-        if exchange is None:
+        if swap is None:
             return image, things, scene["instructions"]
-        return image, exchange.things(things), exchange.reworded(scene["instructions"])
+        return image, swap.things(things), swap.reworded(scene["instructions"])
 
     def _text(self, instruction: Mapping[str, Any], rng: np.random.Generator) -> str:
-        """What is said, perhaps in other words, perhaps mumbled."""
+        """What is said, perhaps in other words, perhaps with word noise."""
         text = str(instruction["text"])
         if rng.random() < self.recipe.paraphrased:
             text = paraphrased(text, instruction["type"], rng)
-        return mumbled(text, rng) if rng.random() < self.recipe.mumbled else text
+        return add_word_noise(text, rng) if rng.random() < self.recipe.word_noise else text
 
     def run(self, first: int, last: int) -> Iterator[Batch]:
         """Batches of steps first..last-1, made ahead."""
@@ -229,22 +230,22 @@ class Learner(nn.Module):
         before, after = map(encode, prefix_text(profile))
         self.reasoner = PackedReasoner(model, profile.image_size, before, after)
         width = model.config.text_config.hidden_size
-        self.heads = DenseHeads(width, len(KINDS), len(PALETTE), SIZE, SIZE // CELL)
+        self.heads = DenseHeads(width, len(KINDS), len(COLOUR_NAMES), SIZE, SIZE // CELL)
         self.kind_words = WordAlignment([encode(f" {kind}") for kind in KINDS])
-        self.colour_words = WordAlignment([encode(f" {colour}") for colour in PALETTE])
+        self.colour_words = WordAlignment([encode(f" {colour}") for colour in COLOUR_NAMES])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses and accuracies of a batch; "total" is what is minimised."""
         visual = self.reasoner.encode_image(batch.rgb)
-        result = self._see_losses(visual, batch)
-        if not batch.turns:
+        result = self._vision_losses(visual, batch)
+        if not batch.examples:
             result["total"] = result["dense"] + result["align"]
             return result
-        result |= self._speak_losses(visual, batch)
+        result |= self._text_losses(visual, batch)
         result["total"] = result["speak"] + sum(weight * result[name] for name, weight in WEIGHTS.items())
         return result
 
-    def _see_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _vision_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
         kind, colour, place = batch.dense
         result = self.heads(visual, kind, colour, place)
         result["dense"] = result["kind"] + result["colour"] + result["place"] + result["own"]
@@ -254,12 +255,12 @@ class Learner(nn.Module):
         result["align"] = result["align"] + self.colour_words(visual[on], embeddings, colour[on])
         return result
 
-    def _speak_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
-        turns = flatten_turns([turn.ids[:-1] for turn in batch.turns], batch.images)
-        target = torch.tensor([i for turn in batch.turns for i in turn.ids[1:]])
-        learned = torch.cat([torch.arange(1, len(turn.ids)) >= turn.prompt_length for turn in batch.turns])
+    def _text_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
+        sequences = pack_sequences([example.ids[:-1] for example in batch.examples], batch.images)
+        target = torch.tensor([i for example in batch.examples for i in example.ids[1:]])
+        learned = torch.cat([torch.arange(1, len(example.ids)) >= example.prompt_length for example in batch.examples])
         watch = self._watch(batch)
-        hidden = self.reasoner(visual, turns, watch)[learned]
+        hidden = self.reasoner(visual, sequences, watch)[learned]
         logits = functional.linear(hidden, self.reasoner.model.lm_head.weight)
         right = (logits.argmax(-1) == target[learned]).float().mean()
         return {"speak": functional.cross_entropy(logits, target[learned]), "guide": watch.loss(), "token_right": right}
@@ -267,12 +268,12 @@ class Learner(nn.Module):
     def _watch(self, batch: Batch) -> Watch:
         grid, at, cover, start = SIZE // CELL, [], [], 0
         covers = [{n: cell_cover(t.box, t.point, grid, CELL) for n, t in scene.items()} for scene in batch.scenes]
-        for turn, image in zip(batch.turns, batch.images, strict=True):
-            for n, thing in enumerate(turn.looks[1:]):
+        for example, image in zip(batch.examples, batch.images, strict=True):
+            for n, thing in enumerate(example.objects[1:]):
                 if thing:
                     at.append(start + n)
                     cover.append(covers[image][thing])
-            start += len(turn.ids) - 1
+            start += len(example.ids) - 1
         return Watch(GUIDED_LAYERS, torch.tensor(at), torch.stack(cover), self.reasoner.visual_from)
 
 
@@ -324,12 +325,12 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return min(1.0, (spoken + 1) / 100, max(0.0, left))
 
 
-# Greedy evaluation on held-out scenes: boxes only, the segmenter is judged elsewhere.
+# Greedy evaluation on held-out scenes: boxes only, the segmenter is scored elsewhere.
 
 
-def truth_of(turn: Turn, things: Mapping[int, Thing], profile: Profile) -> Truth:
-    """What a turn's answer should have found, in pixels of the model's picture."""
-    meant = [things[n] for n in turn.targets]
+def truth_of(example: SupervisedText, things: Mapping[int, Thing], profile: Profile) -> Truth:
+    """What an example's answer should have found, in pixels of the model's picture."""
+    meant = [things[n] for n in example.targets]
     return Truth(tuple(thing.box for thing in meant), tuple((thing.point,) for thing in meant), profile.image_size)
 
 
@@ -346,18 +347,18 @@ def evaluate(learner: Learner, batches: Batches, folder: ShardFolder, most: int)
         with torch.no_grad():
             visual = learner.reasoner.encode_image(torch.from_numpy(np.stack([image for image, _ in chunk])))
         things = [things_of(scene, SIZE) for _, scene in chunk]
-        turns = [
-            (n, write_turn(batches.tokenizer, batches.profile, instruction, things[n]))
+        examples = [
+            (n, write_supervised_text(batches.tokenizer, batches.profile, instruction, things[n]))
             for n, (_, scene) in enumerate(chunk)
             for instruction in scene["instructions"][:3]
         ]
-        prompts = [turn.ids[: turn.prompt_length] for _, turn in turns]
-        answers = sample(learner.reasoner, visual, prompts, [n for n, _ in turns], 1, 220, [stop], 0.0).ids
-        for (n, turn), said in zip(turns, answers, strict=True):
+        prompts = [example.ids[: example.prompt_length] for _, example in examples]
+        answers = sample(learner.reasoner, visual, prompts, [n for n, _ in examples], 1, 220, [stop], 0.0).ids
+        for (n, example), said in zip(examples, answers, strict=True):
             ids = [token for token in said if token != stop]
             text = batches.tokenizer.decode(ids, skip_special_tokens=False)
-            match = match_answer(text, truth_of(turn, things[n], batches.profile), batches.profile)
-            rows.append(match | {"type": turn.type, "tokens": len(ids), "question": turn.text, "answer": text})
+            match = match_answer(text, truth_of(example, things[n], batches.profile), batches.profile)
+            rows.append(match | {"type": example.type, "tokens": len(ids), "question": example.text, "answer": text})
     learner.train()
     return summarise(rows)
 
@@ -500,6 +501,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--evaluate-count", type=int, default=300)
     for name, value in asdict(Recipe()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    parser.add_argument("--mumbled", action=Renamed, new="--word-noise", dest="word_noise", type=float)
+    parser.add_argument("--turns", action=Renamed, new="--questions", dest="questions", type=int)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     train(args, Recipe(**{name: getattr(args, name) for name in asdict(Recipe())}))

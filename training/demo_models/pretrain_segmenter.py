@@ -33,7 +33,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import Sam2Config, Sam2Model
 
-from training.demo_models.evaluate_segmenter import evaluate, judge
+from training.demo_models.evaluate_segmenter import evaluate, score_objects
 from training.demo_models.segmenter_data import Shards, draw_batch
 from training.demo_models.segmenter_model import (
     Batch,
@@ -233,7 +233,7 @@ def report(out: Path, entry: dict[str, Any]) -> None:
 
 
 def train(
-    training: Training, val: Path | None, out: Path, *, save_every_s: float = 150.0, judge_scenes: int = 40
+    training: Training, val: Path | None, out: Path, *, save_every_s: float = 150.0, held_out_scenes: int = 40
 ) -> None:
     """Run to the end of the budget or until asked to stop; saves every few minutes of training and at the end."""
     saved_at, recent = training.seconds, []
@@ -244,7 +244,7 @@ def train(
             bar.set_postfix_str(f"step {training.steps_done}, loss {recent[-1]['mask']:.3f}, {_rate(training)}", False)
             bar.update(min(100 * (training.progress - before), bar.total - bar.n))
             if training.progress >= 1 or stop or training.seconds - saved_at > save_every_s:
-                _checkpoint(training, val, out, recent, judge_scenes)
+                _checkpoint(training, val, out, recent, held_out_scenes)
                 saved_at, recent = training.seconds, []
     how = "finished" if training.progress >= 1 else "stopped, go on with --resume,"
     print(f"{how} after {training.steps_done} steps; {out}/checkpoint is a Sam2Model directory")
@@ -261,7 +261,7 @@ def _rate(training: Training) -> str:
 
 
 def _checkpoint(
-    training: Training, val: Path | None, out: Path, recent: Sequence[dict[str, float]], judge_scenes: int
+    training: Training, val: Path | None, out: Path, recent: Sequence[dict[str, float]], held_out_scenes: int
 ) -> None:
     training.demo_models.shards.rescan()
     training.save(out)
@@ -269,8 +269,8 @@ def _checkpoint(
     entry |= {"progress": training.progress, "images": len(training.demo_models.shards)}
     entry |= {name: float(np.mean([losses[name] for losses in recent])) for name in recent[0]}
     if val is not None and (shards := Shards(val)).names:
-        judged = judge(training.model, shards, jitter=0.0, most=judge_scenes)
-        entry["held_out_iou"] = float(np.mean([item.iou for item in judged]))
+        scored = score_objects(training.model, shards, jitter=0.0, most=held_out_scenes)
+        entry["held_out_iou"] = float(np.mean([item.iou for item in scored]))
     report(out, entry)
 
 

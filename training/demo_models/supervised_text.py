@@ -28,17 +28,17 @@ class Thing:
 
 
 @dataclass(slots=True)
-class Turn:
+class SupervisedText:
     """One question and its answer as token ids.
 
-    `ids` holds prompt and answer; the first `prompt_length` of them are given, the rest are learned. `looks[i]` is
+    `ids` holds prompt and answer; the first `prompt_length` of them are given, the rest are learned. `objects[i]` is
     the id of the object that
     the token at position i talks about, or 0: where the model should look when it *predicts* that token.
     """
 
     ids: list[int]
     prompt_length: int
-    looks: list[int]
+    objects: list[int]
     type: str = ""
     text: str = ""
     targets: tuple[int, ...] = ()
@@ -90,9 +90,9 @@ def write_answer(writer: _Writer, targets: Sequence[int], things: Mapping[int, T
     writer.add("]")
 
 
-def write_turn(
+def write_supervised_text(
     tokenizer: Tokenizer, profile: Profile, instruction: Mapping[str, Any], things: Mapping[int, Thing]
-) -> Turn:
+) -> SupervisedText:
     """Tokenise one instruction of a shard: prompt as the runtime renders it, answer in the profile's grammar."""
     size = profile.image_size[0]
     prompt = profile.render(instruction["text"]) + "<|im_end|>\n<|im_start|>assistant\n"
@@ -107,11 +107,11 @@ def write_turn(
     owner = np.zeros(len(writer.text) + 1, np.int32)
     for start, end, thing in writer.spans:
         owner[start:end] = thing
-    looks = [0] * len(given) + [int(owner[start:end].max(initial=0)) for start, end in encoded.offsets]
-    return Turn(
+    objects = [0] * len(given) + [int(owner[start:end].max(initial=0)) for start, end in encoded.offsets]
+    return SupervisedText(
         given + encoded.ids,
         len(given),
-        looks,
+        objects,
         instruction["type"],
         instruction["text"],
         tuple(instruction["targets"]),

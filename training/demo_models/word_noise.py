@@ -8,7 +8,7 @@ _CODAS = ("", "", *"b ck d g l ll m n nd ng nt p r rd s ss st t x".split())  # n
 MOST_WORDS = 4
 
 
-def mumbled(text: str, rng: np.random.Generator) -> str:
+def add_word_noise(text: str, rng: np.random.Generator) -> str:
     """`text` with one to four made-up words between its words, before or after them; the same for the same `rng`."""
     words = text.split()
     for _ in range(1 + min(int(rng.poisson(0.8)), MOST_WORDS - 1)):

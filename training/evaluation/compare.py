@@ -22,7 +22,7 @@ Pairs = list[tuple[Record, Record]]
 _SAMPLE = ("id", "kind", "text", "true_boxes")
 _FIGURES: Mapping[str, tuple[Callable[[Record], bool], Callable[[Record], float]]] = {
     "right": (lambda r: True, lambda r: r.right),
-    "giou": (lambda r: r.judged_by_mask, lambda r: r.iou),
+    "giou": (lambda r: r.has_mask, lambda r: r.iou),
     "n_acc": (lambda r: bool(r.absent), lambda r: r.says_nothing),
     "tokens": (lambda r: True, lambda r: r.tokens),
     "thinking_tokens": (lambda r: True, lambda r: r.thinking_tokens),
@@ -71,10 +71,10 @@ def differences(pairs: Pairs) -> dict[str, Any]:
     """Return the figures of one group of pairs: both means and the difference with its interval."""
     figures: dict[str, Any] = {"count": len(pairs)}
     for name, (counts, value) in _FIGURES.items():
-        judged = [(one, other) for one, other in pairs if counts(one) and counts(other)]
-        if not judged:
+        scored = [(one, other) for one, other in pairs if counts(one) and counts(other)]
+        if not scored:
             continue
-        was, now = (np.array([value(pair[side]) for pair in judged], np.float64) for side in (0, 1))
+        was, now = (np.array([value(pair[side]) for pair in scored], np.float64) for side in (0, 1))
         means = {"first": round(float(was.mean()), 4), "second": round(float(now.mean()), 4)}
         figures[name] = means | {"difference": difference(was, now)}
     return figures
@@ -88,7 +88,7 @@ def comparison_table(compared: Mapping[str, Any]) -> str:
     for group, figures in compared["groups"].items():
         cells = [_cell(name, figures[name]["difference"]) if name in figures else "-" for name in names]
         lines.append(f"{group:24}{figures['count']:>6}" + "".join(f"  {cell:>22}" for cell in cells))
-    was, now = (_told(compared[side]) for side in ("first", "second"))
+    was, now = (_run_name(compared[side]) for side in ("first", "second"))
     note = "second - first, shares in points, in brackets the 95 % interval; * where it excludes 0"
     return "\n".join([*lines, f"first: {was}; second: {now}", note])
 
@@ -100,5 +100,5 @@ def _cell(name: str, figure: Mapping[str, float]) -> str:
     return f"{value:+.1f} ({low:+.1f} {high:+.1f}){star}"
 
 
-def _told(run: Mapping[str, Any]) -> str:
+def _run_name(run: Mapping[str, Any]) -> str:
     return ", ".join(str(run[key]) for key in ("bundle", "bundle_sha256", "date") if run.get(key))

@@ -149,7 +149,7 @@ def _bars(summary: Mapping[str, Any]) -> str:
 
 
 def _histogram(records: Records) -> str:
-    return histogram("Samples by mask IoU", [r.iou for r in records if r.judged_by_mask])
+    return histogram("Samples by mask IoU", [r.iou for r in records if r.has_mask])
 
 
 def _table(summary: Mapping[str, Any]) -> str:
@@ -185,7 +185,7 @@ def _section(name: str, what: str, records: Sequence[Record], examples: Examples
 def _card(record: Record, examples: Examples) -> str:
     thinking, rest = split_thinking(record.answer)
     style = "good" if record.right else "bad"
-    facts = [record.kind, record.code, f"IoU {record.iou:.2f}" if record.judged_by_mask else "", record.id]
+    facts = [record.kind, record.code, f"IoU {record.iou:.2f}" if record.has_mask else "", record.id]
     said = " · ".join(escape(fact) for fact in facts if fact)
     detail = f'<p class="facts bad">{escape(record.detail[:_MOST_CHARS])}</p>' if record.code not in READABLE else ""
     return (

@@ -81,7 +81,7 @@ class Record:
         return self.readable and self.found_pixels > 0
 
     @property
-    def judged_by_mask(self) -> bool:
+    def has_mask(self) -> bool:
         """Whether its mask IoU counts: the truth has a mask, or the sample could not be read and is wrong anyway."""
         return self.union is not None or self.absent is None
 

@@ -46,7 +46,7 @@ def ask(pipeline: Pipeline, examples: Examples, number: int, timeout_sec: float 
     except RejectedInput as error:
         return unread(number, error)
     except Exception as error:  # noqa: BLE001 - one row that breaks its reader is a wrong answer, not the end of the run
-        return unread(number, RejectedInput(Code.INTERNAL, _told(error)))
+        return unread(number, RejectedInput(Code.INTERNAL, _error_text(error)))
     try:
         command = read_command(example.question, f"sample-{number}")
     except RejectedInput as error:
@@ -58,7 +58,7 @@ def ask(pipeline: Pipeline, examples: Examples, number: int, timeout_sec: float 
     try:
         result = pipeline.ground(frame, command, deadline_ns=deadline_ns, on_text=listener.pieces.append)
     except Exception as error:  # noqa: BLE001 - a defect of ours is a wrong answer, too
-        result = unanswered(command, Code.INTERNAL, _told(error), frame)
+        result = unanswered(command, Code.INTERNAL, _error_text(error), frame)
     return score(number, example, result, listener.thinking_tokens)
 
 
@@ -155,5 +155,5 @@ def mask_overlaps(found: Mask, true: Mask | None, ignore: Mask | None) -> dict[s
     }
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return clean_text(f"{type(error).__name__}: {error}")[:_MAX_DETAIL_CHARS]

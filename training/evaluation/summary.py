@@ -63,7 +63,7 @@ def scores(records: Records) -> dict[str, Any]:
     return {
         "count": len(records),
         "right": interval(_values(records, lambda r: r.right)),
-        **_mask_scores([r for r in records if r.judged_by_mask]),
+        **_mask_scores([r for r in records if r.has_mask]),
         **_target_scores(records),
         "format_valid": round(float(np.mean([r.readable for r in records])), 4),
         "tokens": _amount(_values(records, lambda r: r.tokens)),
@@ -71,24 +71,24 @@ def scores(records: Records) -> dict[str, Any]:
     }
 
 
-def _mask_scores(judged: Records) -> dict[str, Any]:
+def _mask_scores(scored: Records) -> dict[str, Any]:
     """Return IoU figures in both protocols, over the samples whose truth has a mask."""
-    if all(r.union is None for r in judged):
+    if all(r.union is None for r in scored):
         return {}
-    ious, filled = _values(judged, lambda r: r.iou), _values(judged, lambda r: r.filled_iou)
+    ious, filled = _values(scored, lambda r: r.iou), _values(scored, lambda r: r.filled_iou)
     figures = {
-        "masks": len(judged),
+        "masks": len(scored),
         "giou": interval(ious),
-        "ciou": interval(_values(judged, lambda r: r.intersection or 0), _values(judged, lambda r: r.union or 0)),
+        "ciou": interval(_values(scored, lambda r: r.intersection or 0), _values(scored, lambda r: r.union or 0)),
         "giou_filled": interval(filled),
         "ciou_filled": interval(
-            _values(judged, lambda r: r.filled_intersection or 0), _values(judged, lambda r: r.filled_union or 0)
+            _values(scored, lambda r: r.filled_intersection or 0), _values(scored, lambda r: r.filled_union or 0)
         ),
-        "mask_iou_over_half": interval(_values(judged, lambda r: r.iou > 0.5)),
+        "mask_iou_over_half": interval(_values(scored, lambda r: r.iou > 0.5)),
     }
-    if any(r.absent for r in judged):
-        figures["giou_empty_0"] = interval(_values(judged, lambda r: r.iou * bool(r.union)))
-        figures["giou_filled_empty_0"] = interval(_values(judged, lambda r: r.filled_iou * bool(r.filled_union)))
+    if any(r.absent for r in scored):
+        figures["giou_empty_0"] = interval(_values(scored, lambda r: r.iou * bool(r.union)))
+        figures["giou_filled_empty_0"] = interval(_values(scored, lambda r: r.filled_iou * bool(r.filled_union)))
     return figures
 
 

@@ -40,7 +40,7 @@ VARIANTS: Mapping[str, tuple[str, ...]] = {
     "KL 1e-2": ("--kl", "1e-2"),
     "no length budget": ("--no-length-budget",),
     "vision tower trained": ("--no-freeze-vision",),
-    "no mumbled questions": ("--mumble", "0", "--val-mumble", "0.5"),
+    "no word noise": ("--word-noise", "0", "--val-word-noise", "0.5"),
     f"thinking begins with {FORCED.strip()!r}": ("--prefix", FORCED),
 }
 FIGURES = {"hit": "hit", "box IoU": "iou", "mask IoU": "mask", "tokens": "tokens"}
@@ -160,14 +160,14 @@ def figures(out: Path, name: str, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def rows(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The held-out answers judged before and after a run, one per question in the same order."""
+    """The held-out answers scored before and after a run, one per question in the same order."""
     first, *_, last = sorted((run / "held_out").glob("*.jsonl"))
     return tuple([json.loads(line) for line in path.read_text().splitlines()] for path in (first, last))  # type: ignore[return-value]
 
 
-def column(judged: Sequence[Mapping[str, Any]], key: str) -> Values:
+def column(scored: Sequence[Mapping[str, Any]], key: str) -> Values:
     """One figure of every question."""
-    return np.array([float(row[key]) for row in judged])
+    return np.array([float(row[key]) for row in scored])
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -64,7 +64,7 @@ class Bar(ProgressCallback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.shown: dict[str, str] = {}
+        self.latest: dict[str, str] = {}
 
     def on_log(
         self,
@@ -76,9 +76,9 @@ class Bar(ProgressCallback):
     ) -> None:
         """Renew what stands beside the bar."""
         names = {"reward": "reward", "held_out/all/hit": "hit", "held_out/all/mask": "mask", "held_out/all/iou": "iou"}
-        self.shown |= {short: f"{logs[name]:.3f}" for name, short in names.items() if name in (logs or {})}
+        self.latest |= {short: f"{logs[name]:.3f}" for name, short in names.items() if name in (logs or {})}
         if state.is_world_process_zero and self.training_bar is not None:
-            self.training_bar.set_postfix(self.shown, refresh=False)
+            self.training_bar.set_postfix(self.latest, refresh=False)
 
 
 class Log(TrainerCallback):

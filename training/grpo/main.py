@@ -282,14 +282,14 @@ def _tokenizer_file(model: str) -> Path:
 
 
 def _data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
-    """Questions to train on and, where there are any, held-out ones; of both a share is mumbled."""
-    from training.grpo.questions import MumbledQuestions
+    """Questions to train on and, where there are any, held-out ones; of both a share has word noise."""
+    from training.grpo.questions import NoisyQuestions
 
     questions, kept = _plain_data(args, profile)
-    share = args.mumble if args.val_mumble is None else args.val_mumble
-    if args.mumble:
-        questions = MumbledQuestions(questions, args.mumble, args.seed)
-    return questions, MumbledQuestions(kept, share, 0) if kept and share else kept
+    share = args.word_noise if args.val_word_noise is None else args.val_word_noise
+    if args.word_noise:
+        questions = NoisyQuestions(questions, args.word_noise, args.seed)
+    return questions, NoisyQuestions(kept, share, 0) if kept and share else kept
 
 
 def _plain_data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from segzero_ros.cli.parser import Renamed
 from segzero_ros.profile import PROFILES
 
 RULES = ("seg_zero_v1", "seg_zero_v1_soft", "vision_reasoner_v2", "grounded_v3")
@@ -22,7 +23,7 @@ PAPER: Mapping[str, Any] = MappingProxyType(
         "segmenter": "",
         "reward": "vision_reasoner_v2",
         "mix": "",
-        "mumble": 0.0,
+        "word_noise": 0.0,
         "settings": "",
         "samples": 8,
         "prompts_per_step": 16,
@@ -50,7 +51,7 @@ DEMO: Mapping[str, Any] = MappingProxyType(
         "segmenter": "bundles/tabletop",
         "reward": "grounded_v3",
         "mix": "several=1.5,absent=2",
-        "mumble": 0.5,
+        "word_noise": 0.5,
         "settings": "easy_budget=32,hard_budget=64,uncertainty_budget=0,length_slope=0.004",
         "samples": 8,
         "prompts_per_step": 16,
@@ -75,7 +76,9 @@ DEMO: Mapping[str, Any] = MappingProxyType(
 def parse(argv: Sequence[str] | None = None, description: str = "") -> argparse.Namespace:
     """Options; what is not given is the paper's, or the demo's with its profile."""
     parser = build_parser(description)
-    known, _ = parser.parse_known_args(argv)
+    early = argparse.ArgumentParser(add_help=False)
+    early.add_argument("--profile", default=DEMO_PROFILE)
+    known, _ = early.parse_known_args(argv)
     parser.set_defaults(**(DEMO if known.profile == DEMO_PROFILE else PAPER))
     args = parser.parse_args(argv)
     if not args.data:
@@ -126,8 +129,10 @@ def _add_reward(group: Any) -> None:
     )
     add("--thinking", action=argparse.BooleanOptionalAction, default=True, help="--no-thinking: answer at once")
     add("--prefix", default="", metavar="TEXT", help="what every thinking is forced to begin with")
-    add("--mumble", type=float, metavar="SHARE", help="share of the questions with made-up words between theirs")
-    add("--val-mumble", type=float, metavar="SHARE", help="the same of the held-out questions (default: as --mumble)")
+    add("--word-noise", type=float, metavar="SHARE", help="share of the questions with made-up words between theirs")
+    add("--val-word-noise", type=float, metavar="SHARE", help="of the held-out questions (default: as --word-noise)")
+    add("--mumble", action=Renamed, new="--word-noise", dest="word_noise", type=float)
+    add("--val-mumble", action=Renamed, new="--val-word-noise", dest="val_word_noise", type=float)
     add("--mix", metavar="KIND=WEIGHT,...", help="how often each kind of question is asked (default 1)")
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.backends.decoding.chat_prompt import Prefix
-from training.packed import PackedReasoner, flatten_turns
+from training.packed import PackedReasoner, pack_sequences
 from training.packed_decoding import Layer, Samples, attend, sample
 
 _BLOCK = 16  # rows of similar length that share one padded attention
@@ -71,7 +71,9 @@ class PackedPolicy:
     def _read(self, visual: Tensor, rows: Sequence[Sequence[int]], images: Sequence[int]) -> Tensor:
         """Hidden states (N, D) of rows sorted by length; attention pads each block of them to its own longest only."""
         packed = self.packed
-        blocks = [flatten_turns(rows[at : at + _BLOCK], images[at : at + _BLOCK]) for at in range(0, len(rows), _BLOCK)]
+        blocks = [
+            pack_sequences(rows[at : at + _BLOCK], images[at : at + _BLOCK]) for at in range(0, len(rows), _BLOCK)
+        ]
         batch, split = visual.shape[0], visual.shape[0] * packed.prefix_length
         ids, position = (torch.cat([getattr(block, name) for block in blocks]) for name in ("ids", "position"))
         x = torch.cat([packed.embed_prefix(visual).reshape(split, -1), packed.text.embed_tokens(ids)])

@@ -25,7 +25,7 @@ from segzero_ros.profile import Profile
 from training.data.base import Example, Examples, at_row, fit_profile
 from training.data.open import open_examples
 from training.demo_models.shards import load_shard, things_of
-from training.demo_models.word_noise import mumbled
+from training.demo_models.word_noise import add_word_noise
 from training.rewards.truth import Truth
 
 _SHARD = 1000  # pictures rendered at a time
@@ -33,7 +33,7 @@ HELD_OUT_PER_PICTURE = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
+class GrpoSample:
     """A question and what is meant by it.
 
     `picture`: names the picture; equal names, equal pictures. `rgb`: uint8 (h, w, 3), squashed to the profile's size.
@@ -55,7 +55,7 @@ class Questions(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, number: int) -> Question: ...
+    def __getitem__(self, number: int) -> GrpoSample: ...
 
     def source(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """The source picture (H, W, 3) of a question and its objects' masks (M, H, W), None where there are none."""
@@ -94,7 +94,7 @@ class ShardQuestions:
     def __len__(self) -> int:
         return self.ends[-1]
 
-    def __getitem__(self, number: int) -> Question:
+    def __getitem__(self, number: int) -> GrpoSample:
         at, instruction = self._find(number)
         shard, place = self.places[at]
         things = things_of(self.scenes[at], self.size)
@@ -105,7 +105,7 @@ class ShardQuestions:
             (self.size, self.size),
         )
         rgb = np.asarray(self.shards[shard].images[place])
-        return Question(self.pictures[number], instruction["text"], rgb, truth, instruction["type"])
+        return GrpoSample(self.pictures[number], instruction["text"], rgb, truth, instruction["type"])
 
     def source(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """The rendered picture and the visible pixels of each object meant."""
@@ -138,11 +138,11 @@ class ExampleQuestions:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, number: int) -> Question:
+    def __getitem__(self, number: int) -> GrpoSample:
         example = self._example(number)
         truth = fit_profile(example, self.profile)
         rgb = resize_to(example.rgb, self.profile.image_size)
-        return Question(self.pictures[number], example.question, rgb, truth, example.kind)
+        return GrpoSample(self.pictures[number], example.question, rgb, truth, example.kind)
 
     def source(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """The picture and the masks of its objects; None where they are not known one by one."""
@@ -163,7 +163,7 @@ class ExampleQuestions:
     _last: tuple[int, Example | None] = (-1, None)
 
 
-class MumbledQuestions:
+class NoisyQuestions:
     """Questions of which the share `share` has made-up words between its words; which ones and what, `seed` decides."""
 
     def __init__(self, questions: Questions, share: float, seed: int) -> None:
@@ -173,9 +173,9 @@ class MumbledQuestions:
     def __len__(self) -> int:
         return len(self.questions)
 
-    def __getitem__(self, number: int) -> Question:
+    def __getitem__(self, number: int) -> GrpoSample:
         question, rng = self.questions[number], np.random.default_rng((self.seed, number))
-        return replace(question, text=mumbled(question.text, rng)) if rng.random() < self.share else question
+        return replace(question, text=add_word_noise(question.text, rng)) if rng.random() < self.share else question
 
     def source(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
         """The source picture (H, W, 3) and its objects' masks (M, H, W)."""

@@ -1,4 +1,4 @@
-"""Texts -> rewards, the segmenter asked where a rule wants masks; and verdicts -> what a validation reports."""
+"""Texts -> rewards, the segmenter asked where a rule wants masks; and matches -> what a validation reports."""
 
 from __future__ import annotations
 

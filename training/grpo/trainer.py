@@ -61,7 +61,7 @@ class GroundingTrainer(GRPOTrainer):
     ) -> None:
         self.scorer, self.validation, self.processor, self.policy = scorer, validation, processor, policy
         self.least_advantage = least_advantage
-        self._seen: dict[bytes, Tensor] = {}
+        self._encoded: dict[bytes, Tensor] = {}
         self._uncertainty: list[float] = []
         self._saving = False
         super().__init__(reward_funcs=[self._reward], processing_class=processor, **options)
@@ -84,10 +84,10 @@ class GroundingTrainer(GRPOTrainer):
         place = {id(one[0]): one[0] for one in images}
         order = {key: n for n, key in enumerate(place)}
         firsts = range(0, len(prompt_ids), num_generations)
-        self._seen.clear()
+        self._encoded.clear()
         pixels = torch.from_numpy(np.stack([picture.rgb.reshape(-1) for picture in place.values()]))
         samples = self.policy.sample(
-            self._see(self.policy, pixels),
+            self._visual_tokens(self.policy, pixels),
             [prompt_ids[n][self.policy.prefix_length :] for n in firsts],
             [order[id(images[n][0])] for n in firsts],
             num_generations,
@@ -125,7 +125,7 @@ class GroundingTrainer(GRPOTrainer):
         rows = [ids[mask][policy.prefix_length :].tolist() for ids, mask in chosen]
         given = [len(row) - count for row, count in zip(rows, said[learnt].tolist(), strict=True)]
         scores = policy.log_probs(
-            self._see(policy, pictures),
+            self._visual_tokens(policy, pictures),
             rows,
             given,
             images,
@@ -136,19 +136,19 @@ class GroundingTrainer(GRPOTrainer):
         log_probs, entropies = (whole.index_copy(0, learnt, _right_pad(part, logits_to_keep)) for part in scores)
         return log_probs, entropies, None
 
-    def _see(self, policy: PackedPolicy, pictures: Tensor) -> Tensor:
+    def _visual_tokens(self, policy: PackedPolicy, pictures: Tensor) -> Tensor:
         """Visual tokens of distinct pictures (B, bytes). A frozen tower reads each once per step, for all purposes."""
         width, height = self.processor.profile.image_size
         shape = (-1, height, width, 3)
         if any(parameter.requires_grad for parameter in self.model.model.visual.parameters()):
             return policy.encode_image(pictures.view(shape))
         keys = [picture.numpy().tobytes() for picture in pictures]
-        fresh = [n for n, key in enumerate(keys) if key not in self._seen]
+        fresh = [n for n, key in enumerate(keys) if key not in self._encoded]
         if fresh:
             with torch.no_grad():
                 tokens = policy.encode_image(pictures[fresh].view(shape))
-            self._seen |= dict(zip([keys[n] for n in fresh], tokens, strict=True))
-        return torch.stack([self._seen[key] for key in keys])
+            self._encoded |= dict(zip([keys[n] for n in fresh], tokens, strict=True))
+        return torch.stack([self._encoded[key] for key in keys])
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         """TRL's, but answers with less than `least_advantage` are not learned from (never all of them)."""
@@ -209,7 +209,7 @@ class GroundingTrainer(GRPOTrainer):
         for n in range(rounds):  # as many rounds on every process: sharded weights are gathered together
             numbers = mine[n * _BATCH : (n + 1) * _BATCH]
             answers = self._greedy(numbers or list(validation.numbers[:1]))
-            rows += self._judge(numbers, answers[: len(numbers)])
+            rows += self._match(numbers, answers[: len(numbers)])
         everyone = sorted(gather_object(rows), key=lambda row: row["number"])
         summary = [None]
         if self.accelerator.is_main_process:
@@ -225,7 +225,7 @@ class GroundingTrainer(GRPOTrainer):
         lines = "".join(json.dumps({k: v for k, v in row.items() if v == v}) + "\n" for row in rows)  # no NaN
         (folder / f"{self.state.global_step:06}.jsonl").write_text(lines, encoding="utf-8")
 
-    def _judge(self, numbers: Sequence[int], answers: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    def _match(self, numbers: Sequence[int], answers: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
         validation = self.validation
         texts = self._texts(answers)
         masks = validation.scorer.mask_ious(texts, numbers)

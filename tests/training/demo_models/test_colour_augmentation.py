@@ -7,18 +7,20 @@ from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS
 from training.demo_models.colour_augmentation import (
     AS_IT_IS,
     CHROMATIC,
+    COLOUR_NAMES,
     NAMES,
-    PALETTE,
     TONES,
-    Exchange,
+    ColourSwap,
     draw,
-    exchanges,
     whole,
+    whole_swaps,
 )
 from training.demo_models.supervised_text import Thing
 
 SWAP = whole((2, 0, 1))
-MIXED = Exchange(dict.fromkeys(COLOURS, AS_IT_IS) | {"red": (2, 0, 1), "blue": "silver", "white": "pink"}, whole=False)
+MIXED = ColourSwap(
+    dict.fromkeys(COLOURS, AS_IT_IS) | {"red": (2, 0, 1), "blue": "silver", "white": "pink"}, whole=False
+)
 
 
 def scene(*things, text="find it"):
@@ -32,18 +34,18 @@ def shown():
 
 def test_after_an_exchange_no_two_colours_share_a_name():
     drawn = [draw(scene(thing), np.random.default_rng(n), 0.0) for n, thing in enumerate(shown())]
-    for exchange in [*exchanges(scene(("white", "mug"))), *drawn]:
-        assert len({exchange.names[colour] for colour in COLOURS}) == len(COLOURS)
+    for swap in [*whole_swaps(scene(("white", "mug"))), *drawn]:
+        assert len({swap.names[colour] for colour in COLOURS}) == len(COLOURS)
 
 
 def test_the_worlds_colours_come_first_in_the_palette():
-    assert PALETTE[: len(COLOURS)] == tuple(COLOURS)
-    assert len(PALETTE) == len(set(PALETTE)) == 32
+    assert COLOUR_NAMES[: len(COLOURS)] == tuple(COLOURS)
+    assert len(COLOUR_NAMES) == len(set(COLOUR_NAMES)) == 32
 
 
 @pytest.mark.parametrize("order", list(NAMES))
 def test_a_name_of_the_world_is_given_only_to_what_looks_like_it(order):
-    """What an exchange calls red, green or blue is nearer to that colour than to any other of the world's."""
+    """What an swap calls red, green or blue is nearer to that colour than to any other of the world's."""
     for old, new in zip(CHROMATIC, NAMES[order], strict=True):
         if new in COLOURS:
             looks = np.array(COLOURS[old])[list(order)]
@@ -56,19 +58,19 @@ def test_no_exchange_makes_a_held_out_composition_of_what_training_shows(of_the_
     rng = np.random.default_rng(0)
     for colour, kind in shown():
         for _ in range(20):
-            exchange = draw(scene((colour, kind)), rng, of_the_whole)
-            assert (exchange.names[colour], kind) not in HELD_OUT
-    assert len(exchanges(scene(("red", "box")))) == 3
-    assert len(exchanges(scene(("red", "mug")))) == 5
+            swap = draw(scene((colour, kind)), rng, of_the_whole)
+            assert (swap.names[colour], kind) not in HELD_OUT
+    assert len(whole_swaps(scene(("red", "box")))) == 3
+    assert len(whole_swaps(scene(("red", "mug")))) == 5
 
 
 @pytest.mark.parametrize("of_the_whole", [0.0, 1.0])
 def test_no_exchange_names_a_held_out_composition(of_the_whole):
     """A box that is not there can be asked for as well."""
-    assert len(exchanges(scene(("white", "mug"), text="all red boxes"))) == 3
+    assert len(whole_swaps(scene(("white", "mug"), text="all red boxes"))) == 3
     rng = np.random.default_rng(0)
     drawn = [draw(scene(("white", "mug"), text="all red boxes"), rng, of_the_whole) for _ in range(40)]
-    said = {exchange.reworded("all red boxes") for exchange in drawn}
+    said = {swap.reworded("all red boxes") for swap in drawn}
     assert len(said) >= 2
     assert "all blue boxes" not in said
 
@@ -82,22 +84,22 @@ def test_whatever_is_shown_and_said_some_exchange_fits(of_the_whole):
 
 @pytest.mark.parametrize("of_the_whole", [0.0, 1.0])
 def test_a_scene_that_shows_held_out_things_already_is_no_obstacle(of_the_whole):
-    """The test split's scenes do: an exchange makes no other one, and the search for it ends."""
+    """The test split's scenes do: an swap makes no other one, and the search for it ends."""
     shown_and_said = scene(("red", "book"), ("white", "can"), ("red", "box"), text="the green bowl")
-    assert len(exchanges(scene(("white", "mug"), text="the red book"))) == 5
+    assert len(whole_swaps(scene(("white", "mug"), text="the red book"))) == 5
     rng = np.random.default_rng(0)
     for _ in range(100):
-        exchange = draw(shown_and_said, rng, of_the_whole)
-        assert exchange.fits(shown_and_said)
-        assert exchange.names["red"] != "blue", "a blue box"
+        swap = draw(shown_and_said, rng, of_the_whole)
+        assert swap.fits(shown_and_said)
+        assert swap.names["red"] != "blue", "a blue box"
 
 
 def test_draw_mixes_orders_and_reaches_every_colour():
     rng = np.random.default_rng(0)
     drawn = [draw(scene(("red", "mug")), rng, 0.0) for _ in range(200)]
-    assert {exchange.names["red"] for exchange in drawn} == {*TONES, *(names[0] for names in NAMES.values())}
-    assert {exchange.names["black"] for exchange in drawn} == {*TONES, "black"}
-    assert all(not exchange.whole and len(set(exchange.changes.values())) > 1 for exchange in drawn)
+    assert {swap.names["red"] for swap in drawn} == {*TONES, *(names[0] for names in NAMES.values())}
+    assert {swap.names["black"] for swap in drawn} == {*TONES, "black"}
+    assert all(not swap.whole and len(set(swap.changes.values())) > 1 for swap in drawn)
 
 
 def two_things():

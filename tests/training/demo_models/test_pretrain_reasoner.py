@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
 from training.demo_models.pretrain_reasoner import Recipe, demo_profile, learning_rate, main, truth_of  # noqa: E402
 from training.demo_models.shards import ShardFolder, flipped, shifted, things_of  # noqa: E402
-from training.demo_models.supervised_text import Thing, Turn, write_turn  # noqa: E402
+from training.demo_models.supervised_text import SupervisedText, Thing, write_supervised_text  # noqa: E402
 from training.demo_models.tokenizer import train_tokenizer  # noqa: E402
-from training.demo_models.word_noise import MOST_WORDS, mumbled  # noqa: E402
+from training.demo_models.word_noise import MOST_WORDS, add_word_noise  # noqa: E402
 from training.evaluation.match_answer import match_answer  # noqa: E402
 
 
@@ -28,7 +28,7 @@ def data(tmp_path_factory):
 
 def run(data, out, *more):
     folders = ["--data", str(data / "train"), "--val", str(data / "val"), "--out", str(out)]
-    main([*folders, "--vision-steps", "2", "--vision-images", "4", "--images", "2", "--turns", "2", *more])
+    main([*folders, "--vision-steps", "2", "--vision-images", "4", "--images", "2", "--questions", "2", *more])
     return load_file(out / "checkpoint" / "model.safetensors"), json.loads(
         (out / "checkpoint" / "training.json").read_text()
     )
@@ -78,12 +78,12 @@ def test_the_text_is_the_robots_grammar_and_marks_where_to_look():
         "type": "attribute", "text": "The red mug.", "targets": [3],
         "thinking": ["To drink: ", {"say": "red mug", "id": 3}, " ", {"at": 3}, "."],
     }  # fmt: skip
-    turn = write_turn(tokenizer, profile, instruction, {3: mug})
+    turn = write_supervised_text(tokenizer, profile, instruction, {3: mug})
     assert tokenizer.decode(turn.ids[: turn.prompt_length], skip_special_tokens=True).startswith('Find "the red mug".')
     assert tokenizer.decode(turn.ids[turn.prompt_length :]) == (
         '<think>To drink: red mug (40,50).</think><answer>[{"bbox_2d": [20,30,60,80], "point_2d": [40,50]}]</answer>'
     )
-    looked = "".join(tokenizer.decode([i]) for i, thing in zip(turn.ids, turn.looks, strict=True) if thing == 3)
+    looked = "".join(tokenizer.decode([i]) for i, thing in zip(turn.ids, turn.objects, strict=True) if thing == 3)
     assert looked == "red mug(40,50)20,30,60,8040,50"
 
 
@@ -110,7 +110,7 @@ def test_made_up_words_come_between_those_that_were_said():
     rng = np.random.default_rng(3)
     said = ["the", "mug", "left", "of", "the", "bowl"]
     for _ in range(50):
-        words = mumbled(" ".join(said), rng).split()
+        words = add_word_noise(" ".join(said), rng).split()
         rest = iter(words)
         assert all(word in rest for word in said)
         assert 1 <= len(words) - len(said) <= MOST_WORDS
@@ -127,7 +127,7 @@ def test_made_up_words_come_between_those_that_were_said():
 )
 def test_judging_matches_hand_computed_cases(answer, hit, iou):
     things = {1: Thing(1, "mug", "red", (0, 0, 10, 10), (5, 5), 1.0)}
-    turn, profile = Turn([], 0, [], "attribute", "the red mug", (1,)), demo_profile()
+    turn, profile = SupervisedText([], 0, [], "attribute", "the red mug", (1,)), demo_profile()
     row = match_answer(f"<think>x</think><answer>{answer}</answer>", truth_of(turn, things, profile), profile)
     assert (row["hit"], row["iou"]) == (hit, pytest.approx(iou))
 

@@ -13,7 +13,7 @@ from transformers import Sam2Model
 from segzero_ros.backends.decoding.preprocess import resize_to
 from tests.training.drawn_shards import write_shard
 from training.demo_models import pretrain_segmenter
-from training.demo_models.evaluate_segmenter import Judged, evaluate, judge, mean_with_interval
+from training.demo_models.evaluate_segmenter import ScoredMask, evaluate, mean_with_interval, score_objects
 from training.demo_models.pretrain_segmenter import Recipe, Training, main, rate_factor, train
 from training.demo_models.segmenter_data import Shards, box_of, draw_batch, jitter_box
 from training.demo_models.segmenter_model import (
@@ -78,7 +78,7 @@ def test_the_saved_checkpoint_is_a_sam2_model_that_predicts_the_same(data, tmp_p
     training.save(tmp_path)
     loaded = Sam2Model.from_pretrained(tmp_path / "checkpoint").eval()
     ious = [
-        [item.iou for item in judge(model, Shards(data / "val"), jitter=0, most=3)]
+        [item.iou for item in score_objects(model, Shards(data / "val"), jitter=0, most=3)]
         for model in (training.model, loaded)
     ]
     assert ious[0] == ious[1]
@@ -88,7 +88,7 @@ def test_the_loss_falls_and_boxes_alone_soon_give_masks(data):
     training = start(data, replace(RECIPE, steps=120, images_per_step=4, prompts_per_image=4, blind=1.0))
     losses = [training.step()["mask"] for _ in range(120)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) / 4
-    held_out = np.mean([item.iou for item in judge(training.model, Shards(data / "val"), jitter=0, most=6)])
+    held_out = np.mean([item.iou for item in score_objects(training.model, Shards(data / "val"), jitter=0, most=6)])
     assert held_out > 0.2  # 0.05 before training
 
 
@@ -181,7 +181,7 @@ def test_asked_to_stop_it_saves_and_can_go_on(data, tmp_path, monkeypatch):
     step = training.step
     monkeypatch.setattr(training, "step", lambda: (step(), signal.raise_signal(signal.SIGINT))[0])
     before = signal.getsignal(signal.SIGINT)
-    train(training, data / "val", tmp_path, judge_scenes=1)
+    train(training, data / "val", tmp_path, held_out_scenes=1)
     assert signal.getsignal(signal.SIGINT) is before
     assert resume(tmp_path, data).steps_done == 1
     entry = json.loads((tmp_path / "log.jsonl").read_text())
@@ -220,10 +220,10 @@ def test_evaluation_counts_every_object_and_names_the_weak_ones(data, tmp_path):
 
 
 def test_the_interval_holds_the_mean_and_scenes_are_the_unit():
-    judged = [
-        Judged(scene, iou, 0.5, "mug", "red", 100, 1.0) for scene in range(30) for iou in (0.6, 0.8 + scene / 300)
+    scored = [
+        ScoredMask(scene, iou, 0.5, "mug", "red", 100, 1.0) for scene in range(30) for iou in (0.6, 0.8 + scene / 300)
     ]
-    summary = mean_with_interval(judged)
+    summary = mean_with_interval(scored)
     low, high = summary["interval_95"]
     assert low < summary["mean_iou"] < high
     assert summary["scenes"] == 30

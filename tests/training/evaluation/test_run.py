@@ -146,7 +146,7 @@ def test_overlaps_agree_with_counting_pixel_by_pixel():
 
 def test_a_truth_without_masks_has_no_mask_figures_but_all_others():
     (record,) = evaluate(Made(example("a", MUG, mask=None, object_masks=())), said(MUG))
-    assert (record.right, record.judged_by_mask) == (True, False)
+    assert (record.right, record.has_mask) == (True, False)
     whole = summarise([record])["types"]["all"]
     assert whole["right"]["value"] == 1.0
     assert "giou" not in whole

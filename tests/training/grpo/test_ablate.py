@@ -11,7 +11,7 @@ from training.grpo.ablate import COMPLETIONS, VARIANTS, figures, folder, options
 ARGUMENTS = ["--data", "train", "--val", "val", "--out", "runs"]
 
 
-def judged(hit, kind="attribute", tokens=60):
+def scored(hit, kind="attribute", tokens=60):
     return {"kind": kind, "hit": hit, "iou": 0.5 + 0.4 * hit, "mask": 0.6 * hit, "tokens": tokens}
 
 
@@ -38,8 +38,8 @@ def test_variants_lie_in_folders_of_their_own(tmp_path):
 
 
 def test_figures_are_means_over_questions_and_the_change_is_paired(tmp_path):
-    before = [judged(False), judged(True), judged(False, "several"), judged(False, "absent")]
-    finish(tmp_path, "baseline", 0, before, [judged(True, row["kind"], tokens=50) for row in before])
+    before = [scored(False), scored(True), scored(False, "several"), scored(False, "absent")]
+    finish(tmp_path, "baseline", 0, before, [scored(True, row["kind"], tokens=50) for row in before])
     finish(tmp_path, "baseline", 1, before, before)
     result = figures(tmp_path, "baseline", [0, 1, 2])
     assert result["seeds"] == [0, 1]

@@ -21,7 +21,7 @@ from training.demo_models.tokenizer import train_tokenizer  # noqa: E402
 from training.evaluation.match_answer import match_answer  # noqa: E402
 from training.grpo.main import grounded_settings, main  # noqa: E402
 from training.grpo.options import DEMO, PAPER, build_parser, parse  # noqa: E402
-from training.grpo.questions import MumbledQuestions, ShardQuestions, draw_order, held_out, open_questions, parse_mix  # noqa: E402
+from training.grpo.questions import NoisyQuestions, ShardQuestions, draw_order, held_out, open_questions, parse_mix  # noqa: E402
 from training.grpo.scoring import summarise  # noqa: E402
 from training.grpo.trainer import checkpoints  # noqa: E402
 from training.rewards.truth import Truth  # noqa: E402
@@ -322,15 +322,15 @@ def test_held_out_questions_are_even_over_the_kinds(world):
     assert len(set(chosen)) == 10
 
 
-def test_mumbled_questions_mean_what_they_meant(world):
+def test_questions_with_word_noise_mean_what_they_meant(world):
     plain = ShardQuestions(world / "train", PROFILE)
-    some, again = (MumbledQuestions(plain, 0.5, seed=4) for _ in range(2))
+    some, again = (NoisyQuestions(plain, 0.5, seed=4) for _ in range(2))
     texts = [some[n].text for n in range(len(plain))]
     assert texts == [again[n].text for n in range(len(plain))]
     changed = [n for n, text in enumerate(texts) if text != plain[n].text]
     assert 0.3 < len(changed) / len(plain) < 0.7
     assert all(some[n].truth == plain[n].truth for n in changed)
-    assert MumbledQuestions(plain, 0.0, seed=4)[changed[0]].text == plain[changed[0]].text
+    assert NoisyQuestions(plain, 0.0, seed=4)[changed[0]].text == plain[changed[0]].text
 
 
 def answer(*boxes):
@@ -363,6 +363,15 @@ def test_absent_objects_count_in_n_acc_only_when_nothing_is_said():
     about, truth = {"kind": "absent", "objects": 0, "tokens": 9, "thinking": 4}, Truth((), (), (196, 196))
     rows = [about | match_answer(text, truth, PROFILE) for text in (answer(), answer((0, 0, 5, 5)), "garbage")]
     assert summarise(rows)["all"]["n_acc"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_an_option_by_its_old_name_does_what_the_new_one_does_and_says_so_once(capsys):
+    assert parse(["--out", "x", "--mumble", "0.25", "--val-mumble", "0"]).word_noise == 0.25
+    assert capsys.readouterr().err.splitlines() == [
+        "segzero train grpo: --mumble is called --word-noise now; the old name goes in 0.3",
+        "segzero train grpo: --val-mumble is called --val-word-noise now; the old name goes in 0.3",
+    ]
+    assert (parse(["--out", "x"]).word_noise, parse(["--out", "x", "--word-noise", "0"]).word_noise) == (0.5, 0)
 
 
 def test_the_budget_is_a_switch():
