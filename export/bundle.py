@@ -30,6 +30,7 @@ from export.queries import drawn_questions
 from export.reasoner_onnx import FILES, export_reasoner
 from export.segmenter_onnx import export_segmenter
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, write_manifest
+from segzero_ros.cli.parser import Parser
 from segzero_ros.profile import PROFILES, Profile, get_profile
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers", "numpy")
@@ -228,10 +229,8 @@ def _profile(options: argparse.Namespace) -> Profile:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="segzero export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> Parser:
+    parser = Parser("segzero export", __doc__ or "")
     parser.add_argument("--reasoner", type=Path, required=True, help="Qwen2.5-VL checkpoint directory")
     parser.add_argument("--segmenter", type=Path, required=True, help="SAM 2 checkpoint directory")
     parser.add_argument("--profile", required=True, help=f"one of {', '.join(PROFILES)}")

@@ -9,7 +9,6 @@ Run: python -m export.compare bundles/tabletop --reasoner CHECKPOINT --segmenter
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from segzero_ros.backends.onnx.reasoner import OnnxReasoner
 from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
 from segzero_ros.backends.onnx.session import open_session
 from segzero_ros.bundle import open_bundle
+from segzero_ros.cli.parser import Parser
 from segzero_ros.frame import Frame
 from segzero_ros.matching import mask_iou
 from segzero_ros.profile import Profile
@@ -282,9 +282,7 @@ def _drawn_targets(size: tuple[int, int], rng: np.random.Generator, count: int =
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare a bundle with the checkpoints it was made from."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("python -m export.compare", __doc__ or "")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--reasoner", type=Path, help="checkpoint the bundle's reasoner was exported from")
     parser.add_argument("--segmenter", type=Path, help="checkpoint the bundle's segmenter was exported from")

@@ -28,6 +28,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQua
 from export.checks import Check, format_table, to_json
 from export.parity_check import COUNT, Asked, check_parity, drawn_from_tabletop
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle, write_manifest
+from segzero_ros.cli.parser import Parser
 
 BITS = (4, 8)
 BLOCK = 32  # weights that share a scale; 16 is the least ONNX Runtime takes
@@ -173,11 +174,9 @@ def _write(partial: Path, name: str, parent: Bundle, made: dict[str, Any], parit
     )
 
 
-def build_parser(prog: str) -> argparse.ArgumentParser:
+def build_parser(prog: str) -> Parser:
     """Return the options of this command and of ``training.quantise``, which checks on any data set."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog, __doc__ or "")
     parser.add_argument("bundle", help="the parent's directory or name")
     parser.add_argument("--out", type=Path, required=True, help="the new bundle's directory; its name is its name")
     parser.add_argument("--bits", type=int, choices=BITS, default=8)
@@ -189,7 +188,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run(parser: argparse.ArgumentParser, options: argparse.Namespace, examples: Iterable[Asked]) -> int:
+def run(parser: Parser, options: argparse.Namespace, examples: Iterable[Asked]) -> int:
     """Quantise as the options say; 1 when the result does not pass on ``examples``, 2 for misuse."""
     try:
         bundle, found = quantise_bundle(

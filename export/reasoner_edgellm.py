@@ -16,7 +16,6 @@ are: the exporter reads their quantisation from their own files.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import re
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from segzero_ros.bundle import hash_file
+from segzero_ros.cli.parser import Parser
 from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import PROFILES, get_profile
 
@@ -342,7 +342,7 @@ def installed_versions(environment: Path) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export from the command line; one line on standard error and status 1 or 2 when it fails."""
-    parser = argparse.ArgumentParser(prog="python -m export.reasoner_edgellm", description=__doc__.partition("\n")[0])
+    parser = Parser("python -m export.reasoner_edgellm", (__doc__ or "").partition("\n")[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--environment", type=Path, required=True, help="the exporter's own; made when not there")

@@ -19,7 +19,6 @@ Run: python -m export.reasoner_onnx CHECKPOINT OUT --image-size 840 --max-length
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -39,6 +38,7 @@ from export.onnx_graph import INLINE_BYTES, Arithmetic, DataFile, Graph, Store, 
 from export.vision_tower import is_dense
 from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN
 from segzero_ros.backends.torch_cuda.vision import VisionGrid
+from segzero_ros.cli.parser import Parser
 
 LOGIT_ROWS = 8
 
@@ -358,11 +358,7 @@ def _head(graph: Graph, value: str, weight: torch.Tensor, shared: TensorProto | 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export one checkpoint from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.reasoner_onnx",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("python -m export.reasoner_onnx", __doc__ or "")
     parser.add_argument("checkpoint", type=Path, help="directory written by save_pretrained, with tokenizer.json")
     parser.add_argument("out", type=Path, help="directory to write the graphs to")
     parser.add_argument("--image-size", type=int, default=840, help="side of the squashed picture (multiple of 28)")

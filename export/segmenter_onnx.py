@@ -17,7 +17,6 @@ Opset 18: FP32 attention of a newer opset does not build in TensorRT. Left out: 
 memory for video.
 """
 
-import argparse
 import contextlib
 import logging
 import warnings
@@ -31,6 +30,7 @@ from transformers import Sam2Model
 
 from export.onnx_graph import Arithmetic, Store, halved
 from export.onnx_storage import save_graph, store_half
+from segzero_ros.cli.parser import Parser
 
 OPSET = 18
 IR_VERSION = 10  # what opset 18 to 21 graphs carry; ONNX Runtime 1.18 and later read it
@@ -234,11 +234,7 @@ def _quiet() -> Iterator[None]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Export a checkpoint from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m export.segmenter_onnx",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("python -m export.segmenter_onnx", __doc__ or "")
     parser.add_argument("checkpoint", type=Path, help="Sam2Model directory (config.json, model.safetensors)")
     parser.add_argument("out", type=Path, help="directory for encoder.onnx and decoder.onnx")
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")

@@ -10,7 +10,6 @@ of the device's bandwidth and compute it amounts to; what is left is in the prof
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from bench.gpu.shapes import REAL, TINY, Load, reasoner, segmenter
 from bench.gpu.theirs import Theirs
 from bench.record import RESULTS, device_slug, record, write
 from segzero_ros.backends.decoding.chat_prompt import Rotary, mrope_positions
+from segzero_ros.cli.parser import Parser
 
 ENGINES = ("torch_cuda", "onnx", "tensorrt")
 ROUNDS = 5
@@ -290,10 +290,8 @@ def _free(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> Parser:
+    parser = Parser("python -m bench.gpu", __doc__ or "")
     parser.add_argument("--models", default="3b,7b", help="of 3b, 7b (default both)")
     parser.add_argument("--engines", default="torch_cuda,onnx", help=f"ours, of {', '.join(ENGINES)}")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"commands per contestant (default {ROUNDS})")

@@ -34,7 +34,7 @@ from torch.nn import functional
 from tqdm import tqdm
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from segzero_ros.cli.parser import Renamed
+from segzero_ros.cli.parser import Parser, Renamed
 from segzero_ros.profile import PROFILES, Profile
 from segzero_ros.tabletop.things import KINDS
 from training.demo_models.colour_augmentation import COLOUR_NAMES, draw
@@ -486,9 +486,7 @@ def train(args: argparse.Namespace, recipe: Recipe) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="segzero train reasoner", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("segzero train reasoner", __doc__ or "")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards (`segzero train data`)")
     parser.add_argument("--val", type=Path, required=True, help="folder of held-out shards")
     parser.add_argument("--out", type=Path, required=True, help="where checkpoint/ and log.jsonl go")

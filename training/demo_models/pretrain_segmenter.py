@@ -33,6 +33,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import Sam2Config, Sam2Model
 
+from segzero_ros.cli.parser import Parser
 from training.demo_models.evaluate_segmenter import evaluate, score_objects
 from training.demo_models.segmenter_data import Shards, draw_batch
 from training.demo_models.segmenter_model import (
@@ -263,10 +264,10 @@ def _rate(training: Training) -> str:
 def _checkpoint(
     training: Training, val: Path | None, out: Path, recent: Sequence[dict[str, float]], held_out_scenes: int
 ) -> None:
-    training.demo_models.shards.rescan()
+    training.shards.rescan()
     training.save(out)
     entry: dict[str, Any] = {"step": training.steps_done, "cpu_minutes": training.seconds / 60}
-    entry |= {"progress": training.progress, "images": len(training.demo_models.shards)}
+    entry |= {"progress": training.progress, "images": len(training.shards)}
     entry |= {name: float(np.mean([losses[name] for losses in recent])) for name in recent[0]}
     if val is not None and (shards := Shards(val)).names:
         scored = score_objects(training.model, shards, jitter=0.0, most=held_out_scenes)
@@ -276,11 +277,7 @@ def _checkpoint(
 
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.demo_models.pretrain_segmenter",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("segzero train segmenter", __doc__ or "")
     parser.add_argument(
         "--data", type=Path, required=True, help="directory of shard-*/ to train on (or to evaluate on)"
     )
@@ -321,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     training = _begin(args)
-    if not len(training.demo_models.shards):
+    if not len(training.shards):
         print(f"no shard-*/ in {args.data}; render some with python -m training.demo_models.render_tabletop")
         return 2
     train(training, args.val, args.out)

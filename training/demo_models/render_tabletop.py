@@ -10,7 +10,6 @@ work: `--shards 30` and `--start 30 --shards 30`.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import os
@@ -25,6 +24,7 @@ import numpy as np
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software driver: one process per core is faster than many threads
 
+from segzero_ros.cli.parser import Parser
 from segzero_ros.tabletop.instructions import At, Instruction, Mention, Piece, instructions
 from segzero_ros.tabletop.render import Renderer
 from segzero_ros.tabletop.scene import SPLITS, Split, sample_scene
@@ -106,7 +106,7 @@ def write_shard(path: Path, renderer: Renderer, split: Split, count: int, first_
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("segzero train data", __doc__ or "")
     parser.add_argument("--out", type=Path, required=True, help="directory of the shards; made when missing")
     parser.add_argument("--split", choices=SPLITS, default="train")
     parser.add_argument("--shards", type=int, default=1, help="how many shards (default 1)")

@@ -3,7 +3,6 @@
 python -m training.evaluation.parity SMALLER --parent BUNDLE --data photos/ --count 300
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +10,13 @@ from pathlib import Path
 from export.checks import format_table
 from export.parity_check import COUNT, check_parity
 from segzero_ros.bundle import open_bundle
+from segzero_ros.cli.parser import Parser
 from training.data.open import open_examples
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Ask both bundles the same questions; 1 when the smaller one does not answer as its parent does."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluation.parity", description=__doc__)
+    parser = Parser("python -m training.evaluation.parity", __doc__ or "")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--parent", type=Path, required=True, help="the 16-bit bundle it was made from")
     parser.add_argument("--data", default="tabletop", help="questions with their truth, as for `segzero eval`")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.cli.parser import Parser
 from segzero_ros.errors import Code, RejectedInput
 from training.evaluation.intervals import interval
 
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options; what follows `--` goes to every run of `segzero train grpo`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("python -m training.grpo.ablate", __doc__ or "")
     parser.add_argument("--model", default="checkpoints/tabletop")
     parser.add_argument("--data", required=True)
     parser.add_argument("--val", required=True)

@@ -3,11 +3,12 @@
 python -m training.grpo.adapter runs/3b-lora/best --out runs/3b-lora/merged
 """
 
-import argparse
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from segzero_ros.cli.parser import Parser
 
 
 def merge(adapter: Path, out: Path) -> None:
@@ -23,7 +24,7 @@ def merge(adapter: Path, out: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser("python -m training.grpo.adapter", __doc__ or "")
     parser.add_argument("adapter", type=Path, help="OUT/best or a checkpoint of a run with --lora")
     parser.add_argument("--out", type=Path, required=True, help="where the whole checkpoint goes")
     args = parser.parse_args(argv)

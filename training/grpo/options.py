@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from segzero_ros.cli.parser import Renamed
+from segzero_ros.cli.parser import Parser, Renamed
 from segzero_ros.profile import PROFILES
 
 RULES = ("seg_zero_v1", "seg_zero_v1_soft", "vision_reasoner_v2", "grounded_v3")
@@ -88,11 +88,9 @@ def parse(argv: Sequence[str] | None = None, description: str = "") -> argparse.
     return args
 
 
-def build_parser(description: str = "") -> argparse.ArgumentParser:
+def build_parser(description: str = "") -> Parser:
     """The command line; defaults that depend on the profile are filled in by `parse`."""
-    parser = argparse.ArgumentParser(
-        prog="segzero train grpo", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("segzero train grpo", description)
     _add_data(parser.add_argument_group("what is trained, on what"))
     _add_reward(parser.add_argument_group("reward and answers"))
     _add_method(parser.add_argument_group("GRPO"))
