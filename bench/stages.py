@@ -12,6 +12,7 @@ from bench.figures import spreads
 from export.queries import EvalQuery
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import Bundle
+from segzero_ros.cli.output import format_table
 from segzero_ros.pipeline import Segmentation
 from segzero_ros.worker import Job, Worker
 
@@ -77,11 +78,11 @@ def publish_ms(results: Sequence[Segmentation]) -> tuple[list[float], str]:
 
 def table(figures: Mapping[str, Any]) -> str:
     """Lay the stage table out for a terminal."""
-    lines = [f"{'stage':12} {'p50 ms':>9} {'p95 ms':>9}  what"]
-    for stage, meaning in STAGES.items():
+    rows = []
+    for stage, what in STAGES.items():
         values = figures["ms"].get(stage)
-        shown = f"{values['p50']:9.2f} {values['p95']:9.2f}" if values else f"{'-':>9} {'-':>9}"
-        lines.append(f"{stage:12} {shown}  {meaning}")
+        rows.append([stage, *(f"{values[key]:.2f}" if values else "-" for key in ("p50", "p95")), what])
+    lines = [format_table(["stage", "p50 ms", "p95 ms", "what"], rows, right=[1, 2])]
     tokens, steps = figures["ms"].get("tokens"), figures["ms"].get("steps")
     if tokens and steps:
         lines.append(f"{tokens['p50']:.0f} tokens in {steps['p50']:.0f} steps of the decoder (medians)")

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.checks import format_table, to_json
+from export.checks import check_table, to_json
 from export.compare import compare_reasoner, compare_segmenter
 from export.onnx_graph import Arithmetic, Store
 from export.queries import drawn_questions
@@ -124,9 +124,9 @@ def _parity(
         *compare_reasoner(reasoner, files["reasoner"], profile, questions),
         *compare_segmenter(segmenter, files["segmenter"], (size[0], size[1]), questions),
     ]
-    print(format_table(checks))
+    print(check_table(checks))
     if not all(check.passed for check in checks):
-        raise NotEqual(format_table(checks))
+        raise NotEqual(check_table(checks))
     return {"parity": to_json(checks)}
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from segzero_ros.cli.output import format_table
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -21,14 +23,13 @@ class Check:
         return self.value >= self.limit if self.more else self.value <= self.limit
 
 
-def format_table(checks: Iterable[Check]) -> str:
+def check_table(checks: Iterable[Check]) -> str:
     """Lay the checks out for a terminal."""
-    lines = [f"{'':4} {'what':42} {'against':11} {'value':>10}  limit"]
-    for check in checks:
-        sign = ">=" if check.more else "<="
-        mark = "ok" if check.passed else "FAIL"
-        lines.append(f"{mark:4} {check.what:42} {check.reference:11} {check.value:10.3g}  {sign} {check.limit:g}")
-    return "\n".join(lines)
+    rows = [
+        ["ok" if c.passed else "FAIL", c.what, c.reference, f"{c.value:.3g}", f"{'>=' if c.more else '<='} {c.limit:g}"]
+        for c in checks
+    ]
+    return format_table(["", "what", "against", "value", "limit"], rows, right=[3])
 
 
 def to_json(checks: Iterable[Check]) -> list[dict[str, Any]]:

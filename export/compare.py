@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration, Sam2Model
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from export.checks import Check, format_table, to_json
+from export.checks import Check, check_table, to_json
 from export.onnx_graph import Store, stored
 from export.parity_check import check_parity, drawn_from_tabletop
 from export.queries import EvalQuery, drawn_questions, tabletop_questions
@@ -304,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checks += compare_segmenter(options.segmenter, part.files, part.image_size, questions, options.seed)
     if options.parent:
         checks += check_parity(bundle, open_bundle(options.parent), drawn_from_tabletop(options.count, options.seed))
-    print(format_table(checks))
+    print(check_table(checks))
     if options.json:
         options.json.write_text(json.dumps(to_json(checks), indent=1) + "\n")
     return 0 if all(check.passed for check in checks) else 1

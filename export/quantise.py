@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, DefaultWeightOnlyQuantizer
 
-from export.checks import Check, format_table, to_json
+from export.checks import Check, check_table, to_json
 from export.parity_check import COUNT, Asked, check_parity, drawn_from_tabletop
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle, write_manifest
 from segzero_ros.cli.parser import Parser
@@ -65,7 +65,7 @@ def quantise_bundle(
         smaller = copy_quantised(parent, partial, bits=bits, block=block, accuracy_level=accuracy_level)
         found = check_parity(smaller, parent, examples, threads=threads)
         if not all(check.passed for check in found):
-            raise NotGoodEnough(format_table(found))
+            raise NotGoodEnough(check_table(found))
         _write(partial, out.name, parent, dict(smaller.provenance["quantised"]), found)
         partial.rename(out)
     return open_bundle(out), found
@@ -204,7 +204,7 @@ def run(parser: Parser, options: argparse.Namespace, examples: Iterable[Asked]) 
         parser.exit(1, f"{parser.prog}: the smaller bundle does not pass the parity check; nothing written\n")
     except (FileExistsError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    print(format_table(found))
+    print(check_table(found))
     print(f"written: {bundle.path}")
     return 0
 

@@ -18,7 +18,7 @@ transformers = pytest.importorskip("transformers")
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # noqa: E402
 
 from export import reasoner_onnx  # noqa: E402
-from export.checks import format_table  # noqa: E402
+from export.checks import check_table  # noqa: E402
 from export.compare import compare_reasoner  # noqa: E402
 from export.onnx_graph import stored  # noqa: E402
 from export.queries import drawn_questions  # noqa: E402
@@ -56,7 +56,7 @@ def test_graphs_and_greedy_text_are_the_checkpoints(tmp_path: Path, store: Any, 
     checkpoint = save_checkpoint(tmp_path / "checkpoint", tied=tied, seed=3)
     export_reasoner(checkpoint, tmp_path, image_size=(168, 168), max_length=512, store=store)
     checks = compare_reasoner(checkpoint, paths(tmp_path), PROFILE, drawn_questions(1, seed=1), tokens=16)
-    assert all(check.passed for check in checks if check.reference == "stored"), format_table(checks)
+    assert all(check.passed for check in checks if check.reference == "stored"), check_table(checks)
     kinds = {
         weight.data_type for weight in onnx.load(tmp_path / "decoder.onnx").graph.initializer if len(weight.dims) == 2
     }
@@ -67,7 +67,7 @@ def test_half_arithmetic_is_close_and_fp16_where_the_time_goes(tmp_path: Path) -
     checkpoint = save_checkpoint(tmp_path / "checkpoint")
     export_reasoner(checkpoint, tmp_path, image_size=(168, 168), max_length=512, arithmetic="half")
     checks = compare_reasoner(checkpoint, paths(tmp_path), PROFILE, drawn_questions(1, seed=1), tokens=2)
-    assert all(check.passed for check in checks if check.reference == "stored"), format_table(checks)
+    assert all(check.passed for check in checks if check.reference == "stored"), check_table(checks)
     half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
     for name, products in (("vision", 4 * 4 + 2), ("decoder", 4 * 4 + 1)):
         graph = onnx.load(tmp_path / f"{name}.onnx").graph
@@ -96,7 +96,7 @@ def test_large_weights_go_beside_the_graphs_and_a_tied_table_is_stored_once(
     weights = sum(parameter.numel() for parameter in random_model(small_config(small_tokenizer())).parameters())
     assert (tmp_path / "out" / "weights.bin").stat().st_size < 2.4 * weights
     checks = compare_reasoner(checkpoint, paths(tmp_path / "out"), PROFILE, drawn_questions(1, seed=1), tokens=8)
-    assert all(check.passed for check in checks if check.reference == "stored"), format_table(checks)
+    assert all(check.passed for check in checks if check.reference == "stored"), check_table(checks)
 
 
 def test_what_the_graphs_cannot_express_is_refused_by_name(tmp_path: Path) -> None:

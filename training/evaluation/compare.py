@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from segzero_ros.cli.output import format_table
 from segzero_ros.errors import Code, RejectedInput
 from training.evaluation.intervals import difference
 from training.evaluation.record import Record, Records, read_samples
@@ -84,13 +85,14 @@ def comparison_table(compared: Mapping[str, Any]) -> str:
     """Return the differences as a table for people; a star where the interval excludes 0."""
     names = ("right", "giou", "n_acc", "thinking_tokens", "tokens", "total_ms")
     titles = ("right", "gIoU", "N-Acc", "thinking", "tokens", "total ms")
-    lines = [f"{'':24}{'count':>6}" + "".join(f"  {title:>22}" for title in titles)]
+    rows = []
     for group, figures in compared["groups"].items():
         cells = [_cell(name, figures[name]["difference"]) if name in figures else "-" for name in names]
-        lines.append(f"{group:24}{figures['count']:>6}" + "".join(f"  {cell:>22}" for cell in cells))
+        rows.append([group, str(figures["count"]), *cells])
+    aligned = format_table(["", "count", *titles], rows, right=range(1, len(titles) + 2))
     was, now = (_run_name(compared[side]) for side in ("first", "second"))
     note = "second - first, shares in points, in brackets the 95 % interval; * where it excludes 0"
-    return "\n".join([*lines, f"first: {was}; second: {now}", note])
+    return "\n".join([aligned, f"first: {was}; second: {now}", note])
 
 
 def _cell(name: str, figure: Mapping[str, float]) -> str:

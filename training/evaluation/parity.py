@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.checks import format_table
+from export.checks import check_table
 from export.parity_check import COUNT, check_parity
 from segzero_ros.bundle import open_bundle
 from segzero_ros.cli.parser import Parser
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     examples = open_examples(options.data, split=options.split, seed=options.seed, count=options.count)
     asked = (examples[n] for n in range(len(examples)))
     found = check_parity(open_bundle(options.bundle), open_bundle(options.parent), asked)
-    print(format_table(found))
+    print(check_table(found))
     return 0 if all(check.passed for check in found) else 1
 
 

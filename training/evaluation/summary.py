@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from segzero_ros.cli.output import format_table
 from training.evaluation.intervals import Values, interval, percentiles
 from training.evaluation.record import STAGES, Record, Records
 
@@ -127,24 +128,19 @@ _FILLED = (("giou_filled", "gIoU, ignore = object"), ("ciou_filled", "cIoU, igno
 def table(summary: Mapping[str, Any]) -> str:
     """Return the figures as a table for people; percentages, and in brackets the 95 % interval."""
     columns = [*_COLUMNS, *(_FILLED if summary["ignored_pixels"] else ())]
-    groups = groups_of(summary)
-    lines = [_row("", ["count", *(title for _, title in columns), "readable", "tokens", "thinking"])]
-    for name, group in groups:
+    head = ["", "count", *(title for _, title in columns), "readable", "tokens", "thinking"]
+    rows = []
+    for name, group in groups_of(summary):
         shares = [percent(group.get(key)) for key, _ in columns]
         amounts = [f"{group[key]['value']:.1f}" for key in ("tokens", "thinking_tokens")]
-        lines.append(_row(name, [str(group["count"]), *shares, f"{100 * group['format_valid']:.1f}", *amounts]))
-    return "\n".join([*lines, *_notes(summary)])
+        rows.append([name, str(group["count"]), *shares, f"{100 * group['format_valid']:.1f}", *amounts])
+    return "\n".join([format_table(head, rows, right=range(1, len(head))), *_notes(summary)])
 
 
 def groups_of(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the rows of a summary: kinds, what was held out of training, and the commands by hand if asked."""
     spoken = [("spoken, by hand", summary["spoken"])] if "spoken" in summary else []
     return [*summary["types"].items(), *summary["seen"].items(), *spoken]
-
-
-def _row(name: str, cells: list[str]) -> str:
-    widths = [6, *(max(16, len(cell)) if at < len(cells) - 4 else 8 for at, cell in enumerate(cells[1:]))]
-    return f"{name:24}" + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:

@@ -114,7 +114,7 @@ def test_no_training_reads_the_sentences():
         str(file.relative_to(ROOT))
         for folder in ("training", "segzero_ros", "export", "tools")
         for file in (ROOT / folder).glob("**/*.py")
-        if re.search(r"spoken\.jsonl|evaluation_spoken", file.read_text(encoding="utf-8"))
+        if re.search(r"spoken\.jsonl|evaluation\.spoken", file.read_text(encoding="utf-8"))
     ]
     assert sorted(knowing) == ["training/evaluation/main.py", "training/evaluation/spoken.py"]
 
