@@ -24,7 +24,7 @@ from torch import nn
 from transformers import Qwen2_5_VLForConditionalGeneration, Sam2Model
 
 from segzero_ros.bundle import Bundle
-from training.demo_models.pretrain_reasoner import build_model
+from training.demo_models.reasoner_model import build_model
 from training.demo_models.segmenter_model import demo_config
 
 Weights = Mapping[str, NDArray[np.float32]]

@@ -11,7 +11,7 @@ from bench.contestant import Ours
 from bench.figures import ratio, spreads
 from bench.interleave import Contestant, interleave
 from export.checks import to_json
-from export.parity_check import check_parity, drawn_from_tabletop
+from export.parity_check import check_parity, tabletop_examples
 from export.quantise import copy_quantised
 from export.queries import EvalQuery
 from segzero_ros.backends import EngineOptions, open_pipeline
@@ -32,7 +32,7 @@ def measure(
         contestants |= {name: Ours(open_pipeline(made, "onnx", options=options)) for name, made in smaller.items()}
         found = interleave(contestants, questions, label="parent, quantised:")
         checks = {
-            name: to_json(check_parity(made, bundle, drawn_from_tabletop(parity_questions, seed=3), threads=threads))
+            name: to_json(check_parity(made, bundle, tabletop_examples(parity_questions, seed=3), threads=threads))
             for name, made in smaller.items()
         }
         sizes = {name: made.reasoner.files["decoder"].stat().st_size for name, made in smaller.items()}

@@ -27,7 +27,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from export.checks import Check, check_table, to_json
 from export.onnx_graph import Store, stored
-from export.parity_check import check_parity, drawn_from_tabletop
+from export.parity_check import check_parity, tabletop_examples
 from export.queries import EvalQuery, drawn_questions, tabletop_questions
 from export.reasoner_onnx import load_checkpoint
 from export.segmenter_onnx import load_segmenter
@@ -303,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         part = bundle.segmenter
         checks += compare_segmenter(options.segmenter, part.files, part.image_size, questions, options.seed)
     if options.parent:
-        checks += check_parity(bundle, open_bundle(options.parent), drawn_from_tabletop(options.count, options.seed))
+        checks += check_parity(bundle, open_bundle(options.parent), tabletop_examples(options.count, options.seed))
     print(check_table(checks))
     if options.json:
         options.json.write_text(json.dumps(to_json(checks), indent=1) + "\n")

@@ -33,7 +33,7 @@ COUNT = 300  # questions: the drop is then known to about half a point
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
+class RenderedExample:
     """A question about the demo world: ``rgb`` uint8 (H, W, 3), ``mask`` (H, W) of all that is meant."""
 
     question: str
@@ -41,7 +41,7 @@ class Drawn:
     mask: NDArray[np.bool_] | None
 
 
-class Asked(Protocol):
+class ExampleLike(Protocol):
     """A question with its truth, as ``training.data.base.Example`` has it."""
 
     @property
@@ -60,7 +60,7 @@ class Asked(Protocol):
         ...
 
 
-def check_parity(smaller: Bundle, parent: Bundle, examples: Iterable[Asked], *, threads: int = 0) -> list[Check]:
+def check_parity(smaller: Bundle, parent: Bundle, examples: Iterable[ExampleLike], *, threads: int = 0) -> list[Check]:
     """Ask both bundles every question; return the checks, with the number of questions in their reference's name."""
     options = EngineOptions(threads=threads)
     ours, theirs = (open_pipeline(bundle, "onnx", options=options) for bundle in (smaller, parent))
@@ -84,7 +84,7 @@ def checks(overlaps: Sequence[float], drops: Sequence[float]) -> list[Check]:
     ]
 
 
-def _ask(pipeline: Pipeline, example: Asked, number: int) -> Segmentation:
+def _ask(pipeline: Pipeline, example: ExampleLike, number: int) -> Segmentation:
     return pipeline.ground(
         Frame(np.ascontiguousarray(example.rgb), number), read_command(example.question, str(number))
     )
@@ -98,8 +98,8 @@ def _giou(result: Segmentation, truth: NDArray[np.bool_]) -> float:
     return mask_iou(result.labels > 0, truth)
 
 
-def drawn_from_tabletop(count: int, seed: int, split: Split = "val") -> Iterator[Asked]:
+def tabletop_examples(count: int, seed: int, split: Split = "val") -> Iterator[ExampleLike]:
     """Return questions about the demo world, of the split that nothing is tested on unless another is named."""
     for sample in samples(split, seed, count):
         mask = np.isin(sample.view.labels, sample.instruction.targets)
-        yield Drawn(sample.instruction.text, sample.view.rgb, mask)
+        yield RenderedExample(sample.instruction.text, sample.view.rgb, mask)

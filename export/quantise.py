@@ -26,8 +26,9 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, DefaultWeightOnlyQuantizer
 
 from export.checks import Check, check_table, to_json
-from export.parity_check import COUNT, Asked, check_parity, drawn_from_tabletop
+from export.parity_check import COUNT, ExampleLike, check_parity, tabletop_examples
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle, write_manifest
+from segzero_ros.cli.offline import run_renamed
 from segzero_ros.cli.parser import Parser
 
 BITS = (4, 8)
@@ -46,7 +47,7 @@ def quantise_bundle(
     out: Path,
     *,
     bits: int,
-    examples: Iterable[Asked],
+    examples: Iterable[ExampleLike],
     block: int = BLOCK,
     accuracy_level: int = INT8_ACCUMULATION,
     threads: int = 0,
@@ -188,7 +189,7 @@ def build_parser(prog: str) -> Parser:
     return parser
 
 
-def run(parser: Parser, options: argparse.Namespace, examples: Iterable[Asked]) -> int:
+def run(parser: Parser, options: argparse.Namespace, examples: Iterable[ExampleLike]) -> int:
     """Quantise as the options say; 1 when the result does not pass on ``examples``, 2 for misuse."""
     try:
         bundle, found = quantise_bundle(
@@ -211,9 +212,11 @@ def run(parser: Parser, options: argparse.Namespace, examples: Iterable[Asked]) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Quantise a bundle of the demo world from the command line."""
+    if arguments is None and any(word.partition("=")[0] == "--data" for word in sys.argv):
+        run_renamed("export.quantise --data", "training.quantise")  # ends the process
     parser = build_parser("python -m export.quantise")
     options = parser.parse_args(arguments)
-    return run(parser, options, drawn_from_tabletop(options.count, options.seed, options.split))
+    return run(parser, options, tabletop_examples(options.count, options.seed, options.split))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from export.quantise import build_parser, run
+from segzero_ros.cli.parser import refuse
+from segzero_ros.errors import RejectedInput
 from training.data.open import open_examples
 
 
@@ -15,7 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser("python -m training.quantise")
     parser.add_argument("--data", default="tabletop", help="questions with their truth, as for `segzero eval`")
     options = parser.parse_args(arguments)
-    examples = open_examples(options.data, split=options.split, seed=options.seed, count=options.count)
+    try:
+        examples = open_examples(options.data, split=options.split, seed=options.seed, count=options.count)
+    except RejectedInput as error:
+        return refuse(parser.prog, str(error))
     return run(parser, options, (examples[n] for n in range(len(examples))))
 
 

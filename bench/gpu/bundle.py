@@ -14,7 +14,7 @@ from export.reasoner_onnx import FILES, export_reasoner
 from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN
 from segzero_ros.bundle import Bundle
 from segzero_ros.profile import get_profile
-from training.demo_models.tokenizer import train_tokenizer
+from training.demo_models.reasoner_model import train_tokenizer
 
 
 def export_random_reasoner(model: Any, load: Load, folder: Path) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from segzero_ros.bundle import MANIFEST
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExampleLike:
     question: str
     rgb: np.ndarray
     mask: np.ndarray | None
@@ -26,7 +26,7 @@ def examples():
     from training.data.open import open_examples
 
     found = open_examples("tabletop", split="val", seed=3, count=6)
-    return [Asked(found[n].question, found[n].rgb, found[n].mask) for n in range(len(found))]
+    return [ExampleLike(found[n].question, found[n].rgb, found[n].mask) for n in range(len(found))]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.profile import PROFILES, Profile
-from training.demo_models.tokenizer import train_tokenizer
+from training.demo_models.reasoner_model import train_tokenizer
 
 PROFILE: Profile = replace(
     PROFILES["abstaining_v2"],

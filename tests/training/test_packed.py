@@ -6,9 +6,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="offline stack not installed")
 
 from export.vision_tower import normalise  # noqa: E402
-from training.demo_models.pretrain_reasoner import CELL, SIZE, build_model, demo_profile  # noqa: E402
+from training.demo_models.reasoner_model import (  # noqa: E402
+    CELL,
+    SIZE,
+    SPECIAL_TOKENS,
+    build_model,
+    demo_profile,
+    train_tokenizer,
+)
 from training.demo_models.supervised_text import prefix_text  # noqa: E402
-from training.demo_models.tokenizer import SPECIAL_TOKENS, train_tokenizer  # noqa: E402
 from training.packed import PackedReasoner, pack_sequences  # noqa: E402
 from training.packed_decoding import sample  # noqa: E402
 

@@ -8,8 +8,7 @@ pil = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwe
 
 from segzero_ros.errors import RejectedInput  # noqa: E402
 from segzero_ros.profile import PROFILES  # noqa: E402
-from training.demo_models.pretrain_reasoner import demo_profile  # noqa: E402
-from training.demo_models.tokenizer import train_tokenizer  # noqa: E402
+from training.demo_models.reasoner_model import demo_profile, train_tokenizer  # noqa: E402
 from training.grpo.options import NO_THINKING  # noqa: E402
 from training.processor import Picture, PictureProcessor  # noqa: E402
 

@@ -32,3 +32,10 @@ def test_an_old_name_runs_the_new_module_and_says_so(old):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "usage: " in done.stdout
     assert done.stderr == f"python -m {old} is called python -m {RENAMED[old]} now; the old name goes in 0.3\n"
+
+
+def test_quantising_on_data_of_ones_own_is_a_training_module_now(tmp_path):
+    command = [sys.executable, "-m", "export.quantise", "nowhere", "--data", "nowhere", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    renamed, refused = done.stderr.splitlines()
+    assert done.returncode == 2 and "python -m training.quantise now" in renamed and "no such file" in refused

@@ -15,12 +15,13 @@ import argparse
 import json
 import math
 import queue
+import shutil
 import signal
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,17 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.cli.parser import Parser, Renamed
-from segzero_ros.profile import PROFILES, Profile
+from segzero_ros.profile import Profile
 from segzero_ros.tabletop.things import KINDS
 from training.demo_models.colour_augmentation import COLOUR_NAMES, draw
 from training.demo_models.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
 from training.demo_models.paraphrase import paraphrased
+from training.demo_models.reasoner_model import CELL, SIZE, build_model, demo_profile, learn_tokenizer
 from training.demo_models.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
 from training.demo_models.supervised_text import SupervisedText, Thing, prefix_text, write_supervised_text
-from training.demo_models.tokenizer import train_tokenizer
 from training.demo_models.word_noise import add_word_noise
 from training.evaluation.match_answer import match_answer
 from training.muon import Muon
@@ -50,19 +51,10 @@ from training.packed import PackedReasoner, Watch, pack_sequences
 from training.packed_decoding import sample
 from training.rewards.truth import Truth
 
-SIZE = 196  # seven by seven visual tokens
-CELL = 28  # pixels of a visual token's side: patch 14 x merge 2
-SYSTEM = "Think in <think> </think>, then answer in <answer> </answer> in JSON; [] if there is no such object."
-PROMPT = 'Find "{question}".'
 GUIDED_LAYERS = (1, 2)
 MOST_SHIFT = 10  # pixels the training picture is moved at most
 WHOLE = 1 / 3  # of the pictures with exchanged colours: the table with the things
 WEIGHTS = {"dense": 0.3, "guide": 0.4, "align": 0.3}
-
-
-def demo_profile() -> Profile:
-    """The abstaining profile at the demo's image size; the fixed sentences are the system's, to be prefilled once."""
-    return replace(PROFILES["abstaining_v2"], system=SYSTEM, prompt=PROMPT, image_size=(SIZE, SIZE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,61 +80,6 @@ class Recipe:
     vision_rate: float = 0.5
     decay_from: float = 0.3
     seed: int = 0
-
-
-def build_model(tokenizer: Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
-    """A Qwen2.5-VL of 2 million parameters with random weights."""
-    special = tokenizer.token_to_id
-    vocabulary = -(-tokenizer.get_vocab_size() // 64) * 64
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": vocabulary,
-            "hidden_size": 128,
-            "intermediate_size": 352,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "max_position_embeddings": 1024,
-            "initializer_range": 0.05,
-            "rms_norm_eps": 1e-6,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
-            "bos_token_id": special("<|endoftext|>"),
-            "eos_token_id": special("<|im_end|>"),
-            "pad_token_id": special("<|endoftext|>"),
-        },
-        vision_config={
-            "depth": 6,
-            "hidden_size": 128,
-            "intermediate_size": 256,
-            "num_heads": 4,
-            "out_hidden_size": 128,
-            "window_size": 112,
-            "fullatt_block_indexes": [2, 5],
-            "initializer_range": 0.05,
-        },
-        tie_word_embeddings=True,
-        image_token_id=special("<|image_pad|>"),
-        video_token_id=special("<|video_pad|>"),
-        vision_start_token_id=special("<|vision_start|>"),
-        vision_end_token_id=special("<|vision_end|>"),
-    )
-    return Qwen2_5_VLForConditionalGeneration(config)
-
-
-def learn_tokenizer(folder: ShardFolder, profile: Profile) -> Tokenizer:
-    """Merges from the instructions and answers of the shards at hand, and from the prompts of every profile."""
-
-    def texts() -> Iterator[str]:
-        blank = train_tokenizer([], 512)
-        for _, scene in folder:
-            things = things_of(scene, SIZE)
-            for instruction in scene["instructions"]:
-                example = write_supervised_text(blank, profile, instruction, things)
-                yield blank.decode(example.ids, skip_special_tokens=True)
-        for other in (*PROFILES.values(), profile):
-            yield from (other.system, other.render("the red mug"))
-
-    return train_tokenizer(texts(), 1024)
 
 
 @dataclass(slots=True)
@@ -398,18 +335,11 @@ def save(out: Path, learner: Learner, optimiser: Optimiser, tokenizer: Tokenizer
     torch.save(state, fresh / "optimiser.pt")
     (fresh / "training.json").write_text(json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1))
     old = out / "checkpoint.old"
-    _remove(old)
+    shutil.rmtree(old, ignore_errors=True)
     if (out / "checkpoint").exists():
         (out / "checkpoint").replace(old)
     fresh.replace(out / "checkpoint")
-    _remove(old)
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def restore(out: Path, learner: Learner, optimiser: Optimiser) -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 from export.checks import check_table
 from export.parity_check import COUNT, check_parity
 from segzero_ros.bundle import open_bundle
-from segzero_ros.cli.parser import Parser
+from segzero_ros.cli.parser import Parser, refuse
+from segzero_ros.errors import RejectedInput
 from training.data.open import open_examples
 
 
@@ -24,9 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--count", type=int, default=COUNT, help=f"questions (default {COUNT})")
     options = parser.parse_args(arguments)
-    examples = open_examples(options.data, split=options.split, seed=options.seed, count=options.count)
-    asked = (examples[n] for n in range(len(examples)))
-    found = check_parity(open_bundle(options.bundle), open_bundle(options.parent), asked)
+    try:
+        examples = open_examples(options.data, split=options.split, seed=options.seed, count=options.count)
+        asked = (examples[n] for n in range(len(examples)))
+        found = check_parity(open_bundle(options.bundle), open_bundle(options.parent), asked)
+    except RejectedInput as error:
+        return refuse(parser.prog, str(error))
     print(check_table(found))
     return 0 if all(check.passed for check in found) else 1
 

@@ -166,7 +166,7 @@ def _set_environment(out: Path) -> None:
 def _profile(name: str) -> Profile:
     if name != DEMO_PROFILE:
         return get_profile(name)
-    from training.demo_models.pretrain_reasoner import demo_profile
+    from training.demo_models.reasoner_model import demo_profile
 
     return demo_profile()
 

@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 from export.compare import TEMPLATE
 from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN, ChatPrompt, Rotary, TextStream
 from tests.export.small_reasoner import PROFILE, small_config, small_tokenizer
-from training.demo_models.tokenizer import SPECIAL_TOKENS
+from training.demo_models.reasoner_model import SPECIAL_TOKENS
 
 TOKENIZER = small_tokenizer()
 PROMPT = ChatPrompt(TOKENIZER.to_str(), token_grid=(6, 6), system=PROFILE.system)

@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch", reason="offline stack not installed")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
-from training.demo_models.pretrain_reasoner import Recipe, demo_profile, learning_rate, main, truth_of  # noqa: E402
+from training.demo_models.pretrain_reasoner import Recipe, learning_rate, main, truth_of  # noqa: E402
+from training.demo_models.reasoner_model import demo_profile, train_tokenizer  # noqa: E402
 from training.demo_models.shards import ShardFolder, flipped, shifted, things_of  # noqa: E402
 from training.demo_models.supervised_text import SupervisedText, Thing, write_supervised_text  # noqa: E402
-from training.demo_models.tokenizer import train_tokenizer  # noqa: E402
 from training.demo_models.word_noise import MOST_WORDS, add_word_noise  # noqa: E402
 from training.evaluation.match_answer import match_answer  # noqa: E402
 

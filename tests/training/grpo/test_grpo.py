@@ -16,8 +16,11 @@ from transformers import Qwen2_5_VLForConditionalGeneration  # noqa: E402
 
 from segzero_ros.errors import RejectedInput  # noqa: E402
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
-from training.demo_models.pretrain_reasoner import build_model, demo_profile  # noqa: E402
-from training.demo_models.tokenizer import train_tokenizer  # noqa: E402
+from training.demo_models.reasoner_model import (  # noqa: E402
+    build_model,
+    demo_profile,
+    train_tokenizer,
+)
 from training.evaluation.match_answer import match_answer  # noqa: E402
 from training.grpo.main import grounded_settings, main  # noqa: E402
 from training.grpo.options import DEMO, PAPER, build_parser, parse  # noqa: E402

@@ -7,8 +7,12 @@ torch = pytest.importorskip("torch", reason="offline stack not installed")
 
 from segzero_ros.backends.decoding.chat_prompt import ChatPrompt  # noqa: E402
 from segzero_ros.backends.decoding.preprocess import normalise, patchify  # noqa: E402
-from training.demo_models.pretrain_reasoner import SIZE, build_model, demo_profile  # noqa: E402
-from training.demo_models.tokenizer import train_tokenizer  # noqa: E402
+from training.demo_models.reasoner_model import (  # noqa: E402
+    SIZE,
+    build_model,
+    demo_profile,
+    train_tokenizer,
+)
 from training.grpo.packed import PackedPolicy  # noqa: E402
 from training.grpo.vision import equal_pictures, share_vision  # noqa: E402
 

@@ -1,0 +1,131 @@
+"""The demo reasoner: its profile, its tokenizer and its network, all of them made from nothing.
+
+The tokenizer has Qwen2.5's byte-level BPE, special tokens and digit rule, with merges from our own text; a real
+checkpoint brings its own `tokenizer.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from segzero_ros.profile import PROFILES, Profile
+from training.demo_models.shards import ShardFolder, things_of
+from training.demo_models.supervised_text import write_supervised_text
+
+if TYPE_CHECKING:
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+SIZE = 196  # seven by seven visual tokens
+CELL = 28  # pixels of a visual token's side: patch 14 x merge 2
+SYSTEM = "Think in <think> </think>, then answer in <answer> </answer> in JSON; [] if there is no such object."
+PROMPT = 'Find "{question}".'
+
+# The order is Qwen2.5's (tokenizer_config.json of Qwen/Qwen2.5-VL-3B-Instruct); only the ids differ.
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+# Qwen2.5's split: contractions, words with one leading mark, single digits, runs of punctuation, line ends, spaces.
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> Tokenizer:
+    """Learn a byte-level BPE of at most `vocab_size` ids from `texts`; every byte string stays encodable."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL_TOKENS])
+    return tokenizer
+
+
+def demo_profile() -> Profile:
+    """The abstaining profile at the demo's image size; the fixed sentences are the system's, to be prefilled once."""
+    return replace(PROFILES["abstaining_v2"], system=SYSTEM, prompt=PROMPT, image_size=(SIZE, SIZE))
+
+
+def learn_tokenizer(folder: ShardFolder, profile: Profile) -> Tokenizer:
+    """Merges from the instructions and answers of the shards at hand, and from the prompts of every profile."""
+
+    def texts() -> Iterator[str]:
+        blank = train_tokenizer([], 512)
+        for _, scene in folder:
+            things = things_of(scene, SIZE)
+            for instruction in scene["instructions"]:
+                example = write_supervised_text(blank, profile, instruction, things)
+                yield blank.decode(example.ids, skip_special_tokens=True)
+        for other in (*PROFILES.values(), profile):
+            yield from (other.system, other.render("the red mug"))
+
+    return train_tokenizer(texts(), 1024)
+
+
+def build_model(tokenizer: Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    """A Qwen2.5-VL of 2 million parameters with random weights."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # takes seconds
+
+    special = tokenizer.token_to_id
+    vocabulary = -(-tokenizer.get_vocab_size() // 64) * 64
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": vocabulary,
+            "hidden_size": 128,
+            "intermediate_size": 352,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 1024,
+            "initializer_range": 0.05,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+            "bos_token_id": special("<|endoftext|>"),
+            "eos_token_id": special("<|im_end|>"),
+            "pad_token_id": special("<|endoftext|>"),
+        },
+        vision_config={
+            "depth": 6,
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "num_heads": 4,
+            "out_hidden_size": 128,
+            "window_size": 112,
+            "fullatt_block_indexes": [2, 5],
+            "initializer_range": 0.05,
+        },
+        tie_word_embeddings=True,
+        image_token_id=special("<|image_pad|>"),
+        video_token_id=special("<|video_pad|>"),
+        vision_start_token_id=special("<|vision_start|>"),
+        vision_end_token_id=special("<|vision_end|>"),
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
