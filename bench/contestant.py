@@ -31,7 +31,7 @@ class WatchedReasoner:
         return self.last
 
     def prefill_image(self, frame: Frame) -> Any:
-        """Look at a frame before anybody asks; see ``EarlyReasoner``."""
+        """Encode a frame before anybody asks; see ``EarlyReasoner``."""
         return self._reasoner.prefill_image(frame)
 
     def __getattr__(self, name: str) -> Any:
@@ -63,7 +63,7 @@ class WatchedSegmenter:
 
 
 class Ours:
-    """``Contestant``: one command through ``Pipeline.ground``; ``before`` may look at the frame first, untimed."""
+    """``Contestant``: one command through ``Pipeline.ground``; ``before`` may encode the frame first, untimed."""
 
     def __init__(self, pipeline: Pipeline, before: Callable[[Pipeline, Frame], None] | None = None) -> None:
         self.pipeline = pipeline

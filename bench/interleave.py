@@ -46,10 +46,10 @@ def interleave(
             used = (time.process_time() - before) * 1e3
             if number >= warmup:
                 found[name].append(replace(measured, ms={"cpu": used, **measured.ms}))
-        _tell(f"{label} {number + 1}/{len(questions)}", last=number + 1 == len(questions))
+        _show_progress(f"{label} {number + 1}/{len(questions)}", last=number + 1 == len(questions))
     return found
 
 
-def _tell(line: str, *, last: bool) -> None:
+def _show_progress(line: str, *, last: bool) -> None:
     if sys.stderr.isatty():
         print(f"\r{line} ", end="\n" if last else "", file=sys.stderr, flush=True)

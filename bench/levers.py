@@ -17,7 +17,7 @@ from segzero_ros.bundle import Bundle
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline
 
-SPECULATE = 3  # a pass of two to four rows costs hardly more than one of one
+DRAFT_TOKENS = 3  # a pass of two to four rows costs hardly more than one of one
 TIGHT_BUDGET = 8  # thinking tokens
 
 
@@ -34,7 +34,7 @@ def measure(
         "default": ours(),
         "warm_frame": ours(warm),
         "free_answers": ours(constrained=False),
-        f"speculate_{SPECULATE}": ours(draft_tokens=SPECULATE),
+        f"speculate_{DRAFT_TOKENS}": ours(draft_tokens=DRAFT_TOKENS),
         "one_thread": ours(threads=1),
         "two_threads": ours(threads=2),
         f"budget_{TIGHT_BUDGET}": ours(budget=TIGHT_BUDGET),
@@ -43,7 +43,7 @@ def measure(
 
 
 def warm(pipeline: Pipeline, frame: Frame) -> None:
-    """Look at a frame before anybody has spoken, as the node does with ``warm_frame``."""
+    """Encode a frame before anybody has spoken, as the node does with ``warm_frame``."""
     pipeline.prefill_image(frame)
 
 

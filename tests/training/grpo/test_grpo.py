@@ -61,7 +61,7 @@ def weights(out):
 
 def killed_after_its_first_checkpoint(arguments, out):
     """Run in a process of its own and kill -9 it in the step after the first checkpoint."""
-    from training.grpo.main import trainer as grpo_trainer
+    from training.grpo import trainer as grpo_trainer
 
     sample = grpo_trainer.GroundingTrainer._generate_single_turn
 
@@ -131,7 +131,7 @@ def test_a_run_leaves_what_the_exporter_and_the_plots_read(whole):
 
 
 def test_sigterm_saves_and_ends(world, tmp_path, monkeypatch):
-    from training.grpo.main import trainer as grpo_trainer
+    from training.grpo import trainer as grpo_trainer
 
     reward, before = grpo_trainer.GroundingTrainer._reward, signal.getsignal(signal.SIGTERM)
 

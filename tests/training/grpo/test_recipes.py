@@ -45,7 +45,7 @@ def test_accelerate_takes_the_launch_and_its_configuration(script):
     launch = words[words.index("launch") + 1 :]
     args, _ = launch_command_parser().parse_known_args(launch)
     assert args.module and args.training_script == "training.grpo"
-    config = load_config_from_file(str(RECIPES.parents[2] / args.config_file))
+    config = load_config_from_file(str(RECIPES.parents[1] / args.config_file))
     world = args.num_processes or config.num_processes
     given = parse(words[words.index("training.grpo") + 1 :])
     answers = given.prompts_per_step * given.samples
