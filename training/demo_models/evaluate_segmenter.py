@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import Sam2Model
 
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
+from segzero_ros.matching import mask_iou
 from training.demo_models.segmenter_data import POSITIVE_POINT, Scene, Shards, jitter_box
 
 
@@ -77,10 +78,8 @@ def score_objects(model: Sam2Model, shards: Shards, *, jitter: float, most: int,
         masks, scores = predict(model, scene.rgb, boxes, points)
         for thing, mask, score in zip(things, masks, scores, strict=True):
             truth = scene.labels == thing["id"]
-            iou = float((mask & truth).sum() / max(1, (mask | truth).sum()))
-            yield ScoredMask(
-                number, iou, float(score), thing["kind"], thing["colour"], int(truth.sum()), thing["visible"]
-            )
+            about = thing["kind"], thing["colour"], int(truth.sum()), thing["visible"]
+            yield ScoredMask(number, mask_iou(mask, truth), float(score), *about)
 
 
 def mean_with_interval(scored: Sequence[ScoredMask], seed: int = 0) -> dict[str, Any]:
