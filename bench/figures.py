@@ -40,3 +40,9 @@ def spreads(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
 
 def _short(value: float | NDArray[np.float64]) -> float:
     return float(f"{float(value):.4g}")
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of docs/speed.md."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -8,10 +8,11 @@ Every figure of the page that is not in the running text comes out of a JSON fil
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.figures import markdown_table
 from bench.record import RESULTS, ROOT
 from bench.stages import STAGES
 
@@ -30,7 +31,7 @@ def stage_table(figures: Figures) -> str:
         for name, meaning in STAGES.items()
         if (values := figures["ms"].get(name))
     ]
-    return _table(["stage", "median ms", "95th percentile", "what"], rows)
+    return markdown_table(["stage", "median ms", "95th percentile", "what"], rows)
 
 
 def transformers_table(figures: Figures) -> str:
@@ -63,7 +64,7 @@ def transformers_table(figures: Figures) -> str:
         "times more CPU",
         "same text as ours",
     ]
-    return _table(heads, rows)
+    return markdown_table(heads, rows)
 
 
 def lever_table(figures: Figures) -> str:
@@ -73,7 +74,7 @@ def lever_table(figures: Figures) -> str:
         for what, value in gains.items():
             if isinstance(value, Mapping) and value:
                 rows.append([lever.replace("_", " "), what.replace("_", " "), _interval(value)])
-    return _table(["lever", "of what", "times less"], rows)
+    return markdown_table(["lever", "of what", "times less"], rows)
 
 
 def node_table(figures: Figures) -> str:
@@ -95,7 +96,7 @@ def node_table(figures: Figures) -> str:
         for name, meaning in meanings.items()
         if name in found
     ]
-    return _table(["per 720p frame", "median ms", "95th percentile", "times this node's work"], rows)
+    return markdown_table(["per 720p frame", "median ms", "95th percentile", "times this node's work"], rows)
 
 
 def idle_table(figures: Figures) -> str:
@@ -103,7 +104,7 @@ def idle_table(figures: Figures) -> str:
     idle = figures["idle"]
     rows = [[f"{idle['sent_hz']:.0f} Hz, {idle['frames']} frames in {idle['seconds']:.0f} s"]]
     rows[0] += [f"{100 * idle['share_of_one_core']:.1f} %", _number(idle["cpu_ms_per_frame"])]
-    return _table(["720p camera, nobody speaks", "of one core", "CPU ms per frame"], rows)
+    return markdown_table(["720p camera, nobody speaks", "of one core", "CPU ms per frame"], rows)
 
 
 def quantised_table(figures: Figures) -> str:
@@ -122,7 +123,7 @@ def quantised_table(figures: Figures) -> str:
             ]
         )
     heads = ["weights", "size of the decoder", "tokens: times faster", "command to mask: times faster"]
-    return _table([*heads, "median box IoU", "gIoU lost", "parity check"], rows)
+    return markdown_table([*heads, "median box IoU", "gIoU lost", "parity check"], rows)
 
 
 TABLES: Mapping[str, Callable[[Figures], str]] = {
@@ -163,7 +164,7 @@ def goal_table(results: Mapping[str, Figures]) -> str:
         limit = float(wanted.split()[1])
         reached = value >= limit if least else value <= limit
         rows.append([what, f"{wanted}{unit}", f"{_number(value)}{unit}", "yes" if reached else "**no**"])
-    return _table(["goal", "wanted", "measured", "reached"], rows)
+    return markdown_table(["goal", "wanted", "measured", "reached"], rows)
 
 
 def _slower(name: str) -> Callable[[Figures], float | None]:
@@ -250,11 +251,6 @@ def _gpu_table(figures: Figures) -> str:
     from bench.gpu.main import table
 
     return table(figures)
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _number(value: float) -> str:

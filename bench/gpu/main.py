@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.figures import spread
+from bench.figures import markdown_table, spread
 from bench.gpu.limits import Limits, decode_needs, measured_limits, prefill_needs, timed, vision_needs, wait
 from bench.gpu.shapes import REAL, TINY, Load, reasoner, segmenter
 from bench.gpu.theirs import Theirs
@@ -262,18 +262,16 @@ def _segmenter_figures(
 
 def table(figures: Mapping[str, Any]) -> str:
     """Lay the figures out as Markdown."""
-    rows = [["| model | engine | stage | ms | of bandwidth | of compute |"], ["|---|---|---|---|---|---|"]]
+    rows = []
     for model, found in figures["reasoners"].items():
         for name, stages in found["ms"].items():
             for stage, value in stages.items():
                 share = [f"{100 * value[key]:.0f} %" if key in value else "" for key in ("of_bandwidth", "of_compute")]
-                rows.append(
-                    [f"| {model} | {name} | {stage.replace('_', ' ')} | {value['p50']:.3g} | {' | '.join(share)} |"]
-                )
-        rows += [[f"| {model} | {name} | not opened: {why} | | | |"] for name, why in found["not_opened"].items()]
+                rows.append([model, name, stage.replace("_", " "), f"{value['p50']:.3g}", *share])
+        rows += [[model, name, f"not opened: {why}", "", "", ""] for name, why in found["not_opened"].items()]
     for name, stages in figures["segmenter"].items():
-        rows += [[f"| SAM 2 | {name} | {stage.replace('_', ' ')} | {ms:.3g} | | |"] for stage, ms in stages.items()]
-    return "\n".join(row[0] for row in rows)
+        rows += [["SAM 2", name, stage.replace("_", " "), f"{ms:.3g}", "", ""] for stage, ms in stages.items()]
+    return markdown_table(["model", "engine", "stage", "ms", "of bandwidth", "of compute"], rows)
 
 
 @contextmanager

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from bench.gpu import main as gpu
 from bench.gpu.limits import Limits, Needs, decode_needs, prefill_needs, vision_needs
-from bench.gpu.main import main as gpu
 from bench.gpu.shapes import REAL, TINY, reasoner, segmenter_config
 
 

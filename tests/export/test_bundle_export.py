@@ -92,7 +92,7 @@ def test_a_failure_leaves_the_old_bundle_and_nothing_else(
     make(evaluation={"run": 1})
     monkeypatch.setattr(exporter, "compare_reasoner", lambda *_: [Check("vision", "stored", 1.0, 0.1)])
     monkeypatch.setattr(exporter, "compare_segmenter", lambda *_: [])
-    with pytest.raises(NotEqual, match="FAIL vision"):
+    with pytest.raises(NotEqual, match="FAIL  vision"):
         make(compare=1, replace_old=True)
     assert open_bundle(tmp_path / "bundles" / "table").evaluation == {"run": 1}
     assert left_over(tmp_path) == ["table"]

@@ -69,7 +69,7 @@ def test_a_value_that_is_no_number_never_passes() -> None:
 def test_the_table_and_the_json_say_what_failed() -> None:
     checks = [Check("masks: mean IoU", "checkpoint", 0.5, 0.98, more=True), Check("vision", "stored", 1e-6, 1e-3)]
     lines = check_table(checks).splitlines()
-    assert lines[1].startswith("FAIL masks: mean IoU") and lines[2].startswith("ok")
+    assert lines[1].startswith("FAIL  masks: mean IoU") and lines[2].startswith("ok")
     assert [entry["passed"] for entry in json.loads(json.dumps(to_json(checks)))] == [False, True]
 
 
