@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,31 @@ def at_row(where: str) -> Iterator[None]:
         raise
     except RejectedInput as error:
         raise BadRow(where, error.code, error.detail) from None
+
+
+class Rows:
+    """``Examples`` whose rows are known, ``_rows``; a format says where one of them stands, and reads it."""
+
+    name: str
+    _rows: Sequence[Any]
+
+    def _where(self, row: Any) -> str:
+        raise NotImplementedError
+
+    def _read(self, row: Any) -> Example:
+        raise NotImplementedError
+
+    def where(self, n: int) -> str:
+        """File and row of example ``n``."""
+        return self._where(self._rows[n])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, n: int) -> Example:
+        row = self._rows[n]
+        with at_row(self._where(row)):
+            return self._read(row)
 
 
 def unusable(detail: str) -> RejectedInput:

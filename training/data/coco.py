@@ -29,7 +29,7 @@ from segzero_ros.cli.offline import INSTALL
 from segzero_ros.cli.parser import missing
 from segzero_ros.errors import nearest
 from segzero_ros.matching import Box
-from training.data.base import Example, Examples, Mask, at_row, quote, read_boxes, read_question, unusable
+from training.data.base import Example, Examples, Mask, Rows, quote, read_boxes, read_question, unusable
 from training.data.files import inside, read_json, read_rgb
 from training.data.masks import box_of_mask, decode_segmentation, inscribed_points, points_in_box, union
 
@@ -193,7 +193,7 @@ def _corners(bbox: object) -> object:
     return bbox
 
 
-class _Categories:
+class _Categories(Rows):
     """One example per picture and category."""
 
     def __init__(self, annotations: Annotations) -> None:
@@ -205,36 +205,31 @@ class _Categories:
         self._rows = list(rows.items())
         self.name = f"{annotations.file.name}, one question per picture and category"
 
-    def where(self, n: int) -> str:
-        """File and row."""
-        return f"{self._annotations.file} image {self._rows[n][0][0]} category {self._rows[n][0][1]}"
+    def _where(self, row: Any) -> str:
+        return f"{self._annotations.file} image {row[0][0]} category {row[0][1]}"
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, n: int) -> Example:
-        (image, category), instances = self._rows[n]
-        with at_row(self.where(n)):
-            named = self._annotations.categories.get(category)
-            if named is None:
-                raise unusable(f"got the category_id {category!r}, which categories does not have; export it again")
-            question = read_question(named.get("name"))
-            rgb = self._annotations.picture(image)
-            size = rgb.shape[1], rgb.shape[0]
-            crowds = [instance for instance in instances if instance.get("iscrowd")]
-            single = [instance for instance in instances if not instance.get("iscrowd")]
-            if not single:
-                raise unusable("got only a crowd (iscrowd), no object by itself; outline the objects one by one")
-            ignore = union([decode_segmentation(crowd.get("segmentation"), size) for crowd in crowds], size)
-            meant = read_objects(single, size)._asdict()
-            return Example(f"{image}-{category}", question, rgb, ignore=ignore if crowds else None, **meant)
+    def _read(self, row: Any) -> Example:
+        (image, category), instances = row
+        named = self._annotations.categories.get(category)
+        if named is None:
+            raise unusable(f"got the category_id {category!r}, which categories does not have; export it again")
+        question = read_question(named.get("name"))
+        rgb = self._annotations.picture(image)
+        size = rgb.shape[1], rgb.shape[0]
+        crowds = [instance for instance in instances if instance.get("iscrowd")]
+        single = [instance for instance in instances if not instance.get("iscrowd")]
+        if not single:
+            raise unusable("got only a crowd (iscrowd), no object by itself; outline the objects one by one")
+        ignore = union([decode_segmentation(crowd.get("segmentation"), size) for crowd in crowds], size)
+        meant = read_objects(single, size)._asdict()
+        return Example(f"{image}-{category}", question, rgb, ignore=ignore if crowds else None, **meant)
 
 
 def _hashable(value: object) -> int | str:
     return value if isinstance(value, int | str) else ascii(value)[:60]
 
 
-class _Expressions:
+class _Expressions(Rows):
     """One example per sentence, or per reference."""
 
     def __init__(self, annotations: Annotations, file: Path, split: str, level: str) -> None:
@@ -251,20 +246,15 @@ class _Expressions:
         unit = "one question per expression" if each else "one question per referred object"
         self.name = f"{file.parent.name}/{file.name}, {split or 'all splits'}, {unit} ({level} level)"
 
-    def where(self, n: int) -> str:
-        """File and row."""
-        return f"{self._file} reference {self._rows[n][0]} sentence {self._rows[n][2]}"
+    def _where(self, row: Any) -> str:
+        return f"{self._file} reference {row[0]} sentence {row[2]}"
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, n: int) -> Example:
-        number, ref, sentence = self._rows[n]
-        with at_row(self.where(n)):
-            question = read_question(_sentence(ref, sentence))
-            rgb = self._annotations.picture(ref.get("image_id"))
-            meant = read_objects(self._instances(ref), (rgb.shape[1], rgb.shape[0]))
-            return Example(f"{ref.get('ref_id', number)}-{sentence}", question, rgb, **meant._asdict())
+    def _read(self, row: Any) -> Example:
+        number, ref, sentence = row
+        question = read_question(_sentence(ref, sentence))
+        rgb = self._annotations.picture(ref.get("image_id"))
+        meant = read_objects(self._instances(ref), (rgb.shape[1], rgb.shape[0]))
+        return Example(f"{ref.get('ref_id', number)}-{sentence}", question, rgb, **meant._asdict())
 
     def _instances(self, ref: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the annotations that a reference means; none where it means nothing."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segzero_ros.errors import RejectedInput
-from training.data.base import Example, Examples, at_row, quote, read_question, unusable
+from training.data.base import Example, Examples, Rows, quote, read_question, unusable
 from training.data.coco import read_objects
 from training.data.files import read_json, read_rgb
 
@@ -30,7 +30,7 @@ def open_labelme(folder: Path, pictures: dict[Path, Path | None]) -> Examples:
     return _Labels(folder, pictures)
 
 
-class _Labels:
+class _Labels(Rows):
     def __init__(self, folder: Path, pictures: dict[Path, Path | None]) -> None:
         self._pictures = pictures
         self._rows = [(file, label) for file in sorted(pictures) for label in _labels(file)]
@@ -38,24 +38,19 @@ class _Labels:
         if not self._rows:
             raise unusable(f"got {str(folder)!r} without a shape; draw one, and type the question as its label")
 
-    def where(self, n: int) -> str:
-        """File and label."""
-        return f"{self._rows[n][0]} label {quote(self._rows[n][1])}"
+    def _where(self, row: tuple[Path, str]) -> str:
+        return f"{row[0]} label {quote(row[1])}"
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, n: int) -> Example:
-        file, label = self._rows[n]
-        with at_row(self.where(n)):
-            shapes, picture = _shapes(read_json(file)), self._pictures[file]
-            question = read_question(label)
-            if picture is None:
-                raise unusable(f"got no picture {file.stem}.jpg or .png beside it; put it there")
-            rgb = read_rgb(picture)
-            objects = [_object(shape) for shape in shapes if shape["label"] == label]
-            meant = read_objects(objects, (rgb.shape[1], rgb.shape[0]))
-            return Example(f"{file.stem}-{label}", question, rgb, **meant._asdict())
+    def _read(self, row: tuple[Path, str]) -> Example:
+        file, label = row
+        shapes, picture = _shapes(read_json(file)), self._pictures[file]
+        question = read_question(label)
+        if picture is None:
+            raise unusable(f"got no picture {file.stem}.jpg or .png beside it; put it there")
+        rgb = read_rgb(picture)
+        objects = [_object(shape) for shape in shapes if shape["label"] == label]
+        meant = read_objects(objects, (rgb.shape[1], rgb.shape[0]))
+        return Example(f"{file.stem}-{label}", question, rgb, **meant._asdict())
 
 
 def _labels(file: Path) -> list[object]:

@@ -22,7 +22,7 @@ import numpy as np
 from segzero_ros.answer import Point
 from segzero_ros.errors import nearest
 from segzero_ros.matching import Box, box_iou, box_ious
-from training.data.base import Example, Examples, Mask, at_row, quote, read_boxes, read_points, read_question, unusable
+from training.data.base import Example, Examples, Mask, Rows, quote, read_boxes, read_points, read_question, unusable
 from training.data.files import inside, parse_json, read_mask_objects, read_rgb
 from training.data.masks import box_of_mask, inscribed_points, points_in_box, union
 
@@ -48,7 +48,7 @@ def open_plain(file: Path) -> Examples:
     return _Plain(file)
 
 
-class _Plain:
+class _Plain(Rows):
     def __init__(self, file: Path) -> None:
         self._file, self._folder = file, file.parent
         self.name = f"{file.parent.name}/{file.name}"
@@ -56,21 +56,16 @@ class _Plain:
             lines = file.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise unusable(f"could not read {str(file)!r} ({error}); save it as UTF-8 text") from None
-        self._lines = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-        if not self._lines:
+        self._rows = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+        if not self._rows:
             raise unusable(f"got {str(file)!r} without a line, want one JSON object per line; see docs/own-objects.md")
 
-    def where(self, n: int) -> str:
-        """File and row."""
-        return f"{self._file} line {self._lines[n][0]}"
+    def _where(self, row: tuple[int, str]) -> str:
+        return f"{self._file} line {row[0]}"
 
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def __getitem__(self, n: int) -> Example:
-        number, line = self._lines[n]
-        with at_row(self.where(n)):
-            return read_row(self._folder, _fields(line), str(number))
+    def _read(self, row: tuple[int, str]) -> Example:
+        number, line = row
+        return read_row(self._folder, _fields(line), str(number))
 
 
 def _fields(line: str) -> dict[str, Any]:

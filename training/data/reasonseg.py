@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.base import Example, Examples, RejectedInput, at_row, quote, read_question, unusable
+from training.data.base import Example, Examples, RejectedInput, Rows, quote, read_question, unusable
 from training.data.files import read_json, read_rgb
 from training.data.labelme import is_labelme, open_labelme
 from training.data.masks import example_parts
@@ -56,23 +56,17 @@ def open_reasonseg(path: Path, split: str) -> Examples:
     return _Files(folder, files)
 
 
-class _Files:
+class _Files(Rows):
     def __init__(self, folder: Path, files: list[Path]) -> None:
         self._rows = [(file, text) for file in files for text in range(_texts(file) if folder.name == "train" else 1)]
         what = "every text" if folder.name == "train" else "the first text of each picture"
         self.name = f"{folder.parent.name}/{folder.name}, {what}"
 
-    def where(self, n: int) -> str:
-        """File and row."""
-        return f"{self._rows[n][0]} text {self._rows[n][1]}"
+    def _where(self, row: tuple[Path, int]) -> str:
+        return f"{row[0]} text {row[1]}"
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, n: int) -> Example:
-        file, text = self._rows[n]
-        with at_row(self.where(n)):
-            return _read(file, text)
+    def _read(self, row: tuple[Path, int]) -> Example:
+        return _read(*row)
 
 
 def _texts(file: Path) -> int:

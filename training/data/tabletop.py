@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.errors import nearest
-from training.data.base import Example, Examples, at_row, unusable
+from training.data.base import Example, Examples, Rows, unusable
 from training.data.masks import box_of_mask, inscribed_points, union
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def open_shards(path: Path) -> Examples:
     return _Shards(path, [shard for shard in shards if (shard / "scenes.jsonl").is_file()])
 
 
-class _Shards:
+class _Shards(Rows):
     """Pictures stay on disk, and so do their lines' values: a line is read when one of its questions is asked for."""
 
     def __init__(self, path: Path, shards: list[Path]) -> None:
@@ -136,21 +136,16 @@ class _Shards:
         ]
         self.name = f"{path.name}, {len(shards)} rendered shards"
 
-    def where(self, n: int) -> str:
-        """File and row."""
-        return f"{self._rows[n][0] / 'scenes.jsonl'} line {self._rows[n][1] + 1}"
+    def _where(self, row: tuple[Path, int, int]) -> str:
+        return f"{row[0] / 'scenes.jsonl'} line {row[1] + 1}"
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, n: int) -> Example:
-        shard, row, asked = self._rows[n]
-        with at_row(self.where(n)):
-            if row >= min(len(self._images[shard]), len(self._labels[shard])):
-                raise unusable("got a line without its picture in images.npy and labels.npy; render the shard again")
-            instruction = json.loads(self._lines[shard][row])["instructions"][asked]
-            pixels = np.asarray(self._images[shard][row]), np.asarray(self._labels[shard][row])
-            return _example(f"{shard.name}-{row}-{asked}", *pixels, instruction)
+    def _read(self, row: tuple[Path, int, int]) -> Example:
+        shard, line, asked = row
+        if line >= min(len(self._images[shard]), len(self._labels[shard])):
+            raise unusable("got a line without its picture in images.npy and labels.npy; render the shard again")
+        instruction = json.loads(self._lines[shard][line])["instructions"][asked]
+        pixels = np.asarray(self._images[shard][line]), np.asarray(self._labels[shard][line])
+        return _example(f"{shard.name}-{line}-{asked}", *pixels, instruction)
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:
