@@ -161,9 +161,4 @@ def _questions(shard: Path, row: int, line: str) -> int:
         return len(json.loads(line)["instructions"])
     except (ValueError, KeyError, TypeError):
         where = f"{shard / 'scenes.jsonl'} line {row + 1}"
-        raise unusable(f"{where}: got {shown_line(line)}, want a scene; render the shard again") from None
-
-
-def shown_line(line: str) -> str:
-    """Return the beginning of a line, in quotes."""
-    return repr(line[:40])
+        raise unusable(f"{where}: got {line[:40]!r}, want a scene; render the shard again") from None

@@ -16,7 +16,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.backends.decoding.chat_prompt import Prefix
 from training.packed import PackedReasoner, pack_sequences
-from training.packed_decoding import Layer, Samples, attend, sample
+from training.packed_decoding import Layer, attend
 
 _BLOCK = 16  # rows of similar length that share one padded attention
 
@@ -88,17 +88,3 @@ class PackedPolicy:
                 mixed.append(attend(q[part], k[part], v[part], seen[1], seen[2], block))
             x = layer.finish(x, torch.cat(mixed))
         return packed.text.norm(x[split:])
-
-    def sample(
-        self,
-        visual: Tensor,
-        questions: Sequence[Sequence[int]],
-        images: Sequence[int],
-        times: int,
-        most: int,
-        stops: Sequence[int],
-        temperature: float,
-        generator: torch.Generator | None = None,
-    ) -> Samples:
-        """`times` continuations of each question (`training.packed_decoding.sample`)."""
-        return sample(self.packed, visual, questions, images, times, most, stops, temperature, generator)

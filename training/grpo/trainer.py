@@ -28,6 +28,7 @@ from training.grpo.callbacks import Bar, Log, ValidationCallback
 from training.grpo.packed import PackedPolicy
 from training.grpo.questions import Questions
 from training.grpo.scoring import Scorer, summarise
+from training.packed_decoding import sample
 from training.processor import Picture, PictureProcessor
 from training.rewards.truth import Reward
 
@@ -86,7 +87,8 @@ class GroundingTrainer(GRPOTrainer):
         firsts = range(0, len(prompt_ids), num_generations)
         self._encoded.clear()
         pixels = torch.from_numpy(np.stack([picture.rgb.reshape(-1) for picture in place.values()]))
-        samples = self.policy.sample(
+        samples = sample(
+            self.policy.packed,
             self._visual_tokens(self.policy, pixels),
             [prompt_ids[n][self.policy.prefix_length :] for n in firsts],
             [order[id(images[n][0])] for n in firsts],
@@ -249,7 +251,7 @@ class GroundingTrainer(GRPOTrainer):
             questions = [self.processor.question_ids(question.text) for question in asked]
             images = [order[question.picture] for question in asked]
             most, stops = self.max_completion_length, self.eos_token_ids
-            return self.policy.sample(visual, questions, images, 1, most, stops, 0.0).ids
+            return sample(self.policy.packed, visual, questions, images, 1, most, stops, 0.0).ids
         inputs = self.processor([Picture(one.rgb) for one in asked], [one.text for one in asked])
         inputs = {name: value.to(self.accelerator.device) for name, value in inputs.items()}
         config = GenerationConfig(

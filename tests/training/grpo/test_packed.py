@@ -15,6 +15,7 @@ from training.demo_models.reasoner_model import (  # noqa: E402
 )
 from training.grpo.packed import PackedPolicy  # noqa: E402
 from training.grpo.vision import equal_pictures, share_vision  # noqa: E402
+from training.packed_decoding import sample  # noqa: E402
 
 PROFILE = demo_profile()
 QUESTIONS = ("the red mug", "something to drink from, please")
@@ -96,7 +97,7 @@ def test_greedy_samples_are_those_of_the_stock_model(policy, images, chat):
     visual = policy.encode_image(torch.from_numpy(images))
     stop = chat.tokenizer.token_to_id("<|im_end|>")
     want = [stock_greedy(policy, chat, image, q, stop) for image, q in zip(images, questions, strict=True)]
-    got = policy.sample(visual, questions, [0, 1], 2, 12, [stop], 0.0)
+    got = sample(policy.packed, visual, questions, [0, 1], 2, 12, [stop], 0.0)
     assert got.ids == [want[0], want[0], want[1], want[1]]
     assert all(0 <= doubt <= 1 for doubt in got.uncertainty)
 
@@ -107,10 +108,8 @@ def test_samples_are_distributed_as_the_stock_model_says(policy, chat, images, t
     with torch.no_grad():
         policy.packed.model.lm_head.weight *= 4  # some tokens likely, most not
         question, count = chat.question(PROFILE.render(QUESTIONS[0])), 4000
-        samples = policy.sample(
-            policy.encode_image(torch.from_numpy(images[:1])), [question], [0], count, 2, [], temperature,
-            torch.Generator().manual_seed(11),
-        )  # fmt: skip
+        visual, generator = policy.encode_image(torch.from_numpy(images[:1])), torch.Generator().manual_seed(11)
+        samples = sample(policy.packed, visual, [question], [0], count, 2, [], temperature, generator)
         ids = torch.tensor([[*chat.prefix.ids.tolist(), *question]])
         likely = int(torch.tensor(samples.ids)[:, 0].mode().values)
         for token, place in ((None, 0), (likely, 1)):
@@ -134,7 +133,7 @@ def test_the_same_seed_samples_the_same_and_finished_rows_do_not_disturb_others(
     visual, question = policy.encode_image(torch.from_numpy(images)), chat.question(PROFILE.render(QUESTIONS[0]))
     stops = list(range(0, 400, 3))  # a third of all tokens ends an answer: rows drop out all the time
     first, again = (
-        policy.sample(visual, [question] * 2, [0, 1], 8, 20, stops, 1.0, torch.Generator().manual_seed(2)).ids
+        sample(policy.packed, visual, [question] * 2, [0, 1], 8, 20, stops, 1.0, torch.Generator().manual_seed(2)).ids
         for _ in range(2)
     )
     assert first == again
