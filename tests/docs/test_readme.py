@@ -165,6 +165,15 @@ def test_texts_name_no_file_of_ours_that_is_not_there():
         assert not gone, f"{path.name}: {gone}"
 
 
+OLD_WORDS = re.compile(r"\b(desk|mailbox|mumbl\w*|palette|squash\w*|verdict)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", [path for path in DOCS if path.name != "log.md"], ids=lambda path: path.name)
+def test_texts_use_the_words_of_the_field(path):
+    """The log keeps the words of its day."""
+    assert OLD_WORDS.findall(path.read_text(encoding="utf-8")) == []
+
+
 def test_the_changelog_names_this_version():
     version = re.search(r"<version>(.*?)</version>", (ROOT / "package.xml").read_text(encoding="utf-8")).group(1)
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
