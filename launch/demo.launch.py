@@ -1,6 +1,6 @@
 """`ros2 launch segzero_ros demo.launch.py`: the demo world's camera, the grounding node and, if given, one command.
 
-Try `command:="the red mug"`. With `camera:=none` the node listens to a camera of your own on the topic `image`.
+Try `command:="the yellow plate"`. With `camera:=none` the node listens to a camera of your own on the topic `image`.
 """
 
 from launch import LaunchDescription
