@@ -2,12 +2,13 @@ r"""A reasoner's text -> targets: the only parser, shared by the robot, training
 
 The text is untrusted: pictures and commands can make a model write anything. One invariant: ``parse_answer`` returns
 boxes that are finite, ordered and inside the image, at most MAX_TARGETS of them, or raises ``RejectedInput``.
-It is linear in the text: tags are found with ``find``/``rfind``, and what stands between them is read token by token,
+It is linear in the text: tags are found in one pass (reasoner.py), and what stands between them is read token by token,
 each character once. (Upstream's ``<answer>\s*(.*?)\s*</answer>`` is cubic on an unclosed tag followed by spaces.)
 
-Read, because models write it: single quotes, code fences, words around the JSON, trailing commas, one object without
-its list. Refused, because a robot must not guess: numbers that are not plain (NaN, 1e999, true, "12", 5,000 digits),
-nesting, keys given twice, boxes without area inside the image, half an answer of several objects.
+Read, because models write it: single quotes, code fences, words around the JSON, trailing commas, objects without their
+list: side by side, line by line, a list or a fence each. Refused, because a robot must not guess: numbers that are not
+plain (NaN, 1e999, true, "12", 5,000 digits), nesting, keys given twice, two boxes in one object, boxes without area
+inside the image, half an answer of several objects, two answers.
 """
 
 import re
@@ -16,12 +17,14 @@ from dataclasses import dataclass
 
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
-from segzero_ros.reasoner import Finish
+from segzero_ros.reasoner import CLOSE, OPEN, START, Finish, find_answer
 
 MAX_TARGETS = 64  # more than a scene on a table holds; bounds the segmenter's batch
 MAX_ANSWER_CHARS = 16_384  # 64 objects take about 6,000 characters; bounds the work per answer
 _MAX_DEPTH = 4  # list, object, coordinates, and one to spare for a key we do not read
 _MAX_SHOWN = 60  # characters of the model's text quoted in a detail
+_BOX = "bbox"  # in the key of every box
+_OPENING = re.compile(r"[\[{]")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 Value = float | str | None | list["Value"] | dict[str, "Value"]
@@ -55,18 +58,24 @@ def parse_answer(text: str, profile: Profile, source_size: tuple[int, int], *, f
     answer was complete, ANSWER_UNREADABLE for everything else that is no answer, an empty list included unless the
     profile abstains.
     """
-    thinking, body, closed = _split(text, profile)
+    passage = find_answer(text, tags=profile.tags)
+    body, closed = _unfence(passage.body) if passage else ("", False)
+    whole = passage is not None and passage.whole
     try:
+        if passage is None:
+            raise _unreadable(_shown(text), "an answer behind the thinking")
+        *earlier, body = body.split(START)
+        if any(_BOX in answer for answer in earlier):
+            raise _unreadable("several answers one after the other", "one, with all objects in it")
         items = _items(_read(body), profile)
-        return Parsed(thinking, _targets(items, profile, source_size))
+        parsed = Parsed(clean_text(passage.thinking).strip(), _targets(items, profile, source_size))
     except RejectedInput as error:
-        if finish != "stop" and not closed:
-            raise RejectedInput(
-                Code.ANSWER_TRUNCATED,
-                f"got an answer cut off by the {finish} after {len(text)} characters, want a complete one; "
-                "allow more tokens or time",
-            ) from error
+        if finish != "stop" and not (whole or (closed and not profile.tags)):
+            raise _cut(text, finish) from error
         raise
+    if finish != "stop" and not whole:  # what was cut may have held another object
+        raise _cut(text, finish)
+    return parsed
 
 
 def split_thinking(text: str) -> tuple[str, str]:
@@ -74,11 +83,13 @@ def split_thinking(text: str) -> tuple[str, str]:
 
     Without tags everything is the rest. For showing and logging; ``parse_answer`` is what reads.
     """
-    start = text.find("<think>")
+    start = text.find(OPEN)
     if start < 0:
         return "", text.strip()
-    thinking, _, rest = text[start + len("<think>") :].partition("</think>")
-    return thinking.partition("<answer>")[0].strip(), rest.strip()
+    thinking, closing, rest = text[start + len(OPEN) :].rpartition(CLOSE)
+    if not closing:
+        thinking, rest = rest.partition(START)[0], ""
+    return thinking.strip(), rest.strip()
 
 
 def clean_text(text: str) -> str:
@@ -91,34 +102,13 @@ def clean_text(text: str) -> str:
     return _CONTROLS.sub("", whole)
 
 
-# ---- where the answer stands ----
-
-
-def _split(text: str, profile: Profile) -> tuple[str, str, bool]:
-    """Return (thinking, the text that should hold the JSON, whether its end was marked)."""
-    if not profile.tags:
-        return ("", *_unfence(text))
-    close = text.rfind("</answer>")
-    start = text.rfind("<answer>", 0, close if close >= 0 else len(text))
-    if start < 0:
-        return "", "", False
-    before = text[:start]
-    opening, closing = before.find("<think>"), before.rfind("</think>")
-    first = opening + len("<think>") if opening >= 0 else 0
-    thinking = before[first : closing if closing >= first else None]
-    body, _ = _unfence(text[start + len("<answer>") : close if close >= 0 else None])
-    return clean_text(thinking).strip(), body, close >= 0
-
-
 def _unfence(text: str) -> tuple[str, bool]:
-    """Return what stands in the last ``` fence (or all of the text) and whether that fence was closed."""
-    close = text.rfind("```")
-    if close < 0:
-        return text, False
-    start = text.rfind("```", 0, close)
-    if start < 0:
-        return text[close + 3 :], False
-    return text[start + 3 : close], True
+    """Return what stands in the ``` fences (all of the text where a box stands outside), and whether all are closed."""
+    parts = text.split("```")
+    closed = len(parts) > 1 and len(parts) % 2 == 1
+    if not closed or any(_BOX in part for part in parts[::2]):
+        return " ".join(parts), closed
+    return "\n".join(parts[1::2]), closed
 
 
 # ---- the JSON as models write it ----
@@ -138,9 +128,9 @@ _TOKEN = re.compile(
 class _Reader:
     """Reads one value; every character is looked at once, because the first token that does not fit ends it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, at: int) -> None:
         self.text = text
-        self.at = 0
+        self.at = at
 
     def value(self, depth: int = 0) -> Value:
         kind, word = self._next()
@@ -203,25 +193,34 @@ class _Reader:
             raise self._unfit("at most a list of objects with coordinates")
 
     def _unfit(self, wanted: str) -> RejectedInput:
-        return _unreadable(f"{_shown(self.text[self.at :])} at character {self.at} of the answer", wanted)
+        return _unreadable(
+            f"{_shown(self.text[self.at : self.at + _MAX_SHOWN])} at character {self.at} of the answer", wanted
+        )
 
 
-def _read(body: str) -> Value:
-    """Read the first list or object in ``body``; words before and after it do not count."""
-    starts = [at for at in (body.find("["), body.find("{")) if at >= 0]
-    if not starts:
+def _read(body: str) -> list[Value]:
+    """Read every list and object in ``body``; words around them do not count, behind the last box brackets neither."""
+    last, at = body.rfind(_BOX), 0
+    values: list[Value] = []
+    while (opening := _OPENING.search(body, at)) and (not values or opening.start() <= last):
+        if not values and len(body) - opening.start() > MAX_ANSWER_CHARS:
+            raise _unreadable(f"an answer of {len(body)} characters", f"at most {MAX_ANSWER_CHARS}")
+        reader = _Reader(body, opening.start())
+        values.append(reader.value())
+        at = reader.at
+    if not values:
         raise _unreadable(_shown(body), "a JSON answer")
-    body = body[min(starts) :]
-    if len(body) > MAX_ANSWER_CHARS:
-        raise _unreadable(f"an answer of {len(body)} characters", f"at most {MAX_ANSWER_CHARS}")
-    return _Reader(body).value()
+    return values
 
 
 # ---- what it means ----
 
 
-def _items(value: Value, profile: Profile) -> list[Value]:
-    items: list[Value] = value if isinstance(value, list) else [value]
+def _items(values: list[Value], profile: Profile) -> list[Value]:
+    """Return the objects of all values: lists of them, single ones, or both."""
+    items: list[Value] = []
+    for value in values:
+        items += value if isinstance(value, list) else [value]
     if profile.grammar == "v1" and len(items) != 1:
         raise _unreadable(f"{len(items)} objects", "exactly one")
     if not items and not profile.abstains:
@@ -240,7 +239,9 @@ def _targets(items: list[Value], profile: Profile, source_size: tuple[int, int])
 def _target(item: Value, profile: Profile, source_size: tuple[int, int]) -> Target:
     if not isinstance(item, dict):
         raise _unreadable(_shown(repr(item)), "an object with a box and a point")
-    x0, y0, x1, y1 = _scale(_coordinates(item, "bbox", 4), profile, source_size)
+    if sum(isinstance(item[key], list) for key in _keys(item, _BOX)) > 1 or any(map(_holds_box, item.values())):
+        raise _unreadable(f"several boxes in one object, {_shown(repr(item))}", "an object for each")
+    x0, y0, x1, y1 = _scale(_coordinates(item, _BOX, 4), profile, source_size)
     width, height = source_size
     box = (
         _clamp(min(x0, x1), width),
@@ -249,7 +250,7 @@ def _target(item: Value, profile: Profile, source_size: tuple[int, int]) -> Targ
         _clamp(max(y0, y1), height),
     )
     if not (box[0] < box[2] and box[1] < box[3]):
-        raise _unreadable(f"the box {item[_keys(item, 'bbox')[0]]}", "one with area inside the image")
+        raise _unreadable(f"the box {item[_keys(item, _BOX)[0]]}", "one with area inside the image")
     return Target(box, _points(item, box, profile, source_size))
 
 
@@ -269,6 +270,13 @@ def _points(
 def _point(item: Mapping[str, Value], key: str, profile: Profile, source_size: tuple[int, int]) -> Point:
     x, y = _scale(_coordinates(item, key, 2), profile, source_size)
     return _clamp(x, source_size[0] - 1), _clamp(y, source_size[1] - 1)
+
+
+def _holds_box(value: Value) -> bool:
+    """Whether an object with a box stands inside of ``value``; as deep as the reader goes."""
+    if isinstance(value, dict):
+        return bool(_keys(value, _BOX)) or any(map(_holds_box, value.values()))
+    return isinstance(value, list) and any(map(_holds_box, value))
 
 
 def _keys(item: Mapping[str, Value], part: str) -> list[str]:
@@ -299,6 +307,14 @@ def _clamp(value: float, most: float) -> float:
 
 def _shown(text: str) -> str:
     return repr(clean_text(text[:_MAX_SHOWN]))
+
+
+def _cut(text: str, finish: Finish) -> RejectedInput:
+    return RejectedInput(
+        Code.ANSWER_TRUNCATED,
+        f"got an answer cut off by the {finish} after {len(text)} characters, want a complete one; "
+        "allow more tokens or time",
+    )
 
 
 def _unreadable(got: str, wanted: str) -> RejectedInput:

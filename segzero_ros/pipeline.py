@@ -205,14 +205,16 @@ class _Run:
         if answer.finish == "cancelled":
             raise _cancelled()
         try:
-            parsed = parse_answer(answer.text, profile, self.frame.size, finish=answer.finish)
+            text = answer.text[answer.lost_chars :]
+            parsed = parse_answer(text, profile, self.frame.size, finish=answer.finish)
         except RejectedInput as error:
             if answer.finish == "deadline" and error.code is Code.ANSWER_TRUNCATED:
                 raise RejectedInput(
                     Code.TIMEOUT, f"got no answer before the deadline ({answer.tokens} tokens); allow more time"
                 ) from error
             raise
-        self.reasoning = parsed.thinking
+        lost = clean_text(answer.text[: answer.lost_chars]).removeprefix("<think>").lstrip()
+        self.reasoning = lost + parsed.thinking
         return parsed.targets
 
     def segment(self, segmenter: Segmenter, targets: tuple[Target, ...]) -> Masks:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from segzero_ros.reasoner import TagReader
+
 IMAGE_TOKEN = "<|image_pad|>"  # noqa: S105
 _STOPS = ("<|im_end|>", "<|endoftext|>")
 # How an answer may go on. Tokens may reach across the end of a forced text: only those all agree on are forced.
@@ -99,13 +101,14 @@ class ChatPrompt:
 
 
 class TextStream:
-    """Ids in, whole characters out; ``text`` is everything handed on so far."""
+    """Ids in, whole characters out; ``text`` is everything handed on so far, ``tags`` where thinking and answer are."""
 
     def __init__(self, tokenizer: Tokenizer, on_text: Callable[[str], None]) -> None:
         self._tokenizer, self._on_text = tokenizer, on_text
         self._decoder = DecodeStream(skip_special_tokens=True)
         self._pieces: list[str] = []
         self._tail = ""
+        self.tags = TagReader()
 
     @property
     def text(self) -> str:
@@ -124,6 +127,7 @@ class TextStream:
             if piece:
                 self._pieces.append(piece)
                 self._tail = (self._tail + piece)[-_TAIL:]
+                self.tags.push(piece)
                 self._on_text(piece)
 
     def recent(self, tag: str) -> bool:

@@ -12,7 +12,6 @@ from segzero_ros.backends.decoding.decode_state import DecodeState
 from segzero_ros.backends.decoding.grammar import CLOSE_THINKING, OPEN_ANSWER, AnswerGrammar, State
 
 CLOSING_TOKENS = 64  # one object with room to spare: what ending a list in good order may take
-_CLOSING_TAG = "</think"  # from here on nothing but the tag's end and the answer may follow
 
 
 class ConstrainedDecoder:
@@ -91,11 +90,10 @@ class ConstrainedDecoder:
         self._state = after if after is not None else self._state
 
     def _begin_at_tag(self, decoded: DecodeState) -> None:
-        tail = decoded.stream.tail
-        at = tail.rfind(_CLOSING_TAG)
-        if at < 0 and not decoded.opens_answer():
+        text, tail = decoded.closing_tag(), decoded.stream.tail
+        if text is None and not decoded.opens_answer():
             return
-        text = tail[at:] if at >= 0 else CLOSE_THINKING + tail[tail.rfind(OPEN_ANSWER) :]
+        text = CLOSE_THINKING + tail[tail.rfind(OPEN_ANSWER) :] if text is None else text
         self._grammar.learn(self._grammar.start, text)
         self.begin(text)
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.backends.decoding.chat_prompt import TextStream
-from segzero_ros.backends.decoding.grammar import CLOSE_THINKING, END, OPEN_ANSWER, OPEN_THINKING
+from segzero_ros.backends.decoding.grammar import CLOSE_THINKING
 from segzero_ros.reasoner import Answer, Finish
 
 MAX_ANSWER_TOKENS = 1024  # 64 objects of the parser's limit need about as many; upstream's limit for everything
 LATE_TOKENS = 256  # of an answer still allowed once the deadline has passed: about six objects
+_CLOSING_TAG = "</think"  # from here on nothing but the tag's end and the answer may follow
 _NEAR = 20.0  # logits further below the best do not count: all of 150,000 together are less than 0.0004 of it
 
 
@@ -62,7 +63,7 @@ class DecodeState:
 
     def complete(self) -> bool:
         """Whether the answer's end has been generated."""
-        return not self.thinking and self.stream.recent(END)
+        return self.stream.tags.ended_at is not None
 
     def over(self) -> Finish | None:
         """Return what has run out: while thinking the budget or the deadline, while answering their last reserve."""
@@ -78,8 +79,17 @@ class DecodeState:
         return "budget" if self._answer_tokens >= MAX_ANSWER_TOKENS else None
 
     def opens_answer(self) -> bool:
-        """Whether the text ends in an ``<answer>`` that no thinking came before."""
-        return self.stream.recent(OPEN_ANSWER) and not self.stream.text.lstrip().startswith(OPEN_THINKING)
+        """Whether the text is an ``<answer>`` that no thinking came before."""
+        return self.stream.tags.answer_at is not None and self.stream.tags.thought_at is None
+
+    def closing_tag(self) -> str | None:
+        """Return the text from the ``</think`` on that ends the thinking, None before that and behind a quoted one."""
+        tail, tags = self.stream.tail, self.stream.tags
+        at = tail.rfind(_CLOSING_TAG)
+        place = tags.length - len(tail) + at
+        begins = tags.depth <= 1 and place >= tags.last_tag_end
+        ended = tags.thought_at is not None and place == tags.thought_at - len(CLOSE_THINKING)
+        return tail[at:] if at >= 0 and (begins or ended) else None
 
     def answer(self, finish: Finish, *, vision: float, prefill: float) -> Answer:
         """Return what was generated."""
@@ -100,7 +110,7 @@ class DecodeState:
     def _pushed(self) -> None:
         if self._first is None:
             self._first = time.perf_counter()
-        if self.thinking and (self.stream.recent(CLOSE_THINKING) or self.opens_answer()):
+        if self.thinking and not self.stream.tags.thinking:
             self.thinking = False
 
 

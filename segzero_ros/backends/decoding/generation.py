@@ -230,7 +230,8 @@ class LocalReasoner:
 
     def _close_thinking(self, decoded: DecodeState, cursor: CacheCursor, constraint: ConstrainedDecoder | None) -> None:
         """End the thinking and ask for the answer."""
-        opening, close = "" if decoded.stream.text else OPEN_THINKING, CLOSE_THINKING + OPEN_ANSWER
+        quoted = CLOSE_THINKING * (decoded.stream.tags.depth - 1)  # of tags spelled in the thinking
+        opening, close = quoted if decoded.stream.text else OPEN_THINKING, CLOSE_THINKING + OPEN_ANSWER
         ids = self._prompt.forced(opening + close) if constraint is None else constraint.open(opening)
         decoded.force(ids)
         cursor.take(ids)

@@ -18,13 +18,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, NamedTuple
 
+from segzero_ros import reasoner
 from segzero_ros.answer import MAX_TARGETS
 from segzero_ros.profile import Profile
 
-OPEN_THINKING = "<think>"
-CLOSE_THINKING = "</think>"
-OPEN_ANSWER = "<answer>"
-END = "</answer>"
+OPEN_THINKING, CLOSE_THINKING, OPEN_ANSWER, END = reasoner.OPEN, reasoner.CLOSE, reasoner.START, reasoner.END
 MAX_GAP = 12  # characters of white space between two signs; indented JSON needs about 8
 _DIGITS = "0123456789"
 _WHITE = " \n"

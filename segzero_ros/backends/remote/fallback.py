@@ -2,7 +2,7 @@
 
 After a failure the server is left alone for COOL_S, then COOL_S twice as long, up to MAX_COOL_S; before it gets a
 command again it is asked whether it is back. What the server had sent before it failed stays in the text, and the local
-answer follows: the pieces a listener got still add up to ``Answer.text``, and the parser takes the last answer.
+answer follows: the pieces a listener got still add up to ``Answer.text``; ``lost_chars`` says where the answer begins.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class FallbackReasoner:
             on_text(LOST)
         lost_ms = (time.perf_counter() - begun) * 1e3
         answer = local.reason(request)
-        return replace(answer, text="".join(pieces) + answer.text, timings_ms={**answer.timings_ms, "server": lost_ms})
+        lost = "".join(pieces)
+        timings = {**answer.timings_ms, "server": lost_ms}
+        return replace(answer, text=lost + answer.text, timings_ms=timings, lost_chars=len(lost))
 
     @property
     def degraded_reason(self) -> str:

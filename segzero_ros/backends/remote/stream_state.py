@@ -11,13 +11,14 @@ from segzero_ros.backends.remote.dialect import CLOSE, END, OPEN, START
 from segzero_ros.backends.remote.events import Delta
 from segzero_ros.backends.remote.http import ServerFault
 from segzero_ros.errors import Code
-from segzero_ros.reasoner import Answer, Finish, Request
+from segzero_ros.reasoner import Answer, Finish, Request, TagReader
 
 MAX_CHARS = 200_000  # 1,300 tokens have some 6,000
 LATE_S = 2.0  # after the deadline, to close the thinking and answer; the worker gives up after 3
 LONGEST_S = 600.0  # of a command without a deadline
 LINGER_S = 0.25  # after the answer's end, for the server's counts
 _TAIL = 64  # longer than any tag
+_NO_TAG = "\u2039"  # for "<" in thinking that comes apart: its tags are words, and the text must not say otherwise
 _FINISHES: tuple[Finish, ...] = ("stop", "budget", "deadline")
 
 
@@ -38,6 +39,7 @@ class StreamState:
         self._deadline_ns = deadline_ns if deadline_ns is not None else self._start_ns + int(LONGEST_S * 1e9)
         self._pieces: list[str] = []
         self._tail = ""
+        self._tags_read = TagReader()
         self._chars = 0
         self._apart = False  # the server sends the thinking apart, without its tags
         self._earlier = self._tokens = self._answer_tokens = 0
@@ -84,7 +86,8 @@ class StreamState:
     def append(self, delta: Delta) -> None:
         """Add what one event brings."""
         if delta.thinking and self._complete_ns is None:
-            self._push(delta.thinking if self._apart else OPEN + delta.thinking)
+            thought = delta.thinking.replace("<", _NO_TAG)
+            self._push(thought if self._apart else OPEN + thought)
             self._apart = True
         if delta.text:
             self._push(CLOSE + delta.text if self._apart else delta.text)
@@ -97,7 +100,8 @@ class StreamState:
 
     def close_thinking(self) -> None:
         """End the thinking in the model's stead, so that the answer is asked for."""
-        self._push(("" if self._pieces else OPEN) + CLOSE + START)
+        self._push(("" if self._pieces else OPEN) + CLOSE * max(1, self._tags_read.depth) + START)
+        self.thinking = False
         self._earlier, self._tokens, self._apart = self._counted, 0, False
 
     def answer(self, finish: Finish) -> Answer:
@@ -127,27 +131,19 @@ class StreamState:
         """Add text up to the answer's end; whatever a server sends after that is not the answer's."""
         if self._complete_ns is not None:
             return
-        joined = self._tail + piece
-        if CLOSE in joined or START in joined:
-            self.thinking = False
-        end = self._end(joined)
-        if end is not None:
-            piece = joined[len(self._tail) : end]
+        begin = self._tags_read.length
+        self._tags_read.push(piece)
+        self.thinking = self.thinking and self._tags_read.thinking
+        if self._tags_read.ended_at is not None and self._tags:
+            piece = piece[: self._tags_read.ended_at - begin]
             self._complete_ns = time.monotonic_ns()
         self._chars += len(piece)
         if self._chars > MAX_CHARS:
             raise ServerFault(Code.SERVER_REFUSED, f"the server sent more than {MAX_CHARS} characters")
         self._first_ns = self._first_ns or time.monotonic_ns()
         self._pieces.append(piece)
-        self._tail = joined[-_TAIL:]
+        self._tail = (self._tail + piece)[-_TAIL:]
         self._on_text(piece)
-
-    def _end(self, joined: str) -> int | None:
-        """Return where the answer's end tag ends in the tail and the new piece, None if it is not there."""
-        if self.thinking or not self._tags:
-            return None
-        at = joined.find(END, max(0, len(self._tail) - len(END) + 1, joined.rfind(START)))
-        return at + len(END) if at >= 0 else None
 
     def _closing(self) -> bool:
         """Whether the thinking is closing by itself."""

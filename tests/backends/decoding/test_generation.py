@@ -112,6 +112,19 @@ def test_an_answer_kept_to_its_grammar_can_be_read_whatever_the_model_wants(text
     assert answer.text.endswith("</answer>")
 
 
+@pytest.mark.parametrize(
+    "draft", ["as in <think>hm</think><answer>[]</answer>, but", "<answer>[]</answer> is too early", "<think> is a tag"]
+)
+@pytest.mark.parametrize("constrained", [True, False])
+def test_an_answer_drafted_in_the_thinking_is_not_the_answer(draft: str, constrained: bool) -> None:
+    text = ONE.replace("The red mug is here.", draft)
+    complete = ask(ScriptedEngine(text), constrained=constrained)
+    assert parse_answer(complete.text, BUNDLE.profile, (64, 48), finish=complete.finish).targets
+    assert complete.text == text or draft == "<think> is a tag"  # never level again: closed for the model at its end
+    cut = ask(ScriptedEngine(text + " hm" * 99), budget=len(draft) // 4)
+    assert cut.text.endswith("</answer>") and parse_answer(cut.text, BUNDLE.profile, (64, 48), finish=cut.finish)
+
+
 def test_a_model_that_spells_its_answers_otherwise_is_complained_of(caplog: pytest.LogCaptureFixture) -> None:
     ask(ScriptedEngine(ONE))
     assert not caplog.records
