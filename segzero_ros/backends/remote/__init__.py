@@ -139,6 +139,9 @@ class RemoteReasoner:
                     state.append(delta)
                 break
             except ServerFault as fault:
+                if state.complete:
+                    _log.info("behind its answer: %s", fault.detail)
+                    break
                 plainer = fault.status in (400, 422) and kind < _BARE and not state.native
                 if not plainer or len(state.text) > before:
                     raise

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from segzero_ros.backends.remote.events import Delta, EventStream, error_code, error_text, read_delta
+from segzero_ros.backends.remote.events import Delta, EventStream, error_code, error_text, read_delta, read_rest
 from segzero_ros.backends.remote.http import CONNECT_S, KEY_VARIABLE, Endpoint, Head, HttpExchange, ServerFault, without
 from segzero_ros.errors import Code, RejectedInput, nearest
 
@@ -22,6 +22,7 @@ POLL_S = 0.02  # how soon a cancel is noticed while nothing comes; what comes is
 RETRIES = 3
 BACK_OFF_S = 0.2  # the first pause is a random part of it, each further one of twice as much
 MAX_PAUSE_S = 5.0  # a robot does not wait longer for a server, whatever Retry-After says
+MAX_CHAT_S = 660.0  # longer than any command (LONGEST_S in stream_state.py), whose deadline ends it before
 MAX_MODELS_BYTES = 1 << 20
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -54,8 +55,12 @@ class Server:
         self._random = random.Random()  # noqa: S311 - spreads retries, guards nothing
 
     def models(self, stop: Stop, *, patience_s: float | None = None) -> list[Model]:
-        """Ask for the models; one try. ``patience_s``: instead of the usual, to probe a server that was down."""
-        exchange = self._exchange("/models", None, patience_s)
+        """Ask for the models; one try.
+
+        ``patience_s``: for all of it, instead of the usual ``stall_s``, to probe a server that was down.
+        """
+        patience_s = patience_s or self._stall_s
+        exchange = self._exchange("/models", None, patience_s, total_s=patience_s)
         try:
             content = self._whole(exchange, stop)
         finally:
@@ -87,21 +92,19 @@ class Server:
                     raise
                 self._pause(fault, attempt, stop)
 
-    def _exchange(self, path: str, body: bytes | None, patience_s: float | None = None) -> HttpExchange:
-        stall_s = patience_s or self._stall_s
-        return HttpExchange(self.endpoint, path, body, self._key, connect_s=min(CONNECT_S, stall_s), stall_s=stall_s)
+    def _exchange(self, path: str, body: bytes | None, stall_s: float, *, total_s: float) -> HttpExchange:
+        connect_s = min(CONNECT_S, stall_s)
+        return HttpExchange(self.endpoint, path, body, self._key, connect_s=connect_s, stall_s=stall_s, total_s=total_s)
 
     def _attempt(self, data: bytes, stop: Stop) -> Iterator[Delta]:
-        exchange = self._exchange("/chat/completions", data)
+        exchange = self._exchange("/chat/completions", data, self._stall_s, total_s=MAX_CHAT_S)
         try:
-            events, ended = EventStream(), False
-            for piece in self._pieces(exchange, stop):
-                for event in events.push(piece):
-                    delta = read_delta(event, self._key)
-                    ended |= bool(delta.finish)
-                    yield delta
-                if events.done:
-                    return
+            stream, ended = EventStream(), False
+            for event, whole in self._events(exchange, stop, stream):
+                delta = read_delta(event, self._key) if whole else read_rest(event, self._key)
+                ended |= bool(delta.finish)
+                yield delta
+            ended |= stream.done
             if not ended:
                 raise ServerFault(
                     Code.SERVER_UNREACHABLE, f"{self.endpoint.url} was cut off in the middle of its answer", retry=True
@@ -109,13 +112,27 @@ class Server:
         finally:
             exchange.close()
 
+    def _events(self, exchange: HttpExchange, stop: Stop, stream: EventStream) -> Iterator[tuple[bytes, bool]]:
+        """Yield each event and whether it came whole; what was there when the stream ended or broke comes, too."""
+        lost: ServerFault | None = None
+        try:
+            for piece in self._pieces(exchange, stop):
+                yield from ((event, True) for event in stream.push(piece))
+                if stream.done:
+                    return
+        except ServerFault as fault:
+            lost = fault
+        yield from ((event, False) for event in stream.rest())
+        if lost is not None:
+            raise lost
+
     def _pieces(self, exchange: HttpExchange, stop: Stop) -> Iterator[bytes]:
         """Yield the bytes of an event stream; raises ``ServerFault`` for any other response."""
         while (piece := self._wait(exchange, stop)) and exchange.head:
             if exchange.head.status != 200:
                 raise self._refusal(exchange.head, piece + self._whole_rest(exchange, stop))
             kind = exchange.head.headers.get("content-type", "")
-            if not kind.startswith("text/event-stream"):
+            if not kind.lower().startswith("text/event-stream"):
                 shown = without(self._key, piece[:80].decode("utf-8", "replace"))
                 raise ServerFault(
                     Code.SERVER_REFUSED,

@@ -6,6 +6,7 @@ One invariant: for any bytes, cut anywhere, ``EventStream.push`` and ``read_delt
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from collections.abc import Mapping
@@ -21,10 +22,14 @@ _DONE = b"[DONE]"
 
 
 class EventStream:
-    """The ``data`` of each event, in order; comments and other fields are passed over (HTML standard, 9.2.6)."""
+    """The ``data`` of each event, in order; comments, other fields and empty data are passed over.
+
+    As in the HTML standard, 9.2.6, but that what stands in the stream at its end is not lost (``rest``).
+    """
 
     def __init__(self) -> None:
         self.done = False  # the end was announced with [DONE]
+        self._begun = self._after_return = False
         self._rest = bytearray()
         self._data: list[bytes] = []
         self._kept = 0
@@ -32,19 +37,34 @@ class EventStream:
     def push(self, data: bytes) -> list[bytes]:
         """Return the events completed by ``data``."""
         self._limit(len(self._rest) + len(data) + self._kept)
-        self._rest += data
-        if b"\n" not in data:
+        self._rest += self._line_feeds(data)
+        if b"\n" not in self._rest:
             return []
         *lines, rest = self._rest.split(b"\n")
         self._rest = rest
         events = []
-        for line in (line.removesuffix(b"\r") for line in lines):
+        for line in map(self._line, lines):
             if line:
-                self._field(bytes(line))
+                self._field(line)
             elif self._data:
                 events.append(b"\n".join(self._data))
                 self._data, self._kept = [], 0
-        return [event for event in events if not self._ends(event)]
+        return [event for event in events if event.strip() and not self._ends(event)]
+
+    def rest(self) -> list[bytes]:
+        """Return the event that the stream's end left without its blank line, if there is one."""
+        return self.push(b"\n\n")
+
+    def _line_feeds(self, data: bytes) -> bytes:
+        """Return ``data`` with each line's end, be it CR LF, CR or LF, as LF."""
+        if data:
+            data, self._after_return = data[self._after_return and data[:1] == b"\n" :], data[-1:] == b"\r"
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _line(self, line: bytes | bytearray) -> bytes:
+        if not self._begun:
+            self._begun, line = True, line.removeprefix(codecs.BOM_UTF8)
+        return bytes(line)
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
@@ -92,7 +112,7 @@ def read_delta(event: bytes, key: str = "") -> Delta:
         # As good as a refused request, if no text came yet: some servers read it only once the stream has begun.
         detail = f"the server ended its answer with an error: {error_text(content, key)}"
         raise ServerFault(Code.SERVER_REFUSED, detail, status=400)
-    choices = content.get("choices")
+    choices = content.get("choices") or []  # none in the counts at the end, null by some gateways
     if not isinstance(choices, list):
         raise _garbage(event, key)
     choice = _object(choices[0]) if choices else {}
@@ -105,6 +125,16 @@ def read_delta(event: bytes, key: str = "") -> Delta:
         tokens=_count(_object(content.get("usage")).get("completion_tokens")),
         notes=_object(content.get("segzero")),
     )
+
+
+def read_rest(event: bytes, key: str = "") -> Delta:
+    """Read the event that a stream broke off in, or behind: like ``read_delta``, but half a one adds nothing."""
+    try:
+        return read_delta(event, key)
+    except ServerFault as fault:
+        if fault.status:
+            raise
+        return Delta()
 
 
 def error_text(content: Any, key: str = "") -> str:

@@ -14,9 +14,11 @@ import http.client
 import ipaddress
 import os
 import queue
+import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -29,6 +31,7 @@ CONNECT_S = 3.0  # a machine on the same network answers in milliseconds, or not
 MAX_RESPONSE_BYTES = 16 << 20  # 1,300 tokens with log-probabilities are 1 MB
 MAX_ERROR_BYTES = 16 << 10
 MAX_SHOWN = 300  # characters of a server's message in a detail
+_NO_HOST = re.compile(r"[\s<>\"'`{}|\\^%*,;()]")  # a host of these is looked up nowhere
 _READ = 1 << 16
 _AGENT = "segzero_ros"
 
@@ -74,11 +77,15 @@ class Endpoint:
 
 def read_endpoint(server: str) -> Endpoint:
     """Read ``http(s)://HOST[:PORT][/v1]``; ``RejectedInput`` CONFIG_VALUE for anything else."""
+    server = server.strip()
     try:
-        parts = urlsplit(server.strip())
+        parts = urlsplit(server)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as looking it up does: no part of a name empty or too long
     except ValueError:
         raise _no_address(server) from None
+    if not server.isprintable() or " " in server or _NO_HOST.search(parts.netloc) or not parts.path.isascii():
+        raise _no_address(server)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise _no_address(server)
     if parts.username is not None or parts.password is not None:
@@ -90,7 +97,8 @@ def read_endpoint(server: str) -> Endpoint:
 
 
 def _no_address(server: str) -> RejectedInput:
-    return RejectedInput(Code.CONFIG_VALUE, f"got server = {server[:200]!r}, want http://HOST:PORT/v1 or https://...")
+    shown = re.sub(r"//[^/]*@", "//***@", server[:200])  # a password is not to be shown, however the rest is spelled
+    return RejectedInput(Code.CONFIG_VALUE, f"got server = {shown!r}, want http://HOST:PORT/v1 or https://...")
 
 
 def read_key(endpoint: Endpoint) -> str:
@@ -121,7 +129,7 @@ class Head:
 
 
 _End = None
-_Item = Head | bytes | Exception | None
+_Item = Head | bytes | BaseException | None
 
 
 class HttpExchange:
@@ -136,13 +144,19 @@ class HttpExchange:
         *,
         connect_s: float,
         stall_s: float,
+        total_s: float,
     ) -> None:
-        """Begin: POST ``body``, or GET without one. ``stall_s``: no byte for that long is a fault."""
+        """Begin: POST ``body``, or GET without one.
+
+        ``stall_s``: no byte for that long is a fault; ``total_s``: so is all of it taking longer, whatever drips.
+        """
         self._endpoint, self._path, self._body, self._key = endpoint, path, body, key
-        self._connect_s, self._stall_s = connect_s, stall_s
+        self._connect_s, self._stall_s, self._total_s = connect_s, stall_s, total_s
+        self._ends = time.monotonic() + total_s
         self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._socket: socket.socket | None = None
+        self._connected = False  # handshake included
         self.head: Head | None = None
         self._thread = threading.Thread(target=self._run, name="segzero-http", daemon=True)
         self._thread.start()
@@ -152,11 +166,15 @@ class HttpExchange:
 
         Raises ``ServerFault``. ``head`` is there with the first bytes.
         """
+        if time.monotonic() >= self._ends:
+            self.close()
+            code = Code.SERVER_STALLED if self._connected else Code.SERVER_UNREACHABLE
+            raise ServerFault(code, f"{self._endpoint.url} did not finish in {self._total_s:g} s; see its load and log")
         try:
             item = self._items.get(timeout=wait_s)
         except queue.Empty:
             return None
-        if isinstance(item, Exception):
+        if isinstance(item, BaseException):
             raise self._fault(item) from None
         if isinstance(item, Head):
             self.head = item
@@ -174,27 +192,34 @@ class HttpExchange:
     # ---- the thread ----
 
     def _run(self) -> None:
-        connection = self._connection()
+        connection: http.client.HTTPConnection | None = None
         try:
+            connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port, timeout=self._connect_s)
+            self._connect(connection)
             self._converse(connection)
             self._items.put(_End)
-        except (OSError, http.client.HTTPException, ServerFault, ValueError) as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is: who waits for it has to hear of it
             self._items.put(error)
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
 
-    def _connection(self) -> http.client.HTTPConnection:
-        host, port = self._endpoint.host, self._endpoint.port
-        if self._endpoint.secure:
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, port, timeout=self._connect_s, context=context)
-        return http.client.HTTPConnection(host, port, timeout=self._connect_s)
-
-    def _converse(self, connection: http.client.HTTPConnection) -> None:
+    def _connect(self, connection: http.client.HTTPConnection) -> None:
+        """Connect; the handshake comes after ``close`` knows the socket, so that one that drips can be ended."""
         connection.connect()
         self._socket = connection.sock
-        self._socket.settimeout(self._stall_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._endpoint.secure:
+            context = ssl.create_default_context()
+            name, plain = self._endpoint.host, connection.sock
+            secure = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+            self._socket = connection.sock = secure
+            if not self._closed.is_set():
+                secure.do_handshake()
+        self._socket.settimeout(self._stall_s)
+        self._connected = True
+
+    def _converse(self, connection: http.client.HTTPConnection) -> None:
         if self._closed.is_set():
             return
         method = "GET" if self._body is None else "POST"
@@ -221,11 +246,11 @@ class HttpExchange:
             headers["Authorization"] = f"Bearer {self._key}"
         return headers
 
-    def _fault(self, error: Exception) -> ServerFault:
+    def _fault(self, error: BaseException) -> ServerFault:
         if isinstance(error, ServerFault):
             return error
         url, what = self._endpoint.url, without(self._key, f"{type(error).__name__}: {error}")
-        if isinstance(error, TimeoutError) and self._socket is not None:
+        if isinstance(error, TimeoutError) and self._connected:
             return ServerFault(Code.SERVER_STALLED, f"{url} sent nothing for {self._stall_s:g} s; see its load and log")
         if isinstance(error, ssl.SSLError):
             return ServerFault(

@@ -46,7 +46,7 @@ class StreamState:
         self._gaps: list[float] = []
         self._first_ns: int | None = None
         self._complete_ns: int | None = None
-        self._cut_short = False
+        self._cut_short = self._finished = False
         self._notes: Mapping[str, Any] = {}
 
     @property
@@ -58,6 +58,11 @@ class StreamState:
     def left_s(self) -> float:
         """Return the seconds until the deadline, at least 0."""
         return max(0.0, (self._deadline_ns - time.monotonic_ns()) / 1e9)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer is whole, or the server said that it will not go on: nothing later takes it back."""
+        return self._complete_ns is not None or self._finished
 
     def over(self) -> Finish | None:
         """Return why to stop reading now, None to go on; asked between pieces and while nothing comes.
@@ -102,7 +107,7 @@ class StreamState:
         """End the thinking in the model's stead, so that the answer is asked for."""
         self._push(("" if self._pieces else OPEN) + CLOSE * max(1, self._tags_read.depth) + START)
         self.thinking = False
-        self._earlier, self._tokens, self._apart = self._counted, 0, False
+        self._earlier, self._tokens, self._apart, self._finished = self._counted, 0, False, False
 
     def answer(self, finish: Finish) -> Answer:
         """Return the answer; what `segzero serve` notes of it counts more than what was measured here."""
@@ -156,7 +161,7 @@ class StreamState:
 
     def _ended(self, reason: str) -> None:
         """Note why the server stopped; a server that takes the stop text out of the answer gets it put back."""
-        self._cut_short = reason == "length"
+        self._cut_short, self._finished = reason == "length", True
         if reason == "stop" and self._tags and not self.thinking and self._complete_ns is None:
             self._push(END)
 
