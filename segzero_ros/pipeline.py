@@ -4,8 +4,9 @@ The node, the command line, the evaluation and the benchmarks ground through ``P
 copy of the path. No threads, no clock of its own, no ROS.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from segzero_ros.reasoner import Answer, EarlyReasoner, Reasoner, Request, ignor
 from segzero_ros.segmenter import EarlySegmenter, Masks, Segmenter
 
 DEFAULT_BUDGET = 256  # thinking tokens; upstream's models need 60-110
+MAX_TOKENS = 2**32 - 1  # what the message's field holds
 MAX_DETAIL_CHARS = 500  # of a failed engine's message, which can be pages long
 _MOST_UINT8_INSTANCES = 254  # 255 stays free: other people's label images use it for "ignore"
 
@@ -133,7 +135,8 @@ class Pipeline:
             if deadline_ns is not None and self._now() >= deadline_ns:
                 raise RejectedInput(Code.TIMEOUT, "got no time to look, the deadline had passed; allow more time")
             on_stage(Stage.REASONING)
-            self._begin(frame)
+            with engine_faults(Code.SEGMENTER_FAILED):
+                self._begin(frame)
             request = Request(frame, command, self._budget, deadline_ns, cancelled, on_text)
             answer = run.reason(self.reasoner, request)
             targets = run.read(answer, self.profile)
@@ -150,12 +153,16 @@ class Pipeline:
     def prefill_image(self, frame: Frame) -> None:
         """Do on ``frame`` what needs no command (vision, the picture's part of the prompt, SAM 2's encoder).
 
-        A command on the same frame object then starts with its text: a warm frame. Raises what the engines raise.
+        A command on the same frame object then starts with its text: a warm frame. What an engine raises is
+        ``RejectedInput`` REASONER_FAILED or SEGMENTER_FAILED.
         """
-        self._begin(frame)
+        with engine_faults(Code.SEGMENTER_FAILED):
+            self._begin(frame)
         if isinstance(self.reasoner, EarlyReasoner):
-            self.reasoner.prefill_image(frame)
-        self.segmenter.set_image(frame)
+            with engine_faults(Code.REASONER_FAILED):
+                self.reasoner.prefill_image(frame)
+        with engine_faults(Code.SEGMENTER_FAILED):
+            self.segmenter.set_image(frame)
 
     def _begin(self, frame: Frame) -> None:
         if isinstance(self.segmenter, EarlySegmenter):
@@ -186,17 +193,16 @@ class _Run:
             request.on_text(clean_text(piece))
 
         try:
-            answer = reasoner.reason(replace(request, on_text=on_text))
-            if not isinstance(answer, Answer) or not isinstance(answer.text, str):
-                raise TypeError(f"the reasoner returned {type(answer).__name__}, want Answer with text")
-        except RejectedInput:
+            with engine_faults(Code.REASONER_FAILED):
+                answer = reasoner.reason(replace(request, on_text=on_text))
+                _check_answer(answer)
+        except RejectedInput as error:
+            if error.code is Code.REASONER_FAILED:
+                self._set_text("".join(piece for piece in pieces if isinstance(piece, str)))
             raise
-        except Exception as error:
-            self._set_text("".join(piece for piece in pieces if isinstance(piece, str)))
-            raise _failed(Code.REASONER_FAILED, error) from error
         finally:
             self.timing = replace(self.timing, reasoning_ms=self._ms_since(start_ns))
-        self.timing = replace(self.timing, tokens=answer.tokens)
+        self.timing = replace(self.timing, tokens=min(answer.tokens, MAX_TOKENS))
         self._set_text(answer.text)
         return answer
 
@@ -221,14 +227,11 @@ class _Run:
         """Ask the segmenter; SEGMENTER_FAILED for whatever it raises or returns that are no masks of these targets."""
         start_ns = self._now()
         try:
-            segmenter.set_image(self.frame)
-            masks = segmenter.predict(targets)
-            _check_masks(masks, len(targets), self.frame)
-            return masks
-        except RejectedInput:
-            raise
-        except Exception as error:
-            raise _failed(Code.SEGMENTER_FAILED, error) from error
+            with engine_faults(Code.SEGMENTER_FAILED):
+                segmenter.set_image(self.frame)
+                masks = segmenter.predict(targets)
+                _check_masks(masks, len(targets), self.frame)
+                return masks
         finally:
             self.timing = replace(self.timing, segmentation_ms=self._ms_since(start_ns))
 
@@ -281,6 +284,27 @@ def paint_labels(masks: Masks) -> Labels:
     return labels
 
 
+@contextlib.contextmanager
+def engine_faults(code: Code) -> Iterator[None]:
+    """Turn whatever an engine raises into ``RejectedInput`` ``code``; only Ctrl-C is nobody's fault.
+
+    Not all of it is an ``Exception``: a panic in an engine written in Rust is a BaseException.
+    """
+    try:
+        yield
+    except (RejectedInput, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise _failed(code, error) from error
+
+
+def _check_answer(answer: Answer) -> None:
+    if not isinstance(answer, Answer) or not isinstance(answer.text, str):
+        raise TypeError(f"the reasoner returned {type(answer).__name__}, want Answer with text")
+    if type(answer.tokens) is not int or answer.tokens < 0:
+        raise TypeError(f"the reasoner returned {answer.tokens!r} tokens, want a number of them")
+
+
 def _check_masks(masks: Masks, count: int, frame: Frame) -> None:
     if not isinstance(masks, Masks):
         raise TypeError(f"the segmenter returned {type(masks).__name__}, want Masks")
@@ -299,7 +323,7 @@ def error_text(error: BaseException) -> str:
     return clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
 
 
-def _failed(code: Code, error: Exception) -> RejectedInput:
+def _failed(code: Code, error: BaseException) -> RejectedInput:
     return RejectedInput(code, f"got {error_text(error)}; see the log, then verify the bundle or change the backend")
 
 

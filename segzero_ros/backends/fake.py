@@ -125,7 +125,7 @@ class FakeSegmenter:
 class RaisingReasoner(FakeReasoner):
     """Says a few pieces, then raises."""
 
-    def __init__(self, error: Exception | None = None, *, after: int = 3) -> None:
+    def __init__(self, error: BaseException | None = None, *, after: int = 3) -> None:
         """``error``: what to raise; ``after``: how many pieces come before it."""
 
         def fail(index: int) -> None:
@@ -191,7 +191,7 @@ class HangingReasoner(FakeReasoner):
 class RaisingSegmenter(FakeSegmenter):
     """Raises in ``set_image`` or in ``predict``."""
 
-    def __init__(self, error: Exception | None = None, *, on: str = "predict") -> None:
+    def __init__(self, error: BaseException | None = None, *, on: str = "predict") -> None:
         """``on``: the method that raises."""
         super().__init__()
         self._error = error or RuntimeError("the engine fell over")
@@ -208,6 +208,18 @@ class RaisingSegmenter(FakeSegmenter):
         if self._on == "predict":
             raise self._error
         return super().predict(targets)
+
+
+class RaisingEarlySegmenter(FakeSegmenter):
+    """Raises in ``begin``, before anybody has asked the reasoner."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        super().__init__()
+        self._error = error or RuntimeError("the encoder fell over")
+
+    def begin(self, frame: Frame) -> None:  # noqa: ARG002 - the protocol has it
+        """Raise."""
+        raise self._error
 
 
 class WrongMasksSegmenter(FakeSegmenter):

@@ -10,18 +10,20 @@ from segzero_ros.backends.fake import (
     FakeReasoner,
     FakeSegmenter,
     GarbageReasoner,
+    RaisingEarlySegmenter,
     RaisingReasoner,
     RaisingSegmenter,
     WrongMasksSegmenter,
     WrongTypeReasoner,
     centre_answer,
 )
+from segzero_ros.backends.prefetch import PrefetchingSegmenter
 from segzero_ros.command import Command, Stage
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline, Segmentation, paint_labels, unanswered
 from segzero_ros.profile import PROFILES, get_profile
-from segzero_ros.reasoner import Reasoner
+from segzero_ros.reasoner import Answer, Reasoner
 from segzero_ros.segmenter import Masks, Segmenter
 
 COMMAND = Command("7", "the red mug")
@@ -278,3 +280,51 @@ def test_the_ellipse_of_the_fake_lies_in_its_box() -> None:
     rows, columns = np.nonzero(labels)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (15, 44, 20, 59)
     assert abs((labels > 0).sum() / (40 * 30) - np.pi / 4) < 0.02
+
+
+class Panic(BaseException):
+    """What an engine in Rust raises, and what ``except Exception`` does not see."""
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd"), MemoryError("all of it"), SystemExit(2), Panic("at line 7")])
+def test_an_engines_fault_is_its_own_code_wherever_and_whatever_it_raises(error: BaseException) -> None:
+    for segmenter in (
+        RaisingEarlySegmenter(error),
+        RaisingSegmenter(error, on="set_image"),
+        RaisingSegmenter(error),
+        PrefetchingSegmenter(RaisingSegmenter(error, on="set_image")),
+    ):
+        assert_found_nothing(ground(segmenter=segmenter), Code.SEGMENTER_FAILED)
+    assert_found_nothing(ground(RaisingReasoner(error)), Code.REASONER_FAILED)
+
+
+class RaisingEarlyReasoner(FakeReasoner):
+    def prefill_image(self, frame: Frame) -> None:
+        raise Panic("no room")
+
+
+@pytest.mark.parametrize(
+    ("reasoner", "segmenter", "code"),
+    [
+        (RaisingEarlyReasoner(), FakeSegmenter(), Code.REASONER_FAILED),
+        (FakeReasoner(), RaisingEarlySegmenter(Panic()), Code.SEGMENTER_FAILED),
+        (FakeReasoner(), RaisingSegmenter(Panic(), on="set_image"), Code.SEGMENTER_FAILED),
+    ],
+)
+def test_an_engine_that_fails_before_anybody_asks_says_which_it_was(
+    reasoner: Reasoner, segmenter: Segmenter, code: Code
+) -> None:
+    with pytest.raises(RejectedInput) as refused:
+        Pipeline(ABSTAINING, reasoner, segmenter).prefill_image(FRAME)
+    assert refused.value.code is code
+
+
+def test_ctrl_c_in_an_engine_is_no_fault_of_the_engines() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        ground(segmenter=RaisingEarlySegmenter(KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize("tokens", [None, "12", -1, 1.5, True])
+def test_a_count_that_no_message_holds_is_the_reasoners_fault(tokens: object) -> None:
+    answer = Answer(centre_answer(ABSTAINING), tokens, 1.0, {}, "stop")  # type: ignore[arg-type]
+    assert_found_nothing(ground(WrongTypeReasoner(answer)), Code.REASONER_FAILED)
