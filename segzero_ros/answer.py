@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.errors import Code, RejectedInput, clean_text
 from segzero_ros.profile import Profile
 from segzero_ros.reasoner import CLOSE, OPEN, START, Finish, find_answer
 
@@ -25,7 +25,6 @@ _MAX_DEPTH = 4  # list, object, coordinates, and one to spare for a key we do no
 _MAX_SHOWN = 60  # characters of the model's text quoted in a detail
 _BOX = "bbox"  # in the key of every box
 _OPENING = re.compile(r"[\[{]")
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 Value = float | str | None | list["Value"] | dict[str, "Value"]
 Point = tuple[float, float]
@@ -90,16 +89,6 @@ def split_thinking(text: str) -> tuple[str, str]:
     if not closing:
         thinking, rest = rest.partition(START)[0], ""
     return thinking.strip(), rest.strip()
-
-
-def clean_text(text: str) -> str:
-    """Return ``text`` as valid UTF-8 a ROS string takes and a terminal survives.
-
-    Surrogate pairs become the character they mean, lone surrogates U+FFFD; NUL and the other control characters go,
-    but for line feed and tab.
-    """
-    whole = text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _CONTROLS.sub("", whole)
 
 
 def _unfence(text: str) -> tuple[str, bool]:
@@ -291,7 +280,7 @@ def _coordinates(item: Mapping[str, Value], part: str, count: int) -> list[float
     value = item[keys[0]]
     numbers = [number for number in value if isinstance(number, float)] if isinstance(value, list) else []
     if not isinstance(value, list) or len(value) != count or len(numbers) != count:
-        raise _unreadable(f"{keys[0]} = {_shown(repr(value))}", f"{count} numbers")
+        raise _unreadable(f"{_shown(keys[0])} = {_shown(repr(value))}", f"{count} numbers")
     return numbers
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from segzero_ros.errors import Code, RejectedInput, nearest
+from segzero_ros.errors import Code, RejectedInput, nearest, one_line
 from segzero_ros.profile import Profile, get_profile
 
 FORMAT = 1
@@ -157,7 +157,7 @@ def open_bundle(path: Path | str) -> Bundle:
     notes = [manifest.notes(key) for key in ("versions", "provenance", "evaluation")]
     _verify_files(path, files)
     profile = replace(get_profile(profile_name), prompt=prompt, system=system, image_size=image_size)
-    return Bundle(path, name, profile, backends, *bundle_parts, *notes)
+    return Bundle(path, one_line(name), profile, backends, *bundle_parts, *notes)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Any other exception is a defect of this package and has to fail a test.
 """
 
 import enum
+import re
 from collections.abc import Iterable
 
 
@@ -54,12 +55,44 @@ class Code(enum.IntEnum):
 
 
 class RejectedInput(Exception):
-    """An input that cannot be used; ``code`` says which kind, ``detail`` what came, what was wanted, what to do."""
+    """An input that cannot be used; ``code`` says which kind, ``detail`` what came, what was wanted, what to do.
+
+    ``detail`` may quote what came: it is one printable line, whatever that holds, and so is the exception's text.
+    """
 
     def __init__(self, code: Code, detail: str) -> None:
+        detail = one_line(detail)
         super().__init__(f"{code.name}: {detail}")
         self.code = code
         self.detail = detail
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def clean_text(text: str) -> str:
+    """Return ``text`` as valid UTF-8 a ROS string takes and a terminal survives.
+
+    Surrogate pairs become the character they mean, lone surrogates U+FFFD; NUL and the other control characters go,
+    but for line feed and tab.
+    """
+    whole = text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _CONTROLS.sub("", whole)
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` clean and in one line, for a log or a terminal: nothing in it begins another or turns it around.
+
+    White space of every kind becomes a space; controls, bidi and other invisible characters go.
+    """
+    if text.isprintable():
+        return text
+    kept = (char if char.isprintable() else " " if char.isspace() else "" for char in clean_text(_spaced(text)))
+    return "".join(kept)
+
+
+def _spaced(text: str) -> str:
+    return text.replace("\r", "\n").replace("\x85", "\n").replace("\x0b", "\n").replace("\x0c", "\n")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.answer import Target, clean_text, parse_answer, split_thinking
+from segzero_ros.answer import Target, parse_answer, split_thinking
 from segzero_ros.command import Command, Stage
-from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.errors import Code, RejectedInput, clean_text, one_line
 from segzero_ros.frame import Frame, no_frame
 from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Answer, EarlyReasoner, Reasoner, Request, ignore, never
@@ -319,8 +319,8 @@ def _check_masks(masks: Masks, count: int, frame: Frame) -> None:
 
 
 def error_text(error: BaseException) -> str:
-    """Return an exception as one clean text of at most MAX_DETAIL_CHARS characters, to be published."""
-    return clean_text(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
+    """Return an exception as one clean line of at most MAX_DETAIL_CHARS characters, to be published."""
+    return one_line(f"{type(error).__name__}: {error}")[:MAX_DETAIL_CHARS]
 
 
 def _failed(code: Code, error: BaseException) -> RejectedInput:

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from segzero_ros.answer import clean_text
-from segzero_ros.errors import nearest
+from segzero_ros.errors import clean_text, nearest
 
 MAX_TEXT_CHARS = 8192  # of a rendered message: the longest profile's prompt and command have under 1,500
 MAX_STOPS = 4  # OpenAI's limit

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from segzero_ros.backends.remote.http import KEY_VARIABLE
+from segzero_ros.backends.remote.secret import KEY_VARIABLE
 from segzero_ros.bundle import Bundle
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from segzero_ros.errors import Code, RejectedInput, nearest
+from segzero_ros.errors import Code, RejectedInput, nearest, one_line
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| (\d+) \| `([A-Z_]+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
@@ -38,3 +40,27 @@ def test_a_rejection_carries_code_and_detail() -> None:
 )
 def test_an_unknown_name_gets_the_nearest_one_or_all(name: str, hint: str) -> None:
     assert nearest(name, ["onnx", "fake"]) == "; " + hint
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain, ü 🍵", "plain, ü 🍵"),
+        ("a\nb\r\nc\td\x0be\u2028f\u2029g\x85h\u00a0i", "a b  c d e f g h i"),
+        ("\x1b[31mred\x9b2J\x00\x7f", "[31mred2J"),
+        ("\u202eexe.gpj\u200b\ufeff", "exe.gpj"),
+        ("\ud83c\udf75 \ud83d", "🍵 \ufffd"),
+    ],
+)
+def test_what_an_input_says_of_itself_is_one_printable_line(text: str, line: str) -> None:
+    error = RejectedInput(Code.CONFIG_VALUE, text)
+    assert error.detail == one_line(text) == line
+    assert str(error) == f"CONFIG_VALUE: {line}"
+
+
+@given(st.text(st.characters(codec=None, categories=None)))
+def test_any_text_becomes_one_printable_line(text: str) -> None:
+    line = one_line(text)
+    assert line.isprintable()
+    line.encode("utf-8")
+    assert one_line(line) == line

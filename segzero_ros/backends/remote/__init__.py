@@ -106,9 +106,10 @@ class RemoteReasoner:
         for key, ours in profile_notes(self._profile).items():
             theirs = model.notes.get(key, ours)
             if theirs != ours:
+                shown = self._server.shown(str(theirs), 100)
                 raise ServerFault(
                     Code.SERVER_REFUSED,
-                    f"{self._server.endpoint.url} serves {model.name} with {key} {str(theirs)[:100]!r}, the bundle "
+                    f"{self._server.endpoint.url} serves {model.name} with {key} {shown!r}, the bundle "
                     f"here has {str(ours)[:100]!r}; use the same bundle on both",
                 )
 

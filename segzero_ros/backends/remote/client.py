@@ -11,11 +11,12 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from segzero_ros.backends.remote.events import Delta, EventStream, error_code, error_text, read_delta, read_rest
-from segzero_ros.backends.remote.http import CONNECT_S, KEY_VARIABLE, Endpoint, Head, HttpExchange, ServerFault, without
+from segzero_ros.backends.remote.http import CONNECT_S, Endpoint, Head, HttpExchange, ServerFault
+from segzero_ros.backends.remote.secret import KEY_VARIABLE, MAX_SHOWN, KeyFilter, note_taken, without
 from segzero_ros.errors import Code, RejectedInput, nearest
 
 POLL_S = 0.02  # how soon a cancel is noticed while nothing comes; what comes is read at once
@@ -23,6 +24,7 @@ RETRIES = 3
 BACK_OFF_S = 0.2  # the first pause is a random part of it, each further one of twice as much
 MAX_PAUSE_S = 5.0  # a robot does not wait longer for a server, whatever Retry-After says
 MAX_CHAT_S = 660.0  # longer than any command (LONGEST_S in stream_state.py), whose deadline ends it before
+MAX_READ_FOR_SHOWN = 4096  # bytes that are searched for the key before a detail quotes the first of them
 MAX_MODELS_BYTES = 1 << 20
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -66,13 +68,19 @@ class Server:
         finally:
             exchange.close()
         try:
-            return [_model(entry) for entry in json.loads(content)["data"]]
+            models = [_model(entry, self._key) for entry in json.loads(content)["data"]]
         except (ValueError, KeyError, TypeError, RecursionError):
-            shown = without(self._key, content[:80].decode("utf-8", "replace"))
             raise ServerFault(
                 Code.SERVER_REFUSED,
-                f"{self.endpoint.url}/models gave {shown!r}, want a list of models; check the address",
+                f"{self.endpoint.url}/models gave {self.shown(content)!r}, want a list of models; check the address",
             ) from None
+        note_taken(self._key, self.endpoint.host, self.endpoint.port)
+        return models
+
+    def shown(self, said: bytes | str, limit: int = 80) -> str:
+        """Return what the server said as a detail may quote it: the beginning, without the key."""
+        text = said if isinstance(said, str) else said[:MAX_READ_FOR_SHOWN].decode("utf-8", "replace")
+        return without(self._key, text, limit)
 
     def chat(self, body: Mapping[str, Any], stop: Stop) -> Iterator[Delta]:
         """Ask and yield what comes; closing the iterator closes the connection.
@@ -83,7 +91,7 @@ class Server:
         for attempt in itertools.count():
             has_text = False
             try:
-                for delta in self._attempt(data, stop):
+                for delta in self._without_key(self._attempt(data, stop)):
                     has_text |= bool(delta.text or delta.thinking)
                     yield delta
                 return
@@ -112,6 +120,16 @@ class Server:
         finally:
             exchange.close()
 
+    def _without_key(self, deltas: Iterator[Delta]) -> Iterator[Delta]:
+        """Take the key out of what a server's model says, too."""
+        text, thinking = KeyFilter(self._key), KeyFilter(self._key)
+        for delta in deltas:
+            shown = replace(delta, text=text.push(delta.text), thinking=thinking.push(delta.thinking))
+            if delta.finish:
+                shown = replace(shown, text=shown.text + text.rest(), thinking=shown.thinking + thinking.rest())
+            yield shown
+        yield Delta(text=text.rest(), thinking=thinking.rest())
+
     def _events(self, exchange: HttpExchange, stop: Stop, stream: EventStream) -> Iterator[tuple[bytes, bool]]:
         """Yield each event and whether it came whole; what was there when the stream ended or broke comes, too."""
         lost: ServerFault | None = None
@@ -133,10 +151,9 @@ class Server:
                 raise self._refusal(exchange.head, piece + self._whole_rest(exchange, stop))
             kind = exchange.head.headers.get("content-type", "")
             if not kind.lower().startswith("text/event-stream"):
-                shown = without(self._key, piece[:80].decode("utf-8", "replace"))
                 raise ServerFault(
                     Code.SERVER_REFUSED,
-                    f"{self.endpoint.url} sent {without(self._key, kind) or 'something'} ({shown!r}), "
+                    f"{self.endpoint.url} sent {self.shown(kind) or 'something'} ({self.shown(piece)!r}), "
                     "want text/event-stream; check the address",
                 )
             yield piece
@@ -181,7 +198,7 @@ class Server:
             if error_code(parsed) == Code.COMMAND_TOO_LONG.name:  # `segzero serve` has a model as small as ours
                 return RejectedInput(Code.COMMAND_TOO_LONG, reason)
         except (ValueError, RecursionError):
-            reason = without(self._key, content.decode("utf-8", "replace"))
+            reason = self.shown(content, MAX_SHOWN)
         detail = f"{self.endpoint.url} answered {head.status} ({reason or 'no reason given'}){self._advice(head)}"
         return ServerFault(
             Code.SERVER_REFUSED, detail, retry=head.status in _RETRIED, status=head.status, wait_s=_retry_after(head)
@@ -207,17 +224,20 @@ def choose_model(models: list[Model], wanted: str, url: str) -> Model:
         return named[wanted]
     if not wanted and len(models) == 1:
         return models[0]
-    names = ", ".join(sorted(named)[:20]) or "none"
+    names = ", ".join(sorted(named)[:20])[:MAX_SHOWN] or "none"
     if not wanted:
         raise ServerFault(Code.SERVER_REFUSED, f"{url} has the models {names}; say which one (model)")
-    raise ServerFault(Code.SERVER_REFUSED, f"{url} has no model {wanted!r}{nearest(wanted, named)}", status=404)
+    raise ServerFault(
+        Code.SERVER_REFUSED, f"{url} has no model {wanted!r}{nearest(wanted, named)[:MAX_SHOWN]}", status=404
+    )
 
 
-def _model(entry: Any) -> Model:
+def _model(entry: Any, key: str) -> Model:
     if not isinstance(entry, dict):
         raise TypeError(f"got a model that is {type(entry).__name__}")
     notes = entry.get("segzero")
-    return Model(str(entry["id"])[:300], str(entry.get("owned_by", ""))[:100], notes if isinstance(notes, dict) else {})
+    name, owner = without(key, str(entry["id"]), 300), without(key, str(entry.get("owned_by", "")), 100)
+    return Model(name, owner, notes if isinstance(notes, dict) else {})
 
 
 def _retry_after(head: Head) -> float | None:

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from segzero_ros.backends.remote.http import ServerFault, without
+from segzero_ros.backends.remote.http import ServerFault
+from segzero_ros.backends.remote.secret import without
 from segzero_ros.errors import Code
 
 MAX_LINE_BYTES = 1 << 20  # the longest real event, with log-probabilities, has a few kB
 MAX_TOKENS_PER_EVENT = 4096
+MAX_TOKENS = 200_000  # of an answer; as many characters are taken at most, so a larger count is no count
 _DONE = b"[DONE]"
 
 
@@ -173,7 +175,7 @@ def _text(value: Any) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
 
 
 def _object(value: Any) -> Mapping[str, Any]:
@@ -181,7 +183,7 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 def _garbage(event: bytes, key: str) -> ServerFault:
-    shown = without(key, event[:80].decode("utf-8", "replace"))
+    shown = without(key, event[:4096].decode("utf-8", "replace"), 80)
     return ServerFault(
         Code.SERVER_REFUSED, f"the server sent {shown!r}, want a chat.completion.chunk; check the address"
     )

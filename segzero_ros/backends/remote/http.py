@@ -23,14 +23,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from segzero_ros.answer import clean_text
+from segzero_ros.backends.remote.secret import HOST_VARIABLE, KEY_VARIABLE, owner_of, without
 from segzero_ros.errors import Code, RejectedInput
 
-KEY_VARIABLE = "SEGZERO_API_KEY"
 CONNECT_S = 3.0  # a machine on the same network answers in milliseconds, or not at all
 MAX_RESPONSE_BYTES = 16 << 20  # 1,300 tokens with log-probabilities are 1 MB
 MAX_ERROR_BYTES = 16 << 10
-MAX_SHOWN = 300  # characters of a server's message in a detail
 _NO_HOST = re.compile(r"[\s<>\"'`{}|\\^%*,;()]")  # a host of these is looked up nowhere
 _READ = 1 << 16
 _AGENT = "segzero_ros"
@@ -104,7 +102,8 @@ def _no_address(server: str) -> RejectedInput:
 def read_key(endpoint: Endpoint) -> str:
     """Return the API key of the environment, "" without one.
 
-    ``RejectedInput`` CONFIG_VALUE for a key that no header can carry, and for one that would cross a network in clear.
+    ``RejectedInput`` CONFIG_VALUE for a key that no header can carry, that would cross a network in clear, or that
+    belongs to another server.
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:
@@ -116,6 +115,14 @@ def read_key(endpoint: Endpoint) -> str:
             Code.CONFIG_VALUE,
             f"{KEY_VARIABLE} is set, but {endpoint.url} would carry it readable over the network; use https or a "
             f"tunnel (ssh -L), or unset it",
+        )
+    owner = owner_of(key)
+    if owner is not None and owner not in ((endpoint.host, endpoint.port), (endpoint.host, None)):
+        name = owner[0] if owner[1] is None else f"{owner[0]}:{owner[1]}"
+        raise RejectedInput(
+            Code.CONFIG_VALUE,
+            f"{KEY_VARIABLE} belongs to {name}, not to {endpoint.url}; start with {HOST_VARIABLE} set to the server "
+            "that may have it",
         )
     return key
 
@@ -265,9 +272,3 @@ class HttpExchange:
         return ServerFault(
             Code.SERVER_UNREACHABLE, f"{url} cannot be reached ({what}); check address and network", retry=True
         )
-
-
-def without(key: str, text: str) -> str:
-    """Return a server's ``text`` short, clean, in one line, and without the key it might echo."""
-    shown = clean_text(text.replace(key, "***") if key else text)
-    return " ".join(shown.split())[:MAX_SHOWN]

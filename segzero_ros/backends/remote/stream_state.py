@@ -8,7 +8,7 @@ from typing import Any
 
 from segzero_ros.backends.decoding.decode_state import MAX_ANSWER_TOKENS
 from segzero_ros.backends.remote.dialect import CLOSE, END, OPEN, START
-from segzero_ros.backends.remote.events import Delta
+from segzero_ros.backends.remote.events import MAX_TOKENS, Delta
 from segzero_ros.backends.remote.http import ServerFault
 from segzero_ros.errors import Code
 from segzero_ros.reasoner import Answer, Finish, Request, TagReader
@@ -126,6 +126,7 @@ class StreamState:
             noted_finish = self._notes.get("finish")
             finish = noted_finish if noted_finish in _FINISHES else "budget" if self._cut_short else finish
         tokens, steps = (int(_number(self._notes.get(key))) for key in ("tokens", "steps"))
+        tokens, steps = (count if count <= MAX_TOKENS else 0 for count in (tokens, steps))
         return Answer(self.text, tokens or self._counted, min(1.0, confidence), timings, finish, steps)
 
     @property
