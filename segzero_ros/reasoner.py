@@ -9,6 +9,7 @@ from segzero_ros.command import Command
 from segzero_ros.frame import Frame
 
 Finish = Literal["stop", "budget", "deadline", "cancelled"]
+LATE_S = 2.0  # after a deadline, to close the thinking and answer; the worker gives up after 3 (GRACE_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,6 @@ from segzero_ros.backends.decoding.chat_prompt import ChatPrompt
 from segzero_ros.backends.decoding.decode_state import DecodeState
 from segzero_ros.backends.decoding.grammar import CLOSE_THINKING, OPEN_ANSWER, AnswerGrammar, State
 
-CLOSING_TOKENS = 64  # one object with room to spare: what ending a list in good order may take
-
 
 class ConstrainedDecoder:
     """Keeps an answer to its grammar from the end of the thinking on."""

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from segzero_ros.backends.decoding.chat_prompt import TextStream
 from segzero_ros.backends.decoding.grammar import CLOSE_THINKING
-from segzero_ros.reasoner import Answer, Finish
+from segzero_ros.reasoner import LATE_S, Answer, Finish
 
 MAX_ANSWER_TOKENS = 1024  # 64 objects of the parser's limit need about as many; upstream's limit for everything
-LATE_TOKENS = 256  # of an answer still allowed once the deadline has passed: about six objects
+LATE_TOKENS = 256  # of an answer still allowed once the deadline has passed, if LATE_S allows: about six objects
+CLOSING_TOKENS = 64  # one object with room to spare: what ending a list in good order may take
 _CLOSING_TAG = "</think"  # from here on nothing but the tag's end and the answer may follow
 _NEAR = 20.0  # logits further below the best do not count: all of 150,000 together are less than 0.0004 of it
 
@@ -67,7 +68,8 @@ class DecodeState:
 
     def over(self) -> Finish | None:
         """Return what has run out: while thinking the budget or the deadline, while answering their last reserve."""
-        late = self._deadline_ns is not None and time.monotonic_ns() >= self._deadline_ns
+        late_s = self._late_s()
+        late = late_s >= 0
         if self.thinking:
             if self.stream.inside(CLOSE_THINKING):
                 return None  # it is closing by itself
@@ -76,7 +78,21 @@ class DecodeState:
             self._late_from = self._answer_tokens
         if self._late_from is not None and self._answer_tokens - self._late_from > LATE_TOKENS:
             return "deadline"
+        if late and late_s >= LATE_S - self._closing_s():
+            return "deadline"
         return "budget" if self._answer_tokens >= MAX_ANSWER_TOKENS else None
+
+    def too_late(self) -> bool:
+        """Whether so much time has passed since the deadline that an answer comes too late, closed or not."""
+        return self._late_s() >= LATE_S
+
+    def _late_s(self) -> float:
+        """Return the seconds since the deadline, negative before it and without one."""
+        return -1.0 if self._deadline_ns is None else (time.monotonic_ns() - self._deadline_ns) / 1e9
+
+    def _closing_s(self) -> float:
+        """Return what ending a list in good order takes at the pace so far."""
+        return CLOSING_TOKENS * (time.perf_counter() - self._prompt_end) / max(1, self._tokens)
 
     def opens_answer(self) -> bool:
         """Whether the text is an ``<answer>`` that no thinking came before."""

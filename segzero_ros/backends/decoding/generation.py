@@ -2,8 +2,9 @@
 
 The picture comes before the question in the prompt: its part of the cache is kept, so that another question on the
 same frame, or one on a frame encoded before anybody asked (``prefill_image``), starts there.
-Covered: budget and deadline close the thinking and still ask for the answer; answers that follow the profile's grammar,
-what it forces going in one pass; drafting from the prompt; cancelling between tokens; text in whole characters.
+Covered: budget and deadline close the thinking and still ask for the answer, for LATE_S at most; answers that follow
+the profile's grammar, what it forces going in one pass; drafting from the prompt; cancelling between tokens; text in
+whole characters.
 Not covered: sampling, several pictures, several commands at once (one thread owns a reasoner).
 """
 
@@ -22,9 +23,9 @@ from numpy.typing import NDArray
 
 from segzero_ros.backends import DEFAULTS, EngineOptions
 from segzero_ros.backends.decoding.chat_prompt import ChatPrompt, Rotary
-from segzero_ros.backends.decoding.constraint import CLOSING_TOKENS, ConstrainedDecoder, TokenIndex
+from segzero_ros.backends.decoding.constraint import ConstrainedDecoder, TokenIndex
 from segzero_ros.backends.decoding.cursor import CacheCursor, CacheFull
-from segzero_ros.backends.decoding.decode_state import DecodeState, elapsed_ms
+from segzero_ros.backends.decoding.decode_state import CLOSING_TOKENS, DecodeState, elapsed_ms
 from segzero_ros.backends.decoding.grammar import CLOSE_THINKING, OPEN_ANSWER, OPEN_THINKING, AnswerGrammar
 from segzero_ros.backends.decoding.preprocess import normalise, resize_to
 from segzero_ros.command import Command
@@ -151,6 +152,8 @@ class LocalReasoner:
         if request.cancelled():
             return decoded.answer("cancelled", vision=0.0, prefill=0.0)
         vision_ms, prefill_ms = self.prefill_image(request.frame)
+        if decoded.too_late():
+            return decoded.answer("deadline", vision=vision_ms, prefill=prefill_ms)
         begun = time.perf_counter()
         logits = self._append(question, len(self._prompt.prefix.ids))
         prefill_ms += elapsed_ms(begun, time.perf_counter())
@@ -188,8 +191,8 @@ class LocalReasoner:
         """Generate until the answer is complete or something ends it; return why it ended."""
         finish: Finish = "stop"
         while not cancelled():
-            if decoded.complete():
-                return finish
+            if decoded.complete() or decoded.too_late():
+                return finish if decoded.complete() else "deadline"
             over = decoded.over() or cursor.over(CLOSING_TOKENS if constraint else 0)
             if over and decoded.thinking:
                 finish = over

@@ -11,10 +11,9 @@ from segzero_ros.backends.remote.dialect import CLOSE, END, OPEN, START
 from segzero_ros.backends.remote.events import MAX_TOKENS, Delta
 from segzero_ros.backends.remote.http import ServerFault
 from segzero_ros.errors import Code
-from segzero_ros.reasoner import Answer, Finish, Request, TagReader
+from segzero_ros.reasoner import LATE_S, Answer, Finish, Request, TagReader
 
 MAX_CHARS = 200_000  # 1,300 tokens have some 6,000
-LATE_S = 2.0  # after the deadline, to close the thinking and answer; the worker gives up after 3
 LONGEST_S = 600.0  # of a command without a deadline
 LINGER_S = 0.25  # after the answer's end, for the server's counts
 _TAIL = 64  # longer than any tag

@@ -16,7 +16,7 @@ from segzero_ros.backends.decoding.generation import LocalReasoner, read_shape
 from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.command import Command
 from segzero_ros.frame import Frame
-from segzero_ros.reasoner import Answer, Request
+from segzero_ros.reasoner import LATE_S, Answer, Request
 
 BUNDLE = open_bundle(resolve_bundle("tabletop"))
 TOKENIZER = BUNDLE.reasoner.files["tokenizer"].read_text("utf-8")
@@ -156,6 +156,59 @@ def test_a_list_that_does_not_fit_ends_in_good_order(what: str) -> None:
     assert 2 < len(targets) < 50
     assert answer.finish == ("budget" if what == "cache" else "deadline")
     assert what == "cache" or answer.tokens < LATE_TOKENS + 80
+
+
+class Clock:
+    """The ``time`` of the decoders: it goes on by what each pass of an engine is said to take."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic_ns(self) -> int:
+        return int(self.now_s * 1e9)
+
+    def perf_counter(self) -> float:
+        return self.now_s
+
+
+class TimedEngine(ScriptedEngine):
+    """Every pass takes ``pass_s``, the prompt's two ``prompt_s`` each."""
+
+    def __init__(self, text: str, clock: Clock, pass_s: float, prompt_s: float = 0.1) -> None:
+        super().__init__(text, max_length=2048)
+        self._clock, self._pass_s, self._prompt_s = clock, pass_s, prompt_s
+
+    def append(self, *arguments: Any, **more: Any) -> NDArray[np.float32]:
+        rows = super().append(*arguments, **more)
+        self._clock.now_s += self._prompt_s if len(self.passes) <= 2 else self._pass_s
+        return rows
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+@pytest.mark.parametrize("left_s", [0.0, 0.5, 3.0])
+@pytest.mark.parametrize("pass_s", [0.005, 0.02, 0.1, 0.4, 1.5])
+def test_what_comes_after_a_deadline_is_bounded_in_time_on_any_engine(
+    pass_s: float, left_s: float, constrained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("segzero_ros.backends.decoding.decode_state.time", clock)
+    deadline_s = clock.now_s + left_s
+    text = LIST.replace("all", "hm " * 200 if left_s else "")
+    answer = ask(
+        TimedEngine(text, clock, pass_s), budget=300, deadline_ns=int(deadline_s * 1e9), constrained=constrained
+    )
+    assert answer.finish == "deadline" or pass_s < 0.01  # a fast one is at its budget before
+    assert clock.now_s - deadline_s <= LATE_S + pass_s + 1e-6
+    if constrained and pass_s <= 0.02:
+        assert parse_answer(answer.text, BUNDLE.profile, (64, 48), finish=answer.finish).targets
+
+
+def test_a_prompt_that_takes_longer_than_the_time_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("segzero_ros.backends.decoding.decode_state.time", clock)
+    engine = TimedEngine(ONE, clock, 0.1, prompt_s=5.0)
+    answer = ask(engine, deadline_ns=int((clock.now_s + 1) * 1e9))
+    assert (answer.text, answer.finish, len(engine.passes)) == ("", "deadline", 1)
 
 
 def test_an_answer_too_wide_for_the_cache_is_cut_off_and_nothing_breaks() -> None:
