@@ -14,8 +14,8 @@ from segzero_ros.frame import MAX_COMPRESSED_BYTES, Frame, decode_compressed
 from segzero_ros.pipeline import Segmentation
 
 EXAMPLES = (
-    'segzero ground table.jpg "the mug left of the bowl" --out found.png',
-    'segzero ground table.jpg "something to drink from" --json | jq .instances',
+    'segzero ground docs/images/table.jpg "the mug left of the yellow ball" --out found.png',
+    'segzero ground docs/images/table.jpg "something to drink from" --json | jq .instances',
     'segzero ground kitchen.png "the kettle" --bundle ~/.cache/segzero_ros/bundles/visionreasoner-7b',
 )
 
