@@ -1,13 +1,14 @@
 """`ros2 launch segzero_ros demo.launch.py`: the demo world's camera, the grounding node and, if given, one command.
 
-Try `command:="the yellow plate"`. With `camera:=none` the node listens to a camera of your own on the topic `image`.
+Try `command:="something to drink from"`.
+With `camera:=none` the node listens to a camera of your own on the topic `image`.
 """
 
 from launch import LaunchDescription
 from segzero_ros.ros import processes
 
 ARGUMENTS = {
-    "command": ("", "a sentence to say once, for example 'the red mug'; empty = none", ()),
+    "command": ("", "a sentence to say once, for example 'the white mug'; empty = none", ()),
     "bundle": ("tabletop", "name, absolute path or package://PACKAGE/PATH of the bundle", ()),
     "backend": ("auto", "engine that runs the models", processes.BACKENDS),
     "camera": ("tabletop", "tabletop = the demo world's, none = your own", processes.CAMERAS),

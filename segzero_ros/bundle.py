@@ -2,15 +2,18 @@
 
 ``bundle.json`` (the manifest, format 1) is trusted; every other file is checked against it before any engine sees a
 byte. ``open_bundle`` checks in this order: format, then every file's size and SHA-256, then the profile.
-Covered: files missing, cut short, flipped, foreign, reached through a symbolic link or a path that leaves the bundle.
-Not covered: a file exchanged between the check and its use, and whoever can write the manifest.
+Covered: files missing, cut short, flipped, foreign, writable by anybody, reached through a symbolic link or a path that
+leaves the bundle; graphs that read their weights from a file the manifest does not list. Not covered: a file exchanged
+between the check and its use, and whoever can write the manifest.
 """
 
 import hashlib
 import json
+import mmap
 import os
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +28,7 @@ MAX_MANIFEST_BYTES = 1 << 20  # the demo bundle's has 4 kB
 MAX_IMAGE_SIDE = 4096  # of a model's input; the largest in use is 1024
 _HASH_CHUNK = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_OWN_NAME = re.compile(r"[^\W_][^/\\]{0,99}")  # a manifest's: it becomes a folder, and is shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ def open_bundle(path: Path | str) -> Bundle:
     """Check the bundle in the directory ``path`` and return it.
 
     Raises ``RejectedInput``, in this order: BUNDLE_MISSING, BUNDLE_FORMAT (the manifest), BUNDLE_ALTERED (a file is
-    not what the manifest names), BUNDLE_PROFILE.
+    not what the manifest names, or anybody may write it), BUNDLE_FORMAT (a graph has weights outside), BUNDLE_PROFILE.
     """
     path = Path(path)
     manifest = _Manifest(_read_manifest(path), path / MANIFEST)
@@ -148,7 +152,7 @@ def open_bundle(path: Path | str) -> Bundle:
     for part in (reasoner, segmenter):
         part.check_listed(files)
     backends = manifest.texts("backends")
-    name, prompt, system = manifest.text("name"), manifest.text("prompt"), manifest.text("system")
+    name, prompt, system = manifest.name(), manifest.text("prompt"), manifest.text("system")
     profile_name, image_size = manifest.text("profile"), manifest.size("image_size")
     bundle_parts = (
         ReasonerFiles(reasoner.text("architecture"), reasoner.paths(path), reasoner.count("max_length")),
@@ -156,6 +160,7 @@ def open_bundle(path: Path | str) -> Bundle:
     )
     notes = [manifest.notes(key) for key in ("versions", "provenance", "evaluation")]
     _verify_files(path, files)
+    _verify_graphs(path, files)
     profile = replace(get_profile(profile_name), prompt=prompt, system=system, image_size=image_size)
     return Bundle(path, one_line(name), profile, backends, *bundle_parts, *notes)
 
@@ -164,9 +169,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     """Return the manifest's JSON object, of a format this code reads."""
     file = path / MANIFEST
     try:
-        if file.stat().st_size > MAX_MANIFEST_BYTES:
+        if not stat.S_ISREG(file.stat().st_mode):  # a FIFO would never end, nor would a device
+            raise _bad_format(file, "no regular file", "a manifest")
+        with file.open("rb") as stream:
+            text = stream.read(MAX_MANIFEST_BYTES + 1)
+        if len(text) > MAX_MANIFEST_BYTES:
             raise _bad_format(file, f"more than {MAX_MANIFEST_BYTES} bytes", "a manifest")
-        content = json.loads(file.read_text("utf-8"))
+        content = json.loads(text.decode("utf-8"))
     except FileNotFoundError:
         raise _missing(f"got {path}, which has no {MANIFEST}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -188,6 +197,11 @@ class _Manifest:
 
     def text(self, key: str) -> str:
         return str(self._get(key, lambda value: isinstance(value, str) and value, "text"))
+
+    def name(self) -> str:
+        """Return the bundle's name: engines built of it go into a folder called so."""
+        wanted = "a name of at most 100 printable characters that begins with a letter or digit, without / and \\"
+        return str(self._get("name", _is_own_name, wanted))
 
     def texts(self, key: str) -> tuple[str, ...]:
         return tuple(self._get(key, lambda value: isinstance(value, list) and all(map(_is_text, value)), "texts"))
@@ -244,6 +258,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _is_own_name(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and _OWN_NAME.fullmatch(value) is not None
+
+
 def _is_size(value: object) -> bool:
     return (
         isinstance(value, list)
@@ -254,6 +272,7 @@ def _is_size(value: object) -> bool:
 
 def _verify_files(path: Path, files: Mapping[str, tuple[str, int]]) -> None:
     """Refuse (BUNDLE_ALTERED) a file that is not what the manifest says, and one it does not name beside those."""
+    _check_writers(path, {".", MANIFEST, *(part for inside in files for part in _with_parents(inside))})
     for inside, (digest, size) in files.items():
         file = path / inside
         if any((path / part).is_symlink() for part in _with_parents(inside)):
@@ -266,6 +285,21 @@ def _verify_files(path: Path, files: Mapping[str, tuple[str, int]]) -> None:
             raise _altered(path, inside, "other content", f"SHA-256 {digest}")
     for stranger in _unlisted(path, files):
         raise _altered(path, stranger, "a file that the manifest does not list", "none")
+
+
+def _check_writers(path: Path, insides: set[str]) -> None:
+    """Refuse what anybody on this machine may exchange, between this check and the engine's reading too."""
+    for inside in sorted(insides):
+        try:
+            mode = (path / inside).lstat().st_mode
+        except OSError:
+            continue  # said more exactly by whoever reads it
+        if mode & stat.S_IWOTH and not stat.S_ISLNK(mode):
+            raise RejectedInput(
+                Code.BUNDLE_ALTERED,
+                f"{path / inside}: got mode {mode & 0o777:o}, which lets anybody write it, want a bundle that only its "
+                f"owner can change; run `chmod -R o-w {path}`, then `segzero bundle verify {path}`",
+            )
 
 
 def _with_parents(inside: str) -> list[str]:
@@ -301,6 +335,82 @@ def _altered(path: Path, inside: str, got: str, wanted: str) -> RejectedInput:
         f"{path / inside}: got {got}, want {wanted}; copy the bundle again or make it anew with `segzero export`, "
         f"then run `segzero bundle verify {path}`",
     )
+
+
+# ---- what a graph reads beside itself ----
+
+#: Where ONNX's messages hold others on the way to a tensor's external data: kind -> {field number: kind}.
+_NESTED: Mapping[str, Mapping[int, str]] = {
+    "Model": {7: "Graph", 20: "TrainingInfo", 25: "Function"},
+    "TrainingInfo": {1: "Graph", 2: "Graph"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
+    "Function": {7: "Node", 11: "Attribute"},
+    "Node": {5: "Attribute"},
+    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
+    "SparseTensor": {1: "Tensor", 2: "Tensor"},
+    "Tensor": {13: "StringStringEntry"},
+}
+
+
+def _verify_graphs(path: Path, files: Mapping[str, object]) -> None:
+    """Refuse (BUNDLE_FORMAT) a graph with weights in a file that is not listed; older ONNX Runtimes read any."""
+    for inside in files:
+        if inside.endswith(".json") or not (path / inside).stat().st_size:
+            continue
+        with (path / inside).open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            places = set(external_places(data))
+        folder = inside.rpartition("/")[0]
+        for place in sorted(places):
+            if (f"{folder}/{place}" if folder else place) not in files:
+                raise _bad_format(path / inside, f"weights in {place[:200]!r}", "a file listed in the same folder")
+
+
+def external_places(data: "bytes | mmap.mmap") -> Iterator[str]:
+    """Yield where an ONNX model says that its tensors' external data is; what is no ONNX model has none.
+
+    Follows protobuf's wire format and passes over weights, so that it costs little whatever their size.
+    """
+    todo = [("Model", 0, len(data))]
+    while todo:
+        kind, start, end = todo.pop()
+        for number, first, last in _protobuf_fields(data, start, end):
+            inner = _NESTED[kind].get(number, "")
+            if inner in _NESTED:
+                todo.append((inner, first, last))
+            elif inner:
+                entry = {key: data[a:b] for key, a, b in _protobuf_fields(data, first, last)}
+                if entry.get(1) == b"location":
+                    yield entry.get(2, b"").decode("utf-8", "replace")
+
+
+def _protobuf_fields(data: "bytes | mmap.mmap", at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (number, first byte, end) of each field with a length; ends at what no parser of protobuf would take."""
+    while at < end:
+        tag, at = _protobuf_number(data, at, end)
+        wire_type = tag & 7
+        if wire_type == 2:
+            size, at = _protobuf_number(data, at, end)
+            if at + size > end:
+                return
+            yield tag >> 3, at, at + size
+            at += size
+        elif wire_type == 0:
+            _, at = _protobuf_number(data, at, end)
+        else:
+            at += {1: 8, 3: 0, 4: 0, 5: 4}.get(wire_type, end)  # what is in a group is looked at as if it stood alone
+
+
+def _protobuf_number(data: "bytes | mmap.mmap", at: int, end: int) -> tuple[int, int]:
+    """Return the varint at ``at`` and where it ends; behind ``end`` for one that does not."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= end:
+            break
+        value |= (data[at] & 127) << shift
+        at += 1
+        if data[at - 1] < 128:
+            return value, at
+    return 0, end + 1
 
 
 # ---- writing one ----

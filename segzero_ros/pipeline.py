@@ -67,7 +67,8 @@ class Timing:
 class Segmentation:
     """The end of one command; every command has exactly one.
 
-    ``detail``: never empty unless ``code`` is OK. ``reasoning``: the model's thinking, untrusted text, clean UTF-8.
+    ``detail``: never empty unless ``code`` is OK; a caution about the picture where there is one. ``reasoning``: the
+    model's thinking, untrusted text, clean UTF-8.
     ``labels``: uint8 (uint16 above 254 instances), (H, W) of ``frame``: 0 = background, k = ``instances[k - 1]``;
     where masks overlap the better score wins. ``frame``: the picture it was grounded on (0 x 0 when there was
     none). ``text``: the raw answer, clean UTF-8.
@@ -96,11 +97,13 @@ class Pipeline:
         budget: int = DEFAULT_BUDGET,
         label: str = "",
         engines: str = "",
+        caution: Callable[[Frame], str] = lambda _: "",
         now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """``budget``: thinking tokens per command. ``label``: every instance's label, the command's text if empty.
 
-        ``engines``: which engines these are and why, for logs and diagnostics.
+        ``engines``: which engines these are and why, for logs and diagnostics. ``caution``: what to say beside an
+        answer about this frame, "" = nothing.
         """
         self.profile = profile
         self.reasoner = reasoner
@@ -108,6 +111,7 @@ class Pipeline:
         self.engines = engines
         self._budget = budget
         self._label = label
+        self._caution = caution
         self._now = now
 
     @property
@@ -143,10 +147,11 @@ class Pipeline:
             if cancelled():
                 raise _cancelled()
             if not targets:
-                return run.end(Code.NO_TARGET, f"the model sees nothing that matches {command.text!r}")
+                nothing = f"the model sees nothing that matches {command.text!r}"
+                return run.end(Code.NO_TARGET, "; ".join(filter(None, (nothing, self._caution(frame)))))
             on_stage(Stage.SEGMENTING)
             masks = run.segment(self.segmenter, targets)
-            return run.found(targets, masks, self._label or command.text)
+            return run.found(targets, masks, self._label or command.text, self._caution(frame))
         except RejectedInput as error:
             return run.end(error.code, error.detail)
 
@@ -235,13 +240,13 @@ class _Run:
         finally:
             self.timing = replace(self.timing, segmentation_ms=self._ms_since(start_ns))
 
-    def found(self, targets: tuple[Target, ...], masks: Masks, label: str) -> Segmentation:
+    def found(self, targets: tuple[Target, ...], masks: Masks, label: str, detail: str) -> Segmentation:
         """End OK, with one instance per target in the order of the answer."""
         instances = tuple(
             Instance(label, float(score), target.box, target.points[0], k)
             for k, (target, score) in enumerate(zip(targets, masks.scores, strict=True), start=1)
         )
-        return self.end(Code.OK, "", instances, paint_labels(masks))
+        return self.end(Code.OK, detail, instances, paint_labels(masks))
 
     def end(
         self, code: Code, detail: str, instances: tuple[Instance, ...] = (), labels: Labels | None = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
+from segzero_ros.backends.world import make_caution
 from segzero_ros.bundle import Bundle
 from segzero_ros.config import BACKENDS
 from segzero_ros.errors import Code, RejectedInput, nearest
@@ -73,7 +74,8 @@ def open_pipeline(
     names = (backend,) if backend in SEGMENTERS else SEGMENTERS
     segmenter, other, also_refused = _first_that_opens(names, bundle, options, open_segmenter)
     engines = "; ".join([f"reasoner {name}", *refusals, f"segmenter {other}", *also_refused])
-    return Pipeline(bundle.profile, reasoner, segmenter, budget=budget, label=label, engines=engines)
+    caution = make_caution(bundle.name, bundle.provenance)
+    return Pipeline(bundle.profile, reasoner, segmenter, budget=budget, label=label, engines=engines, caution=caution)
 
 
 def choose_reasoner(backend: str, bundle: Bundle, options: EngineOptions) -> tuple[Reasoner, str, list[str]]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import stat
 from pathlib import Path
 
 from segzero_ros.cli.options import add_engine_options, open_engines
@@ -13,8 +14,8 @@ from segzero_ros.frame import MAX_COMPRESSED_BYTES, Frame, decode_compressed
 from segzero_ros.pipeline import Segmentation
 
 EXAMPLES = (
-    'segzero ground table.jpg "the mug left of the bowl" --out found.png',
-    'segzero ground table.jpg "something to drink from" --json | jq .instances',
+    'segzero ground docs/images/table.jpg "the mug left of the yellow ball" --out found.png',
+    'segzero ground docs/images/table.jpg "something to drink from" --json | jq .instances',
     'segzero ground kitchen.png "the kettle" --bundle ~/.cache/segzero_ros/bundles/visionreasoner-7b',
 )
 
@@ -47,13 +48,24 @@ def run(options: argparse.Namespace) -> int:
 def read_picture(path: Path) -> Frame:
     """Read a JPEG or PNG file, or raise ``RejectedInput`` IMAGE_UNREADABLE or IMAGE_SIZE."""
     try:
-        size = path.stat().st_size
-        if size > MAX_COMPRESSED_BYTES:
-            raise RejectedInput(Code.IMAGE_SIZE, f"got {path} of {size} bytes, want at most {MAX_COMPRESSED_BYTES}")
-        return decode_compressed(path.read_bytes(), 0)
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe may never end, a device never does
+            raise _unreadable(path, "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, device or socket")
+        with path.open("rb") as stream:
+            content = stream.read(MAX_COMPRESSED_BYTES + 1)
+        if len(content) > MAX_COMPRESSED_BYTES:
+            raise RejectedInput(
+                Code.IMAGE_SIZE,
+                f"got {path} of {found.st_size} bytes, want at most {MAX_COMPRESSED_BYTES}; give a smaller picture",
+            )
+        return decode_compressed(content, 0)
     except OSError as error:
-        detail = f"could not read {str(path)!r} ({error.strerror or error}); give the path of a JPEG or PNG file"
-        raise RejectedInput(Code.IMAGE_UNREADABLE, detail) from None
+        raise _unreadable(path, error.strerror or str(error)) from None
+
+
+def _unreadable(path: Path, why: str) -> RejectedInput:
+    detail = f"could not read {str(path)[:200]!r} ({why}); give the path of a JPEG or PNG file"
+    return RejectedInput(Code.IMAGE_UNREADABLE, detail)
 
 
 def ground(frame: Frame, options: argparse.Namespace) -> Segmentation:

@@ -16,7 +16,7 @@ ABOUT = """A camera frame and a sentence in, masks and the reasoning behind them
 
 `segzero COMMAND --help` tells more about each. `make demo` shows all of it at work."""
 EXAMPLES = (
-    'segzero ground table.jpg "the mug left of the bowl" --out found.png',
+    'segzero ground docs/images/table.jpg "the mug left of the yellow ball" --out found.png',
     'segzero say "something to drink from"',
     "segzero eval --data tabletop --split test --seed 7 --count 300",
 )

@@ -13,7 +13,7 @@ def format_result(result: Segmentation) -> str:
     """Return the answer in a few lines for people."""
     if result.code is not Code.OK:
         return f"{result.code.name}: {result.detail}"
-    lines = []
+    lines = [f"caution: {result.detail}"] if result.detail else []
     for instance in result.instances:
         box = " ".join(f"{value:.0f}" for value in instance.box)
         size = _pixels(result, instance.mask_index)

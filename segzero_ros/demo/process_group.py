@@ -103,7 +103,7 @@ def free_domain() -> int:
     for domain in sorted(range(1, 102), key=lambda _: os.urandom(4)):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
             try:
-                port.bind(("", 7400 + 250 * domain))
+                port.bind(("127.0.0.1", 7400 + 250 * domain))
             except OSError:
                 continue
             return domain

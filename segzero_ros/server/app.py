@@ -1,8 +1,9 @@
 """The HTTP side of `segzero serve`: /health, /v1/models and /v1/chat/completions around one engine.
 
-Covered: limits on bodies and on the time they take, an API key compared in constant time, a client that goes away
-(its request stops at the next token), errors in OpenAI's form without tracebacks. Not covered: headers sent a byte an
-hour and floods of connections; on a network one does not trust a proxy belongs before it (docs/remote.md).
+Covered: limits on bodies, on what they cost and the time they take, by peer (segzero_ros/server/peers.py), an API key
+compared in constant time, a client that goes away (its request stops at the next token), errors in OpenAI's form
+without tracebacks. Not covered: floods from many addresses; on a network one does not trust a proxy belongs before it
+(docs/remote.md).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,11 +27,13 @@ from segzero_ros.profile import Profile
 from segzero_ros.server.chat_request import ChatRequest, Refusal, read_chat_request
 from segzero_ros.server.chat_response import ChatResponse, refused
 from segzero_ros.server.fair_queue import FairQueue
+from segzero_ros.server.peers import BodyRoom
 from segzero_ros.server.pictures import Pictures
 from segzero_ros.server.replies import models
 
 MAX_BODY_BYTES = 12 << 20  # a picture of the most pixels, as PNG in base64
 BODY_S = 30.0  # for a body to arrive
+MAX_JSON_PARTS = 10_000  # values of a body; a request has about twenty, and a million take seconds to read
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -47,11 +50,14 @@ class Served:
 
 def make_app(served: Served, queue: FairQueue) -> Starlette:
     """Return the ASGI application; ``queue`` belongs to the caller."""
-    pictures = Pictures()
+    pictures, room = Pictures(), BodyRoom()
 
-    def read(data: bytes) -> tuple[ChatRequest, Frame]:
-        chat = read_chat_request(_parsed(data), model=served.name, system=served.profile.system)
-        return chat, pictures.frame(chat.picture)
+    def read(data: bytearray) -> tuple[ChatRequest, Frame]:
+        try:
+            chat = read_chat_request(_parsed(data), model=served.name, system=served.profile.system)
+        except RecursionError:
+            raise Refusal(400, "got JSON that is nested too deeply") from None
+        return replace(chat, picture=b""), pictures.frame(chat.picture)
 
     async def health(_request: Request) -> Response:
         state = {"status": "ok", "model": served.name, "waiting": queue.waiting, "answered": queue.answered}
@@ -61,11 +67,12 @@ def make_app(served: Served, queue: FairQueue) -> Starlette:
         return JSONResponse(models(served.name, served.profile))
 
     async def complete(request: Request) -> Response:
-        # In a thread: a megabyte of base64 must not hold up the texts of other robots.
-        chat, frame = await asyncio.to_thread(read, await _body(request))
-        client = chat.client or (request.client.host if request.client else "")
+        peer = request.client.host if request.client else ""
+        async with room.hold(peer, _declared_bytes(request)):
+            # In a thread: a megabyte of base64 must not hold up the texts of other robots.
+            chat, frame = await asyncio.to_thread(read, await _body(request))
         id = uuid.uuid4().hex[:12]
-        return ChatResponse(queue, chat, frame, client=client, id=id, model=served.name, tags=served.profile.tags)
+        return ChatResponse(queue, chat, frame, peer=peer, id=id, model=served.name, tags=served.profile.tags)
 
     return Starlette(
         routes=[
@@ -100,27 +107,37 @@ def _check_key(request: Request, key: str) -> None:
         raise Refusal(401, "got no valid API key, want the one this server was started with")
 
 
-async def _body(request: Request) -> bytes:
+def _declared_bytes(request: Request) -> int:
+    """Return how long the body will be, at most; raises ``Refusal`` 413 for one that is too long."""
+    declared = request.headers.get("content-length", str(MAX_BODY_BYTES))
+    if not declared.isdecimal() or len(declared) > 20 or int(declared) > MAX_BODY_BYTES:
+        raise _too_long()
+    return int(declared)
+
+
+async def _body(request: Request) -> bytearray:
     try:
         return await asyncio.wait_for(_limited(request), BODY_S)
     except asyncio.TimeoutError:  # another class than TimeoutError in Python 3.10
         raise Refusal(408, f"the body took more than {BODY_S:g} s") from None
 
 
-async def _limited(request: Request) -> bytes:
-    declared = request.headers.get("content-length", "0")
+async def _limited(request: Request) -> bytearray:
     body = bytearray()
-    if declared.isdecimal() and int(declared) <= MAX_BODY_BYTES:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > MAX_BODY_BYTES:
-                break
-        else:
-            return bytes(body)
-    raise Refusal(413, f"got a body of more than {MAX_BODY_BYTES} bytes; send the picture in the model's own size")
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_long()
+    return body
 
 
-def _parsed(data: bytes) -> Any:
+def _too_long() -> Refusal:
+    return Refusal(413, f"got a body of more than {MAX_BODY_BYTES} bytes; send the picture in the model's own size")
+
+
+def _parsed(data: bytearray) -> Any:
+    if sum(map(data.count, b"{[,:")) > MAX_JSON_PARTS:
+        raise Refusal(400, f"got JSON of more than {MAX_JSON_PARTS} parts, want one picture and one message")
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +41,7 @@ class Refusal(Exception):
 
     def __init__(self, status: int, detail: str, *, wait_s: int | None = None, code: str = "") -> None:
         super().__init__(detail)
-        self.status, self.detail, self.wait_s, self.code = status, detail, wait_s, code
+        self.status, self.detail, self.wait_s, self.code = status, clean_text(detail), wait_s, code
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ def _whole(body: Mapping[str, Any], name: str, low: int, high: int) -> int | Non
 def _seconds(value: Any) -> float | None:
     if value is None:
         return None
-    if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= MAX_DEADLINE_S:
+    if type(value) not in (int, float) or not 0 <= value <= MAX_DEADLINE_S:  # NaN is not either
         raise _bad(f"got deadline_s = {str(value)[:100]}, want 0..{MAX_DEADLINE_S:g}")
     return float(value)
 

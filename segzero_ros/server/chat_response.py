@@ -26,7 +26,7 @@ class ChatResponse(Response):
     """A response that joins the queue when it is made (raises ``Refusal``) and leaves it when the client goes."""
 
     def __init__(
-        self, queue: FairQueue, chat: ChatRequest, frame: Frame, *, client: str, id: str, model: str, tags: bool
+        self, queue: FairQueue, chat: ChatRequest, frame: Frame, *, peer: str, id: str, model: str, tags: bool
     ) -> None:
         super().__init__()
         self._queue, self._chat, self._tags = queue, chat, tags
@@ -38,7 +38,7 @@ class ChatResponse(Response):
         seconds = chat.deadline_s
         deadline_ns = None if seconds is None else time.monotonic_ns() + int(seconds * 1e9)
         request = Request(frame, Command(id, chat.text), budget, deadline_ns, on_text=self._on_text)
-        self._ticket = Ticket(client, request, self._buffer.put_end)
+        self._ticket = Ticket(chat.client, request, self._buffer.put_end, peer=peer)
         queue.submit(self._ticket)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,9 @@
-"""One thread for the engine, and a round-robin queue of clients: one answer each in turn, however many they ask for.
+"""One thread for the engine, and a round-robin queue: one answer to each peer in turn, and of a peer to each client.
 
-Covered: a bounded number of waiting requests, few per robot; one that is withdrawn leaves at once, or stops at the
-next token; an engine that raises. Not covered: an engine that hangs (``running_s`` grows; /health shows it).
+A peer is an address, which cannot be made up; a client is a name, which can, so names share the turns of their address.
+Covered: a bounded number of waiting requests, few per robot, and in a full queue few per address; one that is
+withdrawn leaves at once, or stops at the next token; an engine that raises. Not covered: an engine that hangs
+(``running_s`` grows; /health shows it).
 """
 
 from __future__ import annotations
@@ -27,13 +29,17 @@ class Ticket:
     """A client's request; its ``on_text`` and ``on_end`` are called in the engine's thread.
 
     ``on_end`` gets the answer, or the ``Refusal`` that there is none; not called for a ticket that was withdrawn
-    while it waited.
+    while it waited. ``peer``: the address it came from.
     """
 
     client: str
     request: Request
     on_end: Callable[[Answer | Refusal], None]
     withdrawn: threading.Event = field(default_factory=threading.Event)
+    peer: str = ""
+
+
+_Clients = collections.OrderedDict[str, collections.deque[Ticket]]  # of one peer, the next one first
 
 
 class FairQueue:
@@ -42,7 +48,7 @@ class FairQueue:
     def __init__(self, reasoner: Reasoner, *, most_waiting: int) -> None:
         self._reasoner, self._most = reasoner, most_waiting
         self._changed = threading.Condition()
-        self._waiting: collections.OrderedDict[str, collections.deque[Ticket]] = collections.OrderedDict()
+        self._waiting: collections.OrderedDict[str, _Clients] = collections.OrderedDict()
         self._running: Ticket | None = None
         self._since = 0.0
         self._stopping = False
@@ -51,35 +57,56 @@ class FairQueue:
         self._thread.start()
 
     def submit(self, ticket: Ticket) -> None:
-        """Let ``ticket`` wait; raises ``Refusal`` 429 (this robot has too many here) or 503 (everybody has)."""
+        """Let ``ticket`` wait; raises ``Refusal`` 429 (this robot has too many here) or 503 (everybody has).
+
+        In a full queue it takes the place of the newest ticket of the peer that has most, where that has more than its
+        own would have; that one is refused then.
+        """
         with self._changed:
             if self._stopping:
                 raise Refusal(503, "the server stops", wait_s=RETRY_S)
-            if self.waiting >= self._most:
-                raise Refusal(503, f"{self.waiting} questions wait already; ask later", wait_s=RETRY_S)
-            own = self._waiting.setdefault(ticket.client, collections.deque())
+            clients = self._waiting.get(ticket.peer, collections.OrderedDict())
+            own = clients.get(ticket.client, ())
             if len(own) >= PER_CLIENT:
                 raise Refusal(429, f"{len(own)} questions of this client wait already; ask later", wait_s=RETRY_S)
-            own.append(ticket)
+            if self.waiting >= self._most:
+                self._make_room(ticket.peer)
+            clients = self._waiting.setdefault(ticket.peer, collections.OrderedDict())
+            clients.setdefault(ticket.client, collections.deque()).append(ticket)
             self._changed.notify()
+
+    def _make_room(self, peer: str) -> None:
+        counts = {other: sum(map(len, clients.values())) for other, clients in self._waiting.items()}
+        most = max(counts, key=lambda other: counts[other])
+        refusal = Refusal(503, f"{self.waiting} questions wait already; ask later", wait_s=RETRY_S)
+        if counts[most] <= counts.get(peer, 0) + 1:
+            raise refusal
+        newest = next(reversed(self._waiting[most].values()))[-1]
+        self._remove(newest)
+        newest.on_end(refusal)
 
     def withdraw(self, ticket: Ticket) -> None:
         """Forget ``ticket`` if it waits, stop it at the next token if it is at work."""
         ticket.withdrawn.set()
         with self._changed:
-            own = self._waiting.get(ticket.client)
-            if own is not None and ticket in own:
-                own.remove(ticket)
-                if not own:
-                    del self._waiting[ticket.client]
+            self._remove(ticket)
+
+    def _remove(self, ticket: Ticket) -> None:
+        clients = self._waiting.get(ticket.peer, collections.OrderedDict())
+        own = clients.get(ticket.client, collections.deque())
+        if ticket in own:
+            own.remove(ticket)
+            if not own:
+                del clients[ticket.client]
+            if not clients:
+                del self._waiting[ticket.peer]
 
     def stop(self, timeout_s: float = 2.0) -> bool:
         """Withdraw everything and end the thread; False if the engine does not come back."""
         with self._changed:
             self._stopping = True
-            for own in self._waiting.values():
-                for ticket in own:
-                    ticket.on_end(Refusal(503, "the server stops", wait_s=RETRY_S))
+            for ticket in [one for clients in self._waiting.values() for own in clients.values() for one in own]:
+                ticket.on_end(Refusal(503, "the server stops", wait_s=RETRY_S))
             self._waiting.clear()
             if self._running is not None:
                 self._running.withdrawn.set()
@@ -90,7 +117,8 @@ class FairQueue:
     @property
     def waiting(self) -> int:
         """How many requests wait."""
-        return sum(map(len, self._waiting.values()))
+        with self._changed:
+            return sum(len(own) for clients in self._waiting.values() for own in clients.values())
 
     @property
     def running_s(self) -> float:
@@ -104,17 +132,20 @@ class FairQueue:
             ticket.on_end(self._answer(ticket))
 
     def _next(self) -> Ticket | None:
-        """Wait for the next client's ticket; a client that has more goes to the end of the line."""
+        """Wait for the next ticket; a peer, and of its clients the one, that has more goes to the end of the line."""
         with self._changed:
             self._running = None
             while not self._waiting and not self._stopping:
                 self._changed.wait()
             if self._stopping:
                 return None
-            client, own = self._waiting.popitem(last=False)
+            peer, clients = self._waiting.popitem(last=False)
+            client, own = clients.popitem(last=False)
             ticket = own.popleft()
             if own:
-                self._waiting[client] = own
+                clients[client] = own
+            if clients:
+                self._waiting[peer] = clients
             self._running, self._since = ticket, time.monotonic()
             return ticket
 

@@ -18,8 +18,8 @@ from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Reasoner
 from segzero_ros.server.app import Served, make_app
 from segzero_ros.server.fair_queue import FairQueue
+from segzero_ros.server.peers import PeerProtocol
 
-MOST_CONNECTIONS = 64  # above it uvicorn answers 503 by itself
 GRACE_S = 2  # for answers at work when the server is told to stop
 
 
@@ -64,6 +64,7 @@ def serve(bundle: Bundle, reasoner: Reasoner, settings: Settings, *, announce: s
     app = make_app(Served(settings.name, bundle.profile, key), queue)
     config = uvicorn.Config(
         app,
+        http=PeerProtocol,
         host=settings.host,
         port=settings.port,
         log_level="warning",
@@ -72,7 +73,6 @@ def serve(bundle: Bundle, reasoner: Reasoner, settings: Settings, *, announce: s
         proxy_headers=False,
         lifespan="off",
         ws="none",
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=settings.certificate or None,
         ssl_keyfile=settings.private_key or None,

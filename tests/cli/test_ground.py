@@ -1,6 +1,7 @@
 """`segzero ground`: one picture and one sentence, and every way the outside can get it wrong."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -62,6 +63,20 @@ def test_what_is_no_picture_is_refused_by_name(name, tmp_path, capsys):
     said = capsys.readouterr().err
     assert REFUSED[name] in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("kind", ["/dev/zero", "fifo", "link to a device"])
+def test_what_never_ends_is_refused_at_once(kind, tmp_path, capsys):
+    path = tmp_path / "endless.png"
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    assert ground("/dev/zero" if kind == "/dev/zero" else str(path), "the mug") == 2
+    said = capsys.readouterr().err
+    assert "IMAGE_UNREADABLE" in said
+    assert "a pipe, device or socket" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

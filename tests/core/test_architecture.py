@@ -5,10 +5,12 @@ import collections
 import functools
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from tests.core.source_dangers import dangers
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "segzero_ros"
@@ -160,35 +162,22 @@ def test_the_search_for_long_functions_finds_one(lines: int, found: int, tmp_pat
     assert len(long_functions(tmp_path / "long.py")) == found
 
 
-RUNNING = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load"}
-UNSAFE_KEYWORDS = {"shell", "trust_remote_code", "allow_pickle"}
-UNSAFE_MODULES = {"pickle", "dill", "marshal", "shelve", "cloudpickle"}
-EVERYWHERE = ".".join("0000")
-
-
-def dangers(file: Path) -> Iterator[str]:
-    """Every way in ``file`` to run what was read, to hand a string to a shell, or to listen to the whole world."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Call):
-            yield from (f"{file}:{node.lineno}: {danger}" for danger in call_dangers(node))
-        if isinstance(node, ast.Constant) and node.value == EVERYWHERE:
-            yield f"{file}:{node.lineno}: listens everywhere"
-    yield from (f"{file}: {name}" for name in imports(file) if name.partition(".")[0] in UNSAFE_MODULES)
-
-
-def call_dangers(call: ast.Call) -> Iterator[str]:
-    called = ast.unparse(call.func)
-    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-    if called in RUNNING:
-        yield called
-    if called == "torch.load" and given.get("weights_only") != "True":
-        yield "torch.load without weights_only=True"
-    yield from (name for name in UNSAFE_KEYWORDS & given.keys() if given[name] != "False")
+OF_AN_OPENED_BUNDLE = "onnx.load without load_external_data=False"  # open_bundle has seen that its data is listed
+ALLOWED_DANGERS = {
+    "bench/checkpoint_of_bundle.py": OF_AN_OPENED_BUNDLE,
+    "export/quantise.py": OF_AN_OPENED_BUNDLE,
+    "tools/machine.py": "ctypes.CDLL",  # asks the loader for names that are written there
+    "tools/ros_env.py": "os.execve",  # this very interpreter with its own words
+}
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_nothing_runs_what_it_reads(file: Path) -> None:
-    assert list(dangers(file)) == []
+    allowed = ALLOWED_DANGERS.get(str(file.relative_to(ROOT)))
+    assert [danger for danger in dangers(file) if danger.rpartition(": ")[2] != allowed] == []
+
+
+ANYWHERE = ".".join("0000")
 
 
 @pytest.mark.parametrize(
@@ -196,19 +185,134 @@ def test_nothing_runs_what_it_reads(file: Path) -> None:
     [
         "eval(x)",
         "exec(x)",
+        "compile(x, 'f', 'exec')",
+        "__import__(x)",
         "import pickle",
         "from pickle import loads",
+        "import _pickle as p",
+        "import jsonpickle",
         "torch.load(x)",
+        "torch.load(x, weights_only=False)",
+        "from torch import load\nload(x)",
+        "import torch as t\nt.load(x)",
+        "torch.hub.load('a/b', 'c')",
+        "torch.jit.load(x)",
+        "torch.ops.load_library(x)",
         "subprocess.run(x, shell=True)",
+        "subprocess.run(x, shell=1)",
+        "subprocess.run(x, **{'shell': True})",
+        "subprocess.Popen(['sh', '-c', x])",
+        "subprocess.run(['/bin/bash', '-lc', x])",
+        "subprocess.getoutput(x)",
+        "from subprocess import getstatusoutput as g\ng(x)",
+        "asyncio.create_subprocess_shell(x)",
+        "from asyncio import create_subprocess_shell\ncreate_subprocess_shell(x)",
+        "await_me = asyncio.subprocess.create_subprocess_shell(x)",
+        "loop.subprocess_shell(p, x)",
         "M.from_pretrained(x, trust_remote_code=True)",
+        "M.from_pretrained(x, trust_remote_code=flag)",
+        "options = {'trust_remote_code': True}",
         "yaml.load(x)",
+        "yaml.load(x, Loader=yaml.Loader)",
+        "yaml.unsafe_load(x)",
+        "yaml.full_load(x)",
+        "from yaml import unsafe_load\nunsafe_load(x)",
         "np.load(x, allow_pickle=True)",
-        f"bind('{EVERYWHERE}')",
+        "import numpy as np\nnp.load(x, None, True)",
+        "joblib.load(x)",
+        "import joblib as j\nj.load(x)",
+        "pandas.read_pickle(x)",
+        "importlib.import_module('pickle').loads(x)",
+        "onnx.load(x)",
+        "onnx.load(x, load_external_data=True)",
+        "onnx.load_model(x)",
+        "from onnx import load\nload(x)",
+        "onnx.external_data_helper.load_external_data_for_model(m, d)",
+        "shutil.unpack_archive(x)",
+        "from shutil import unpack_archive as u\nu(x)",
+        "tarfile.open(x).extractall(d)",
+        "zipfile.ZipFile(x).extractall(d)",
+        "ctypes.CDLL(x)",
+        "from ctypes import CDLL\nCDLL(x)",
+        "ctypes.cdll.LoadLibrary(x)",
+        "ctypes.PyDLL(x)",
+        "ffi.dlopen(x)",
+        "os.system(x)",
+        "os.popen(x)",
+        "from os import system\nsystem(x)",
+        "from os import system as s\ns(x)",
+        "import os as o\no.system(x)",
+        "run = os.system\nrun(x)",
+        "from os import system",
+        "from ctypes import CDLL as load",
+        "os.execv(x, a)",
+        "os.execlp(x, a)",
+        "os.execvpe(x, a, e)",
+        "os.spawnl(os.P_WAIT, x)",
+        "os.posix_spawn(x, a, e)",
+        "pty.spawn(x)",
+        "runpy.run_path(x)",
+        "getattr(builtins, 'eval')(x)",
+        "getattr(os, 'system')(x)",
+        "builtins.exec(x)",
+        "import builtins as b\nb.eval(x)",
+        "__builtins__['eval'](x)",
+        "vars(os)['system'](x)",
+        "os.__dict__['system'](x)",
+        "__builtins__.eval(x)",
+        "importlib.util.spec_from_file_location('m', x)",
+        "ssl._create_unverified_context()",
+        f"bind('{ANYWHERE}')",
+        f"host = '{ANYWHERE}'",
+        f"url = 'http://{ANYWHERE}:8000/v1'",
+        f"serve('{ANYWHERE}:80')",
+        "s.bind(('', 80))",
+        "host = '::'",
+        "s.bind(('::', 80))",
+        "listen('[::]:80')",
+        "socket.create_server(('', 80))",
+        "asyncio.start_server(f, None, 80)",
+        "asyncio.start_server(f, '', 80)",
+        "loop.create_server(f, None, 80)",
+        "HTTPServer(('', 80), H)",
+        "http.server.ThreadingHTTPServer(('', 80), H)",
+        "uvicorn.run(app, host='')",
+        "uvicorn.Config(app, host=None)",
+        "zmq.bind('tcp://*:5555')",
+        "s.bind((socket.INADDR_ANY, 80))",
+        "host = '0:0:0:0:0:0:0:0'",
     ],
 )
 def test_the_search_for_dangers_finds_each(line: str, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(line)
     assert len(list(dangers(tmp_path / "bad.py"))) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "re.compile(x)",
+        "model.eval()",
+        "torch.load(x, weights_only=True)",
+        "onnx.load(x, load_external_data=False)",
+        "subprocess.run([x], shell=False)",
+        "np.load(x, allow_pickle=False)",
+        "yaml.safe_load(x)",
+        "ctypes.CDLL(None)",
+        "s.bind(('127.0.0.1', 0))",
+        "version = '10.0.0.0'",
+        f'"""Never {ANYWHERE}."""',
+        "'a::b'.split('::b')",
+        "getattr(config, 'name')",
+        "subprocess.run(['ls', '-c'])",
+        "importlib.import_module('json')",
+        "x = 0",
+        "zip(('', 1), y)",
+    ],
+)
+def test_the_search_for_dangers_lets_the_rest_be(line: str, tmp_path: Path) -> None:
+    (tmp_path / "good.py").write_text(line)
+    assert list(dangers(tmp_path / "good.py")) == []
 
 
 def test_importing_the_core_loads_no_engine_no_ros_and_no_torch() -> None:

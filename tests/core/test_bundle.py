@@ -148,6 +148,125 @@ def test_a_path_that_leaves_the_bundle_is_refused(folder: Path, inside: str) -> 
     assert refused(folder).code is Code.BUNDLE_FORMAT
 
 
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc", "a/b", "..", ".hidden", "a\\b", "a\nb", "a\x1b[31m", "\u202ea", "x" * 101]
+)
+def test_a_name_that_is_no_folders_is_refused(folder: Path, name: str) -> None:
+    """Engines are built into a folder of this name, and it is printed."""
+    edit(folder, lambda m: m.update(name=name))
+    assert refused(folder).code is Code.BUNDLE_FORMAT
+
+
+@pytest.mark.parametrize("name", ["visionreasoner-7b", "2 B \u00fcber.v1", "x" * 100])
+def test_a_name_that_people_give_is_taken(folder: Path, name: str) -> None:
+    edit(folder, lambda m: m.update(name=name))
+    assert open_bundle(folder).name == name
+
+
+@pytest.mark.parametrize("inside", [".", MANIFEST, "reasoner", FILES[0], FILES[3]])
+def test_what_anybody_may_write_is_refused_with_the_command_that_mends_it(folder: Path, inside: str) -> None:
+    (folder / inside).chmod((folder / inside).stat().st_mode | 0o002)
+    error = refused(folder)
+    assert error.code is Code.BUNDLE_ALTERED
+    assert f"chmod -R o-w {folder}" in error.detail
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o002)
+    assert open_bundle(folder)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "directory"])
+def test_a_manifest_that_never_ends_is_refused(folder: Path, kind: str) -> None:
+    (folder / MANIFEST).unlink()
+    if kind == "fifo":
+        os.mkfifo(folder / MANIFEST)
+    elif kind == "device":
+        (folder / MANIFEST).symlink_to("/dev/zero")
+    else:
+        (folder / MANIFEST).mkdir()
+    assert refused(folder).code is Code.BUNDLE_FORMAT
+
+
+# ---- graphs with weights elsewhere ----
+
+
+def graph_reading(place: str, where: str = "initializer") -> bytes:
+    """An ONNX model that has the data of one tensor in ``place``; the tensor lies ``where``."""
+    onnx = pytest.importorskip("onnx", reason="needs onnx to write graphs")
+    tensor = onnx.TensorProto(name="w", data_type=1, dims=[4], data_location=1)
+    tensor.external_data.add(key="offset", value="0")
+    tensor.external_data.add(key="location", value=place)
+    node = onnx.helper.make_node("Identity", ["w"], ["y"])
+    if where in ("attribute", "subgraph", "function"):
+        node = onnx.helper.make_node("Constant", [], ["y"])
+        node.attribute.append(onnx.AttributeProto(name="value", type=4, t=tensor))
+    graph = onnx.helper.make_graph([node], "g", [], [], [tensor] if where == "initializer" else [])
+    if where == "sparse":
+        graph.sparse_initializer.append(onnx.SparseTensorProto(values=tensor, dims=[4]))
+    if where == "subgraph":
+        outer = onnx.helper.make_node("If", ["c"], ["y"], then_branch=graph, else_branch=graph)
+        graph = onnx.helper.make_graph([outer], "outer", [], [])
+    model = onnx.helper.make_model(graph)
+    if where == "function":
+        del model.graph.node[:]
+        model.functions.add(name="f", domain="d").node.append(node)
+    return bytes(model.SerializeToString())
+
+
+def with_graph(folder: Path, data: bytes) -> Path:
+    """The bundle with another decoder, its manifest written anew as an attacker would."""
+    (folder / FILES[0]).write_bytes(data)
+    note = {"sha256": bundle_module.hash_file(folder / FILES[0]), "bytes": len(data)}
+    edit(folder, lambda m: m["files"].update({FILES[0]: note}))
+    return folder
+
+
+@pytest.mark.parametrize("where", ["initializer", "attribute", "subgraph", "function", "sparse"])
+@pytest.mark.parametrize(
+    "place", ["../../x", "/etc/passwd", "not_listed.data", "../segmenter/encoder.onnx", "*/_ORT_MEM_ADDR_/*"]
+)
+def test_a_graph_that_reads_weights_from_outside_its_folder_is_refused(folder: Path, place: str, where: str) -> None:
+    error = refused(with_graph(folder, graph_reading(place, where)))
+    assert error.code is Code.BUNDLE_FORMAT
+    assert place in error.detail
+    assert FILES[0] in error.detail
+
+
+def test_a_graph_whose_weights_are_listed_beside_it_opens(folder: Path) -> None:
+    assert open_bundle(with_graph(folder, graph_reading("vision.onnx")))
+
+
+def test_the_search_for_outside_weights_knows_every_message_of_onnx_that_may_hold_them() -> None:
+    onnx = pytest.importorskip("onnx", reason="needs onnx's own description of its format")
+    fields: dict[str, dict[int, str]] = {}  # message -> its fields that are messages themselves
+
+    def look(message: Any) -> None:
+        if message.full_name not in fields:
+            inner = [field for field in message.fields if field.message_type]
+            fields[message.full_name] = {field.number: field.message_type.full_name for field in inner}
+            for field in inner:
+                look(field.message_type)
+
+    look(onnx.ModelProto.DESCRIPTOR)
+    holders = {"onnx.TensorProto"}
+    while more := {name for name, inner in fields.items() if holders & set(inner.values())} - holders:
+        holders |= more
+    short = lambda name: name.removeprefix("onnx.").removesuffix("Proto")  # noqa: E731
+    nested = {short(m): {n: short(k) for n, k in fields[m].items() if k in holders} for m in holders}
+    nested["Tensor"] = {onnx.TensorProto.DESCRIPTOR.fields_by_name["external_data"].number: "StringStringEntry"}
+    assert nested == {name: dict(fields) for name, fields in bundle_module._NESTED.items()}
+
+
+def test_whatever_the_bytes_the_search_for_outside_weights_ends_and_raises_nothing() -> None:
+    rng = random.Random(5)
+    whole = graph_reading("../../x", "subgraph")
+    for _ in range(3000):
+        data = bytearray(whole)
+        for _ in range(rng.randrange(1, 6)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        list(bundle_module.external_places(bytes(data[: rng.randrange(1, len(data) + 1)])))
+        list(bundle_module.external_places(rng.randbytes(60)))
+
+
 def test_no_manifest_is_no_bundle(tmp_path: Path) -> None:
     assert refused(tmp_path).code is Code.BUNDLE_MISSING
     assert refused(tmp_path / "nowhere").code is Code.BUNDLE_MISSING

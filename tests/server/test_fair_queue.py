@@ -21,12 +21,12 @@ FRAME = Frame(np.zeros((8, 8, 3), np.uint8), 0)
 class Robot:
     """Asks, and collects its answers in the order in which they came."""
 
-    def __init__(self, queue: FairQueue, name: str, ends: Queue[tuple[str, object]]) -> None:
-        self._queue, self.name, self._ends = queue, name, ends
+    def __init__(self, queue: FairQueue, name: str, ends: Queue[tuple[str, object]], peer: str = "") -> None:
+        self._queue, self.name, self._ends, self._peer = queue, name, ends, peer
 
     def ask(self, text: str = "x") -> Ticket:
         end = lambda answer: self._ends.put((text, answer))  # noqa: E731
-        ticket = Ticket(self.name, Request(FRAME, Command(text, text), 10**6), end)
+        ticket = Ticket(self.name, Request(FRAME, Command(text, text), 10**6), end, peer=self._peer)
         self._queue.submit(ticket)
         return ticket
 
@@ -78,6 +78,38 @@ def test_the_queue_is_bounded_for_each_and_for_all(queue, engine, ends):
     with pytest.raises(Refusal) as refusal:
         Robot(queue, "third", ends).ask()
     assert (refusal.value.status, refusal.value.wait_s) == (503, 1)
+
+
+def test_invented_names_share_the_turns_of_their_address(queue, engine, ends):
+    running = Robot(queue, "running", ends, "10.0.0.9").ask("first")
+    assert engine.started.wait(LIMIT_S)
+    for number in range(4):
+        Robot(queue, f"invented {number}", ends, "10.0.0.66").ask(f"x{number}")
+    honest = Robot(queue, "arm", ends, "10.0.0.2")
+    honest.ask("a1")
+    honest.ask("a2")
+    running.withdrawn.set()
+    engine.texts = ["<think></think><answer>[]</answer>"]
+    engine.go(10**4)
+    order = [ends.get(timeout=LIMIT_S)[0] for _ in range(7)]
+    assert order == ["first", "x0", "a1", "x1", "a2", "x2", "x3"]
+
+
+def test_an_address_that_fills_the_queue_makes_room_for_another(queue, engine, ends):
+    Robot(queue, "running", ends).ask()
+    assert engine.started.wait(LIMIT_S)
+    for number in range(6):
+        Robot(queue, f"invented {number}", ends, "10.0.0.66").ask(f"x{number}")
+    honest = Robot(queue, "arm", ends, "10.0.0.2")
+    for number in range(3):
+        honest.ask(f"a{number}")
+    told = [ends.get(timeout=LIMIT_S) for _ in range(3)]
+    assert [(text, refusal.status, refusal.wait_s) for text, refusal in told] == [(f"x{n}", 503, 1) for n in (5, 4, 3)]
+    with pytest.raises(Refusal, match="6 questions wait already"):
+        honest.ask("its own share is full")
+    with pytest.raises(Refusal, match="6 questions wait already"):
+        Robot(queue, "invented 9", ends, "10.0.0.66").ask()
+    assert queue.waiting == 6
 
 
 def test_a_question_withdrawn_while_it_waits_leaves_its_place_and_never_runs(queue, engine, ends):

@@ -123,8 +123,9 @@ def graph_hash(bundle: Bundle, role: str) -> str:
 def read_note(file: Path) -> Note:
     """Read the JSON beside the engine ``file``; ``ValueError`` when it is none of ours."""
     beside = file.with_suffix(".json")
-    if beside.stat().st_size > MAX_NOTE_BYTES:
-        raise ValueError(f"{beside.name} is too long")
+    found = beside.stat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_NOTE_BYTES:
+        raise ValueError(f"{beside.name} is no file, or too long")
     try:
         content = json.loads(beside.read_text("utf-8"))
         return Note(**{**content, "identity": Identity(**content["identity"])})

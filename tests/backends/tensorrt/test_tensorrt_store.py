@@ -150,6 +150,14 @@ def test_a_thousand_flipped_bits_are_all_refused(bundle: Bundle, library: Librar
         assert bytes(plan) == good
 
 
+def test_a_note_that_never_ends_is_passed_over(bundle: Bundle, engines: Path) -> None:
+    note = encoder(engines).with_suffix(".json")
+    note.unlink()
+    os.mkfifo(note)
+    assert encoder(engines) not in [file for file, _ in tensorrt_store.notes(engines)]
+    assert len(list(tensorrt_store.notes(engines))) == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_an_engine_of_another_user_is_refused(bundle: Bundle, library: Library, engines: Path, tmp_path: Path) -> None:
     os.chown(encoder(engines), 12345, 12345)
