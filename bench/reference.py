@@ -104,6 +104,7 @@ def models_of(bundle: Bundle, reasoner: Path | None = None, segmenter: Path | No
     The rebuilding knows the demo bundle only (``checkpoint_of_bundle.Unlike`` otherwise).
     """
     from bench.checkpoint_of_bundle import reasoner_of, segmenter_of
+    from segzero_ros.backends.torch_cuda.weights import load_whole
 
     if reasoner:
         from export.reasoner_onnx import load_checkpoint
@@ -111,6 +112,6 @@ def models_of(bundle: Bundle, reasoner: Path | None = None, segmenter: Path | No
         language = load_checkpoint(reasoner).float()
     else:
         language = reasoner_of(bundle)
-    masks = Sam2Model.from_pretrained(segmenter, dtype=torch.float32).eval() if segmenter else segmenter_of(bundle)
+    masks = load_whole(Sam2Model, segmenter, dtype=torch.float32).eval() if segmenter else segmenter_of(bundle)
     tokenizer = reasoner / "tokenizer.json" if reasoner else bundle.reasoner.files["tokenizer"]
     return Models(language, masks, Path(tokenizer))

@@ -29,11 +29,14 @@ from export.onnx_graph import Arithmetic, Store
 from export.queries import drawn_questions
 from export.reasoner_onnx import FILES, export_reasoner
 from export.segmenter_onnx import export_segmenter
+from segzero_ros.backends.torch_cuda.weights import read_json
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, write_manifest
 from segzero_ros.cli.parser import Parser
+from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import PROFILES, Profile, get_profile
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers", "numpy")
+SAM2_SIDE = 1024  # what transformers takes for a config.json that does not say
 
 
 class NotEqual(Exception):
@@ -58,8 +61,9 @@ def export_bundle(
 
     `arithmetic`: "half" for GPUs; TensorRT builds graphs in the precision they have. `compare`: pictures on which the
     graphs are compared with the checkpoints first (0 = not at all); the result goes into the evaluation as "parity",
-    and NotEqual is raised beyond the limits. FileExistsError when `out` is there and `replace_old` is not set. Nothing
-    is left behind by a failure.
+    and NotEqual is raised beyond the limits. FileExistsError when `out` is there and `replace_old` is not set,
+    RejectedInput for a checkpoint that is not whole and a cache that holds no answer. Nothing is left behind by a
+    failure.
     """
     out = out.expanduser().resolve()
     if out.exists() and not replace_old:
@@ -97,9 +101,11 @@ def _export_parts(
     """Export both checkpoints below `partial` and return the manifest's two parts."""
     size = profile.image_size
     precision: dict[str, Any] = {"store": store, "arithmetic": arithmetic}
-    export_reasoner(reasoner, partial / "reasoner", image_size=size, max_length=max_length, **precision)
+    export_reasoner(
+        reasoner, partial / "reasoner", image_size=size, max_length=max_length, profile=profile, **precision
+    )
     graphs = export_segmenter(segmenter, partial / "segmenter", **precision)
-    side = json.loads((segmenter / "config.json").read_text())["prompt_encoder_config"]["image_size"]
+    side = read_json(segmenter / "config.json").get("prompt_encoder_config", {}).get("image_size", SAM2_SIDE)
     return {
         "reasoner": {
             "architecture": "Qwen2.5-VL",
@@ -193,8 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.profile not in PROFILES:
         parser.error(f"--profile: got {options.profile!r}, want one of {', '.join(PROFILES)}")
-    evaluation = json.loads(options.evaluation.read_text()) if options.evaluation else {}
     try:
+        evaluation = read_json(options.evaluation) if options.evaluation else {}
         bundle = export_bundle(
             options.reasoner,
             options.segmenter,
@@ -207,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             evaluation=evaluation,
             replace_old=options.replace,
         )
-    except (FileExistsError, FileNotFoundError, ValueError) as error:
+    except (RejectedInput, OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     except NotEqual:
         parser.exit(1, f"{parser.prog}: the graphs differ from their checkpoints beyond the limits; nothing written\n")

@@ -31,6 +31,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from segzero_ros.backends.torch_cuda.weights import (
+    PIXELS_PER_TOKEN,
+    check_cache,
+    check_whole,
+    read_json,
+    read_tokenizer,
+)
 from segzero_ros.bundle import hash_file
 from segzero_ros.cli.parser import Parser
 from segzero_ros.errors import RejectedInput
@@ -41,7 +50,6 @@ TORCH = "2.13.0"
 # The extra leaves out two that the exporter imports: ModelOpt, whose version it names elsewhere, and requests.
 PACKAGES = (f"tensorrt-edgellm[export]=={VERSION}", "nvidia-modelopt==0.45.0", "requests")
 ARCHITECTURE = "Qwen2_5_VLForConditionalGeneration"
-PIXELS_PER_TOKEN = 28  # of Qwen2.5-VL: patches of 14, two by two
 PROMPT_TOKENS = 1024  # beside the picture: question, and thinking that is handed back to be answered
 LEAST_IMAGE_TOKENS = 4
 STAMP = "segzero_edgellm.json"
@@ -94,8 +102,9 @@ def export_edgellm(
 ) -> dict[str, Any]:
     """Export `checkpoint` into `out` with the exporter in `environment` (made when it is not there); the manifest.
 
-    FileNotFoundError or ValueError for a checkpoint that the exporter cannot take, FileExistsError when `out` is there
-    and `replace` is not set, ExportFailed when the exporter or pip fails. A failure leaves OUT.log and nothing else.
+    FileNotFoundError, ValueError or RejectedInput for a checkpoint that the exporter cannot take, FileExistsError when
+    `out` is there and `replace` is not set, ExportFailed when the exporter or pip fails. A failure leaves OUT.log and
+    nothing else.
     """
     name = name or checkpoint.name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
@@ -134,7 +143,7 @@ def check_checkpoint(checkpoint: Path) -> bool:
     for needed in ("config.json", "tokenizer.json"):
         if not (checkpoint / needed).is_file():
             raise FileNotFoundError(f"{checkpoint / needed}: missing; give a directory written by save_pretrained")
-    config = json.loads((checkpoint / "config.json").read_text("utf-8"))
+    config = read_json(checkpoint / "config.json")
     if config.get("architectures") != [ARCHITECTURE]:
         raise ValueError(f"got a checkpoint of {config.get('architectures')}, want {[ARCHITECTURE]}")
     precision = config.get("dtype") or config.get("torch_dtype")
@@ -142,6 +151,8 @@ def check_checkpoint(checkpoint: Path) -> bool:
         raise ValueError(f"got weights in {precision}, want float16 or bfloat16; save the model in one of them")
     if not list(checkpoint.glob("*.safetensors")):
         raise FileNotFoundError(f"{checkpoint}: no *.safetensors; save the weights with safe_serialization")
+    check_whole(Qwen2_5_VLForConditionalGeneration, checkpoint, quantised=True)
+    read_tokenizer(checkpoint / "tokenizer.json")
     return has_template(checkpoint)
 
 
@@ -357,6 +368,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         size = (side, side) if side else get_profile(options.profile).image_size
         sizes = Sizes.of(size, options.max_length, options.max_batch)
+        check_checkpoint(options.checkpoint)
+        check_cache(options.checkpoint / "tokenizer.json", size, options.max_length, get_profile(options.profile))
         export_edgellm(
             options.checkpoint, options.out, options.environment, sizes, name=options.name, replace=options.replace
         )

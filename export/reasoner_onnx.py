@@ -38,7 +38,10 @@ from export.onnx_graph import INLINE_BYTES, Arithmetic, DataFile, Graph, Store, 
 from export.vision_tower import is_dense
 from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN
 from segzero_ros.backends.torch_cuda.vision import VisionGrid
-from segzero_ros.cli.parser import Parser
+from segzero_ros.backends.torch_cuda.weights import check_cache, load_whole, read_json, read_tokenizer
+from segzero_ros.cli.parser import Parser, refuse
+from segzero_ros.errors import RejectedInput
+from segzero_ros.profile import Profile
 
 LOGIT_ROWS = 8
 
@@ -59,19 +62,22 @@ def export_reasoner(
     max_length: int = 2048,
     store: Store = "half",
     arithmetic: Arithmetic = "float",
+    profile: Profile | None = None,
 ) -> list[str]:
     """Write the files of `FILES` (and `weights.bin` beside them when the weights are large); return their names.
 
     `max_length` is the capacity of the KV cache in tokens: prompt, image, thinking and answer. `arithmetic`: "half" for
-    GPUs, which stores in FP16 too. Raises ValueError for a checkpoint that is no Qwen2.5-VL of the kind
-    `check_supported` describes, FileNotFoundError without tokenizer.json.
+    GPUs, which stores in FP16 too. `profile`: whose prompt the cache must hold. Raises ValueError for a checkpoint that
+    is no Qwen2.5-VL of the kind `check_supported` describes, FileNotFoundError without tokenizer.json, RejectedInput
+    for one that is not whole and for a cache too small.
     """
     tokenizer = checkpoint / "tokenizer.json"
     if not tokenizer.is_file():
         raise FileNotFoundError(f"{tokenizer}: missing; save the tokenizer beside the weights")
     model = load_checkpoint(checkpoint)
-    check_supported(model.config, Tokenizer.from_file(str(tokenizer)))
+    check_supported(model.config, read_tokenizer(tokenizer))
     grid = VisionGrid(model.config.vision_config, image_size)
+    check_cache(tokenizer, image_size, max_length, profile)
 
     store = "half" if arithmetic == "half" else store
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -88,13 +94,13 @@ def export_reasoner(
 
 
 def load_checkpoint(checkpoint: Path) -> Qwen2_5_VLForConditionalGeneration:
-    """Load a checkpoint directory in the precision it was saved in, from safetensors only."""
+    """Load a checkpoint directory in the precision it was saved in, whole (``load_whole``)."""
     if not (checkpoint / "config.json").is_file():
         raise FileNotFoundError(f"{checkpoint / 'config.json'}: missing; give a directory written by save_pretrained")
-    architecture = json.loads((checkpoint / "config.json").read_text()).get("architectures")
+    architecture = read_json(checkpoint / "config.json").get("architectures")
     if architecture != ["Qwen2_5_VLForConditionalGeneration"]:
         raise ValueError(f"got {architecture}, want a Qwen2_5_VLForConditionalGeneration checkpoint")
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype="auto", use_safetensors=True)
+    model: Qwen2_5_VLForConditionalGeneration = load_whole(Qwen2_5_VLForConditionalGeneration, checkpoint, dtype="auto")
     return model.eval()
 
 
@@ -367,14 +373,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--arithmetic", choices=("half", "float"), default="float", help="half: FP16 for GPUs")
     options = parser.parse_args(arguments)
     size = (options.image_size, options.image_size)
-    names = export_reasoner(
-        options.checkpoint,
-        options.out,
-        image_size=size,
-        max_length=options.max_length,
-        store=options.store,
-        arithmetic=options.arithmetic,
-    )
+    precision = {"store": options.store, "arithmetic": options.arithmetic}
+    try:
+        names = export_reasoner(
+            options.checkpoint, options.out, image_size=size, max_length=options.max_length, **precision
+        )
+    except (RejectedInput, OSError, ValueError) as error:
+        return refuse(parser.prog, str(error))
     for name in names:
         print(f"{(options.out / name).stat().st_size:>14,} {options.out / name}")
     return 0

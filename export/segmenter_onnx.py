@@ -30,7 +30,9 @@ from transformers import Sam2Model
 
 from export.onnx_graph import Arithmetic, Store, halved
 from export.onnx_storage import save_graph, store_half
-from segzero_ros.cli.parser import Parser
+from segzero_ros.backends.torch_cuda.weights import load_whole
+from segzero_ros.cli.parser import Parser, refuse
+from segzero_ros.errors import RejectedInput
 
 OPSET = 18
 IR_VERSION = 10  # what opset 18 to 21 graphs carry; ONNX Runtime 1.18 and later read it
@@ -100,10 +102,8 @@ class SegmenterDecoder(nn.Module):
 
 
 def load_segmenter(checkpoint: Path) -> Sam2Model:
-    """The checkpoint in FP32, with plain attention, ready to be exported. Loads safetensors only."""
-    model = Sam2Model.from_pretrained(
-        checkpoint, dtype=torch.float32, attn_implementation="eager", use_safetensors=True
-    )
+    """The checkpoint in FP32, with plain attention, ready to be exported; whole (``load_whole``)."""
+    model: Sam2Model = load_whole(Sam2Model, checkpoint, dtype=torch.float32, attn_implementation="eager")
     return model.eval()
 
 
@@ -114,7 +114,7 @@ def export_segmenter(
 
     store: precision of the stored matrices, "half" or "float"; arithmetic: of the computation, see the module. A graph
     too large for one file keeps its weights in `<name>.onnx.data` beside it. ValueError when the checkpoint does not
-    fit its own configuration or FP16.
+    fit its own configuration or FP16, RejectedInput when it is not whole.
     """
     model = load_segmenter(checkpoint)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
     parser.add_argument("--arithmetic", choices=("half", "float"), default="float", help="half: FP16 for GPUs")
     options = parser.parse_args(arguments)
-    paths = export_segmenter(options.checkpoint, options.out, store=options.store, arithmetic=options.arithmetic)
+    try:
+        paths = export_segmenter(options.checkpoint, options.out, store=options.store, arithmetic=options.arithmetic)
+    except (RejectedInput, OSError, ValueError) as error:
+        return refuse(parser.prog, str(error))
     for role, path in paths.items():
         print(f"{role}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return 0

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import Sam2Model
 
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
+from segzero_ros.backends.torch_cuda.weights import load_whole
 from segzero_ros.matching import mask_iou
 from training.demo_models.segmenter_data import POSITIVE_POINT, Scene, Shards, jitter_box
 
@@ -107,7 +108,7 @@ def mean_with_interval(scored: Sequence[ScoredMask], seed: int = 0) -> dict[str,
 
 def evaluate(checkpoint: Path, data: Path, most: int) -> dict[str, Any]:
     """The report of a checkpoint on held-out scenes: true boxes, jittered boxes, and where it is weak."""
-    model = Sam2Model.from_pretrained(checkpoint)
+    model = load_whole(Sam2Model, checkpoint)
     shards = Shards(data)
     exact = list(score_objects(model, shards, jitter=0.0, most=most))
     groups = {kind: [item for item in exact if item.kind == kind] for kind in sorted({item.kind for item in exact})}

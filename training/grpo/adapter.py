@@ -16,8 +16,10 @@ def merge(adapter: Path, out: Path) -> None:
     from peft import PeftModel
     from transformers import Qwen2_5_VLForConditionalGeneration
 
+    from segzero_ros.backends.torch_cuda.weights import load_whole
+
     base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
-    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(base, dtype="auto")
+    model = load_whole(Qwen2_5_VLForConditionalGeneration, base, dtype="auto")
     PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)
     shutil.copyfile(adapter / "tokenizer.json", out / "tokenizer.json")
 

@@ -93,6 +93,7 @@ def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
     from training.grpo.vision import share_vision
 
     profile = _profile(args.profile)
+    _check_model(args)  # before DeepSpeed's configuration, which forbids to look without loading
     config = _config(args)  # before the model: DeepSpeed's ZeRO-3 decides how that is loaded
     packed = _packs(args, config)
     processor = _processor(args, profile, raw=packed)
@@ -246,15 +247,27 @@ def _loading(args: argparse.Namespace, *, gpu: bool) -> dict[str, Any]:
     return {"dtype": "bfloat16" if gpu and args.lora else "float32", "attn_implementation": args.attention}
 
 
+def _check_model(args: argparse.Namespace) -> None:
+    """Refuse a checkpoint that TRL would load with random numbers in place of what its files lack."""
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    from segzero_ros.backends.torch_cuda.weights import check_whole
+
+    if args.profile != DEMO_PROFILE:
+        check_whole(Qwen2_5_VLForConditionalGeneration, args.model)
+
+
 def _model(args: argparse.Namespace) -> Any:
     """A small model as it is; a name on the hub is left to TRL, which knows how DeepSpeed wants it loaded."""
     from transformers import Qwen2_5_VLForConditionalGeneration
+
+    from segzero_ros.backends.torch_cuda.weights import load_whole
 
     if args.profile != DEMO_PROFILE:
         return args.model
     if not (Path(args.model) / "config.json").exists():
         raise _unfit(f"--model {args.model}", "a folder with config.json, model.safetensors and tokenizer.json")
-    return Qwen2_5_VLForConditionalGeneration.from_pretrained(args.model, dtype="float32")
+    return load_whole(Qwen2_5_VLForConditionalGeneration, args.model, dtype="float32")
 
 
 def _processor(args: argparse.Namespace, profile: Profile, *, raw: bool) -> Any:

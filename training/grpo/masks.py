@@ -18,6 +18,7 @@ from segzero_ros import backends
 from segzero_ros.answer import Target
 from segzero_ros.backends import EngineOptions
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
+from segzero_ros.backends.torch_cuda.weights import load_whole
 from segzero_ros.bundle import open_bundle
 from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Masks, Segmenter
@@ -34,7 +35,7 @@ class TorchSegmenter:
     def __init__(self, checkpoint: str, device: str, batch: int = 64) -> None:
         from transformers import Sam2Model
 
-        self.model = Sam2Model.from_pretrained(checkpoint).to(device).eval()
+        self.model = load_whole(Sam2Model, checkpoint).to(device).eval()
         self.device, self.batch = device, batch
         self.side = int(self.model.config.prompt_encoder_config.image_size)
         self._embeddings: list[torch.Tensor] = []

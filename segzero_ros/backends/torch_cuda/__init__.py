@@ -52,11 +52,10 @@ def _engine(checkpoint: Path, bundle: Bundle) -> Any:
         from transformers import Qwen2_5_VLForConditionalGeneration
 
         from segzero_ros.backends.torch_cuda.engine import TorchEngine
+        from segzero_ros.backends.torch_cuda.weights import load_whole
 
         on_gpu = torch.cuda.is_available()
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            checkpoint, dtype="auto" if on_gpu else torch.float32, use_safetensors=True
-        )
+        model = load_whole(Qwen2_5_VLForConditionalGeneration, checkpoint, dtype="auto" if on_gpu else torch.float32)
         return TorchEngine(model.eval(), image_size=bundle.profile.image_size, max_length=bundle.reasoner.max_length)
     except Exception as error:
         raise RejectedInput(
