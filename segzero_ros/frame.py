@@ -2,7 +2,8 @@
 
 One invariant: for every width, height, step and endianness from 0 to 2^32-1, every encoding name and every bytes, the
 decoders return a value or raise ``RejectedInput``, never another exception.
-Covered: fields that contradict each other, padding, byte order, truncated JPEG and PNG, sizes beyond the limits.
+Covered: fields that contradict each other, padding, byte order, sizes beyond the limits; JPEG and PNG that are broken
+or cost too much (``compressed/``).
 Not covered: whether the picture shows what its encoding claims (a BGR picture sent as rgb8 looks fine to a decoder).
 """
 
@@ -15,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.compressed import PictureFile, decoder, read_picture_file, unreadable
+from segzero_ros.compressed.jpeg import SOI
 from segzero_ros.errors import Code, RejectedInput, nearest
 
 MAX_SIDE = 8192  # an 8K camera is 7680 x 4320
@@ -159,26 +162,70 @@ def _layout(width: int, height: int, encoding: str) -> Layout:
     return layout
 
 
-def decode_compressed(data: object, stamp_ns: int, frame_id: str = "") -> Frame:
-    """Read a JPEG or PNG file in memory; its size is checked in its header, before anything is decoded.
+def compressed_size(data: object) -> tuple[int, int]:
+    """Return (width, height) of a JPEG or PNG file in memory, decoding nothing.
 
-    An EXIF orientation is followed. Raises ``RejectedInput``: IMAGE_ENCODING for another kind of file, IMAGE_SIZE
-    beyond the limits, IMAGE_UNREADABLE for a broken or truncated one.
+    Raises ``RejectedInput``: IMAGE_ENCODING for another kind of file, IMAGE_SIZE for one that is larger, or costs more
+    to decode, than any picture may, IMAGE_UNREADABLE for a broken or truncated one.
     """
+    file = _picture_file(data)
+    return file.width, file.height
+
+
+def decode_compressed(data: object, stamp_ns: int, frame_id: str = "", *, follow_exif: bool = True) -> Frame:
+    """Read a JPEG or PNG file in memory; what it costs is checked in its headers, before anything is decoded.
+
+    ``follow_exif``: turn it as its EXIF orientation says. That is right for files, which people look at; a camera's
+    frame belongs to a calibration and to depth of the sensor's own orientation. Raises as ``compressed_size`` does,
+    and IMAGE_UNREADABLE where the decoder finds damage.
+    """
+    file = _picture_file(data)
+    rgb = decoder.decode(file.content, follow_exif=follow_exif)
+    if rgb.shape[0] * rgb.shape[1] != file.width * file.height:
+        raise unreadable("the decoder found another size than its header")
+    return _frame(rgb, stamp_ns, frame_id)
+
+
+def decode_mosaic(data: object, encoding: str, stamp_ns: int, frame_id: str = "") -> Frame:
+    """Read a PNG file whose grey values are the Bayer mosaic ``encoding``, as image_transport writes it.
+
+    Raises as ``decode_compressed``, and IMAGE_ENCODING for a JPEG, which has mixed the colours of neighbours.
+    """
+    file = _picture_file(data)
+    if file.content[:2] == SOI:
+        raise RejectedInput(
+            Code.IMAGE_ENCODING,
+            f"got a JPEG of {encoding[:40]!r}, whose colours are lost; publish PNG, or the picture debayered",
+        )
+    grey = decoder.decode_as(file.content, cv2.IMREAD_UNCHANGED)
+    if grey.ndim != 2 or grey.dtype != np.uint8:
+        raise RejectedInput(
+            Code.IMAGE_ENCODING, f"got a PNG of {grey.dtype} {grey.shape} as {encoding[:40]!r}, want 8-bit grey"
+        )
+    height, width = grey.shape
+    return image_decoder(
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=False,
+        step=width,
+        data=grey,
+        stamp_ns=stamp_ns,
+        frame_id=frame_id,
+    )()
+
+
+def _picture_file(data: object) -> PictureFile:
+    """Return a file whose size and cost are within the limits."""
     content = _buffer(data)
     if content.size > MAX_COMPRESSED_BYTES:
         raise RejectedInput(
             Code.IMAGE_SIZE, f"got {content.size} bytes, want at most {MAX_COMPRESSED_BYTES}; send a smaller picture"
         )
-    width, height = _compressed_size(content.tobytes())
-    _check_size(width, height)
-    try:
-        bgr = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise _unreadable(f"the decoder says {error.err or error}") from None
-    if bgr is None or bgr.ndim != 3 or bgr.shape[0] * bgr.shape[1] != width * height:
-        raise _unreadable("the decoder found no picture in it")
-    return _frame(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), stamp_ns, frame_id)
+    file = read_picture_file(content.data)
+    _check_size(file.width, file.height)
+    file.check_cost()
+    return file
 
 
 def decode_depth(
@@ -242,42 +289,3 @@ def _check_length(rows: int, step: int, row_bytes: int, length: int) -> None:
 def _frame(rgb: NDArray[Any], stamp_ns: int, frame_id: str) -> Frame:
     rgb.flags.writeable = False
     return Frame(rgb, stamp_ns, frame_id)
-
-
-def _compressed_size(content: bytes) -> tuple[int, int]:
-    """Return (width, height) as the header of a JPEG or PNG claims."""
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png_size(content)
-    if content.startswith(b"\xff\xd8"):
-        return _jpeg_size(content)
-    raise RejectedInput(
-        Code.IMAGE_ENCODING, f"got a file starting with {content[:8]!r}, want JPEG or PNG; convert it first"
-    )
-
-
-def _png_size(content: bytes) -> tuple[int, int]:
-    if content[12:16] != b"IHDR" or len(content) < 24 or content.rfind(b"IEND") < 0:
-        raise _unreadable("the PNG is cut short")
-    return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
-
-
-def _jpeg_size(content: bytes) -> tuple[int, int]:
-    """Walk the segments to the frame header (SOF0..15 but DHT, JPG, DAC); ITU T.81 annex B."""
-    at = 2
-    while at + 9 <= len(content) and content[at] == 0xFF:
-        marker = content[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if content.rfind(b"\xff\xd9", at) < 0:
-                raise _unreadable("the JPEG has no end marker")
-            return int.from_bytes(content[at + 7 : at + 9], "big"), int.from_bytes(content[at + 5 : at + 7], "big")
-        elif 0xD0 <= marker <= 0xD8 or marker == 0x01:  # markers without a length
-            at += 2
-        else:
-            at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    raise _unreadable("the JPEG has no frame header")
-
-
-def _unreadable(why: str) -> RejectedInput:
-    return RejectedInput(Code.IMAGE_UNREADABLE, f"got a picture that cannot be decoded: {why}; send the whole file")
