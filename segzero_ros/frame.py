@@ -22,6 +22,7 @@ from segzero_ros.errors import Code, RejectedInput, nearest
 
 MAX_SIDE = 8192  # an 8K camera is 7680 x 4320
 MAX_PIXELS = 8192 * 4320  # 8K again: 106 MB as RGB, the most one frame may cost
+MAX_DEPTH_M = 10_000.0  # further than any sensor of a robot; some write 1e38 where they saw nothing
 MAX_COMPRESSED_BYTES = 64 << 20  # an 8K PNG of noise is larger, a picture is not
 
 Bytes = NDArray[np.uint8]  # (rows, bytes in use per row), the padding already gone
@@ -233,8 +234,8 @@ def decode_depth(
 ) -> NDArray[np.float32]:
     """Read a depth image, 16UC1 in mm or 32FC1 in m, as float32 (H, W) metres, NaN where nothing was measured.
 
-    Zero, negative and infinite values count as not measured. Raises ``RejectedInput`` DEPTH_UNUSABLE for fields that
-    cannot be true.
+    Zero, negative and infinite values, and those beyond MAX_DEPTH_M, count as not measured. Raises ``RejectedInput``
+    DEPTH_UNUSABLE for fields that cannot be true.
     """
     kind = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}.get(encoding)
     if kind is None:
@@ -248,7 +249,7 @@ def decode_depth(
         raise RejectedInput(Code.DEPTH_UNUSABLE, error.detail) from None
     values = _rows(content, height, step, row_bytes).view(dtype).astype(np.float32)
     metres = values * np.float32(0.001) if kind == "u2" else values
-    metres[~(np.isfinite(metres) & (metres > 0))] = np.nan
+    metres[~((metres > 0) & (metres <= MAX_DEPTH_M))] = np.nan  # NaN compares false
     return metres
 
 

@@ -128,6 +128,7 @@ class Worker:
         frame_max_age_s: float = FRAME_MAX_AGE_S,
         grace_s: float = GRACE_S,
         warm_hz: float = 0.0,
+        before_end: Callable[[Job, Segmentation], None] | None = None,
         now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Start the thread. ``busy_policy``: a second command "preempt"s the first or is "reject"ed with BUSY.
@@ -136,6 +137,8 @@ class Worker:
         its arrival here), before it ends with NO_FRAME or STALE_FRAME. ``grace_s``: see ``expire``. ``warm_hz``: how
         often the newest frame is prefilled while there is no command, at most; 0 = never. A command then takes the
         newest frame that was prefilled, as long as that one is not older than ``frame_max_age_s``.
+        ``before_end``: called in the worker's thread with what was found, before anybody is told; it may wait for what
+        belongs to the frame.
         """
         self._pipeline = pipeline
         self._busy_policy = busy_policy
@@ -143,6 +146,7 @@ class Worker:
         self._frame_max_age_ns = int(frame_max_age_s * 1e9)
         self._grace_ns = int(grace_s * 1e9)
         self._warm_period_ns = int(1e9 / warm_hz) if warm_hz > 0 else None
+        self._before_end = before_end
         self._now = now
         self._changed = threading.Condition()
         self._waiting: Job | None = None
@@ -306,7 +310,10 @@ class Worker:
             if arrival is not None and job.stage is not Stage.DONE:
                 frame = arrival.decode()
                 job.source, job.frame = arrival.source, frame
-                self._finish(job, self._ground(job, frame))
+                result = self._ground(job, frame)
+                if self._before_end is not None:
+                    self._before_end(job, result)
+                self._finish(job, result)
         except RejectedInput as error:
             self._end(job, error.code, error.detail)
         except Exception as error:  # noqa: BLE001 - a defect of ours; the command gets its end, the next one its turn

@@ -5,12 +5,14 @@ decodes the one it takes. While the node is not active images are ignored and co
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from builtin_interfaces.msg import Time
-from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from segzero_ros.config import NodeConfig
 from segzero_ros.errors import RejectedInput
@@ -18,8 +20,9 @@ from segzero_ros.frame import Frame
 from segzero_ros.health import Health
 from segzero_ros.pipeline import Segmentation
 from segzero_ros.ros.convert import Position, frame_decoder, stamp_ns
-from segzero_ros.ros.depth import DepthBuffer
-from segzero_ros.ros.qos import Reliability, interface_type, topic_qos
+from segzero_ros.ros.depth import DepthBuffer, skew_ns
+from segzero_ros.ros.qos import Reliability, interface_type, latched_qos, topic_qos
+from segzero_ros.worker import Job
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -29,6 +32,8 @@ except ImportError:  # Humble
 if TYPE_CHECKING:
     from rclpy.node import Node
 
+DEPTH_LAG_S = 1.0  # how much later than its colour image a depth image may arrive; stereo matching takes 0.1 to 0.3
+STOP_POLL_S = 0.02  # how soon a wait for depth notices that its command is to stop
 LOG_PERIOD_S = 1.0  # a camera of garbage must not fill the disk with complaints
 
 
@@ -43,19 +48,31 @@ class CameraFrame:
         self.depth: Image | None = None
         self._decode = frame_decoder(message)
         self._camera = camera
+        self._came_s = time.monotonic()
 
     def __call__(self) -> Frame:
         """Decode it; ``RejectedInput`` when it is no picture after all."""
-        self.depth = self._camera.nearest_depth(self.header.stamp)
+        self._look_for_depth()
         return self._decode()
 
-    def locate(self, result: Segmentation) -> tuple[Position, ...]:
-        """Return where the instances of ``result`` are, () without depth; ``RejectedInput`` when it is unusable.
+    def wait_for_depth(self, stopped: Callable[[], bool]) -> None:
+        """Wait for the depth of this frame where depth comes later than colour, until DEPTH_LAG_S after the frame.
 
-        The depth of a frame may come after the frame itself, hence the second search now.
+        ``stopped``: whether to give up. In the worker's thread: the executor's brings the depth.
         """
-        depth = self._camera.nearest_depth(self.header.stamp) or self.depth
-        return self._camera.locate(result, depth)
+        self._camera.wait_for_depth(self.header.stamp, self._came_s + DEPTH_LAG_S, stopped)
+        self._look_for_depth()
+
+    def locate(self, result: Segmentation) -> tuple[Position, ...]:
+        """Return where the instances of ``result`` are, () without depth; ``RejectedInput`` when it is unusable."""
+        self._look_for_depth()
+        return self._camera.locate(result, self.depth, self.header)
+
+    def _look_for_depth(self) -> None:
+        """Take the depth image next to it; of two that are as near it keeps the one that came while it was new."""
+        found, stamp = self._camera.nearest_depth(self.header.stamp), stamp_ns(self.header.stamp)
+        if found is not None and (self.depth is None or skew_ns(found, stamp) < skew_ns(self.depth, stamp)):
+            self.depth = found
 
 
 class Camera:
@@ -73,20 +90,24 @@ class Camera:
         self._node = node
         self._health = health
         self._offer = offer
-        self._lock = threading.Lock()  # the worker's thread decodes while the executor's receives
+        self._lock = threading.Condition()  # the worker's thread decodes while the executor's receives
         self._last_rejection = ""
         self._subscriptions: dict[str, tuple[Any, QoSProfile]] = {}
+        self._latched_info: Any = None
         name = "image/compressed" if config.image_transport == "compressed" else "image"
         self._subscribe(name, self._on_image, topic_qos(name, cast(Reliability, config.image_qos)))
         if config.use_depth:
             self._subscribe("depth", self._on_depth, topic_qos("depth"))
             self._subscribe("camera_info", self._on_camera_info, topic_qos("camera_info"))
+        self.check_publishers()
 
     def close(self) -> None:
         """End the subscriptions."""
         for subscription, _ in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
+        if self._latched_info is not None:
+            self._node.destroy_subscription(self._latched_info)
 
     def clear_depth(self) -> None:
         """Forget the depth images that have come so far."""
@@ -102,17 +123,43 @@ class Camera:
         with self._lock:
             return self._depth.nearest(stamp_ns(stamp))
 
-    def locate(self, result: Segmentation, depth: Image | None) -> tuple[Position, ...]:
+    def wait_for_depth(self, stamp: Time, until_s: float, stopped: Callable[[], bool]) -> None:
+        """Wait while the depth next to ``stamp`` has not come and may still come, until ``until_s`` (monotonic)."""
+        wanted = stamp_ns(stamp)
+        with self._lock:
+            while self._depth.nearest(wanted) is None and self._depth.may_still_come(wanted) and not stopped():
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    return
+                self._lock.wait(min(left_s, STOP_POLL_S))
+
+    def locate(self, result: Segmentation, depth: Image | None, header: Header) -> tuple[Position, ...]:
         """Return where the instances of ``result`` are in ``depth``, () where depth is not used or nothing found."""
         if not (self._uses_depth and result.instances):
             return ()
         with self._lock:
-            return self._depth.locate(result.labels, len(result.instances), depth)
+            return self._depth.locate(result.labels, len(result.instances), depth, header)
 
     def check_publishers(self) -> None:
-        """Note which publishers of our topics cannot reach us, and clear the notes of those that are gone."""
+        """Note which publishers of our topics cannot reach us, and clear the notes of those that are gone.
+
+        A latched camera_info has a subscription of its own, once there is one: volatile publishers would complain.
+        """
+        if self._uses_depth and self._latched_info is None and self._info_is_latched():
+            events = SubscriptionEventCallbacks(use_default_callbacks=False)  # it need not fit everybody
+            self._latched_info = self._node.create_subscription(
+                interface_type("camera_info"),
+                "camera_info",
+                self._on_camera_info,
+                latched_qos("camera_info"),
+                event_callbacks=events,
+            )
         for topic, (_, ours) in self._subscriptions.items():
             self._health.note_qos(topic, incompatible_publishers(self._node, topic, ours))
+
+    def _info_is_latched(self) -> bool:
+        publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("camera_info"))
+        return any(one.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in publishers)
 
     # ---- callbacks; nothing may be raised out of them ----
 
@@ -134,6 +181,7 @@ class Camera:
         if self.active:
             with self._lock:
                 self._depth.add_image(message)
+                self._lock.notify_all()
 
     def _on_camera_info(self, message: Any) -> None:
         with self._lock:
@@ -153,6 +201,12 @@ class Camera:
             interface_type(name), topic, callback, qos, event_callbacks=events
         )
         self._subscriptions[topic] = (subscription, qos)
+
+
+def wait_for_depth(job: Job, result: Segmentation) -> None:
+    """Wait for the depth of a command's frame, if something was found that it can place; see ``CameraFrame``."""
+    if isinstance(job.source, CameraFrame) and result.instances:
+        job.source.wait_for_depth(lambda: job.stop_code is not None)
 
 
 def qos_events(node: "Node", topic: str, ours: QoSProfile, health: Health) -> SubscriptionEventCallbacks:

@@ -30,7 +30,7 @@ from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.health import Diagnostic, Health, Level
 from segzero_ros.pipeline import Pipeline
-from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events
+from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events, wait_for_depth
 from segzero_ros.ros.command_server import CommandServer
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
 from segzero_ros.ros.executor import guard
@@ -217,6 +217,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             first_frame_wait_s=config.first_frame_sec,
             frame_max_age_s=config.stale_sec,
             warm_hz=config.warm_frame_hz,
+            before_end=wait_for_depth,
         )
         self._health.expect_frames_within(config.stale_sec)
         self._first_frame_s = config.first_frame_sec  # a camera may start together with the node
