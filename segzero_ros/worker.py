@@ -153,6 +153,9 @@ class Worker:
         self._running: Job | None = None
         self._newest: _Arrival | None = None
         self._newest_was_used = True
+        self._refused: tuple[RejectedInput, int] | None = (
+            None  # the newest image, where it is no frame, and when it came
+        )
         self._prefilled: _Arrival | None = None  # the newest one of which the prefill succeeded
         self._tried: _Arrival | None = None  # the newest one of which it was begun
         self._tried_at_ns = -(1 << 62)
@@ -171,9 +174,14 @@ class Worker:
             if self._running is not None and not self._newest_was_used:
                 self._frames_dropped += 1
             self._frames += 1
-            self._newest = _Arrival(frame, self._now())
+            self._newest, self._refused = _Arrival(frame, self._now()), None
             self._newest_was_used = False
             self._changed.notify_all()
+
+    def note_refusal(self, error: RejectedInput) -> None:
+        """Remember why the camera's newest image is no frame: commands that wait for one in vain end with that."""
+        with self._changed:
+            self._refused = error, self._now()
 
     def submit(self, job: Job) -> bool:
         """Take ``job``; its end comes through ``on_done``, also when it is refused (then False is returned)."""
@@ -208,7 +216,7 @@ class Worker:
         """Cancel what waits and runs and forget the frame."""
         with self._changed:
             found = self._unfinished()
-            self._newest = self._prefilled = self._tried = None
+            self._newest = self._prefilled = self._tried = self._refused = None
         for job in found:
             self._stop_job(job, Code.CANCELLED, "cancelled by a reset; send the command again if wanted")
 
@@ -354,9 +362,17 @@ class Worker:
                 self._changed.wait((until - now) / 1e9)
             waited_s = (self._now() - job.arrived_ns) / 1e9
             age_s = None if self._newest is None else (self._now() - self._newest.at_ns) / 1e9
+            refusal = self._recent_refusal(job)
         if job.stop_code is None:
-            self._end(job, *_frameless(age_s, waited_s))
+            self._end(job, *(refusal or _frameless(age_s, waited_s)))
         return None
+
+    def _recent_refusal(self, job: Job) -> tuple[Code, str] | None:
+        """Return why the camera's images are no frames, if they come at all; the lock is held."""
+        if self._refused is None or self._refused[1] < job.arrived_ns - self._frame_max_age_ns:
+            return None
+        error = self._refused[0]
+        return error.code, f"the camera's images are refused: {error.detail}"
 
     # ---- ends ----
 

@@ -22,7 +22,7 @@ from segzero_ros.pipeline import Segmentation
 from segzero_ros.ros.convert import Position, frame_decoder, stamp_ns
 from segzero_ros.ros.depth import DepthBuffer, skew_ns
 from segzero_ros.ros.qos import Reliability, interface_type, latched_qos, topic_qos
-from segzero_ros.worker import Job
+from segzero_ros.worker import Job, Worker
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -78,8 +78,8 @@ class CameraFrame:
 class Camera:
     """The subscriptions to the camera; made at configure, closed at cleanup."""
 
-    def __init__(self, node: "Node", config: NodeConfig, health: Health, offer: Callable[[CameraFrame], None]) -> None:
-        """Subscribe as ``config`` says; ``offer`` gets every good frame while ``active``.
+    def __init__(self, node: "Node", config: NodeConfig, health: Health, worker: Worker) -> None:
+        """Subscribe as ``config`` says; ``worker`` gets every good frame while ``active``, and why one is none.
 
         ``seen`` counts the images that came, ``ignored`` those that came while not active.
         """
@@ -89,7 +89,7 @@ class Camera:
         self._depth = DepthBuffer()
         self._node = node
         self._health = health
-        self._offer = offer
+        self._worker = worker
         self._lock = threading.Condition()  # the worker's thread decodes while the executor's receives
         self._last_rejection = ""
         self._subscriptions: dict[str, tuple[Any, QoSProfile]] = {}
@@ -175,7 +175,7 @@ class Camera:
             return
         self._last_rejection = ""
         self._health.count_frame(stamp_ns(message.header.stamp))
-        self._offer(frame)
+        self._worker.offer_frame(frame)
 
     def _on_depth(self, message: Image) -> None:
         if self.active:
@@ -188,8 +188,9 @@ class Camera:
             self._depth.set_info(message)
 
     def _reject(self, error: RejectedInput) -> None:
-        """Count a bad image; log it when it is not the same as for the image before."""
+        """Count a bad image, tell the worker, and log it when it is not the same as for the image before."""
         self._health.count_rejection(error.code, error.detail)
+        self._worker.note_refusal(error)
         if str(error) != self._last_rejection:
             self._node.get_logger().warning(f"image refused, {error}", throttle_duration_sec=LOG_PERIOD_S)
         self._last_rejection = str(error)

@@ -221,7 +221,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         )
         self._health.expect_frames_within(config.stale_sec)
         self._first_frame_s = config.first_frame_sec  # a camera may start together with the node
-        self._camera = Camera(self, config, self._health, self._worker.offer_frame)
+        self._camera = Camera(self, config, self._health, self._worker)
         self._outputs.bundle, self._engines = name, pipeline.engines
 
     def _stop_work(self, reason: str) -> None:

@@ -199,6 +199,29 @@ def test_a_broken_jpeg_is_the_answer_of_the_command_that_looked_at_it(make_robot
     assert robot.answer().code == Code.IMAGE_UNREADABLE
 
 
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"encoding": "rgb16"}, Code.IMAGE_ENCODING),
+        ({"step": 100}, Code.IMAGE_LAYOUT),
+        ({"height": 0, "width": 0, "step": 0}, Code.IMAGE_SIZE),
+    ],
+)
+def test_a_camera_whose_images_are_refused_is_the_answer_of_the_command(make_robot, wrong, code):
+    robot = make_robot(first_frame_sec=0.0).is_("active")
+    image = picture()
+    for field, value in wrong.items():
+        setattr(image, field, value)
+    robot.publish_image(image)
+    robot.send_command("the mug")
+    answer = robot.answer()
+    assert answer.code == code
+    assert "refused: got " in answer.detail
+    robot.publish_image()
+    robot.send_command("the mug")
+    assert robot.answer(2).code == Code.OK
+
+
 def test_the_overlay_is_drawn_only_while_somebody_looks(robot):
     robot.publish_image()
     robot.send_command("the mug")
