@@ -10,7 +10,7 @@ Not covered: whether the picture shows what its encoding claims (a BGR picture s
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -22,6 +22,9 @@ from segzero_ros.errors import Code, RejectedInput, nearest
 
 MAX_SIDE = 8192  # an 8K camera is 7680 x 4320
 MAX_PIXELS = 8192 * 4320  # 8K again: 106 MB as RGB, the most one frame may cost
+MAX_LATE_NS = 60_000_000_000  # no network holds a picture back for longer
+_FRESH_NS = 1_000_000_000  # a stamp so near to this clock, before or behind, is of this clock
+_JUMP_AFTER_NS = 500_000_000  # without anything newer: a few frames of a camera
 MAX_DEPTH_M = 10_000.0  # further than any sensor of a robot; some write 1e38 where they saw nothing
 MAX_COMPRESSED_BYTES = 64 << 20  # an 8K PNG of noise is larger, a picture is not
 
@@ -50,6 +53,69 @@ class Frame:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.rgb.shape[1], self.rgb.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a frame's stamp says.
+
+    ``late_ns``: how old it was when it came, 0 where ``by_stamp`` is false: not known.
+    ``kind``: "new", "repeated" (the same frame once more) or "older" (than one that has come already). ``jumped``:
+    stamps went back for good: a bag that loops, a clock that was set.
+    """
+
+    kind: Literal["new", "repeated", "older"]
+    late_ns: int = 0
+    by_stamp: bool = False
+    jumped: bool = False
+
+
+class StampOrder:
+    """Judges a camera's frames by their stamps, each against those before it and against this clock; single-threaded.
+
+    A stamp up to MAX_LATE_NS behind this clock is of this clock, and its frame late. One further behind is a bag's or a
+    camera's own, as is one of the future, and so are those after a jump, until one is fresh: then only arrivals tell.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._newest_ns: int | None = None
+        self._newest_came_ns = 0
+        self._older_ns: int | None = None
+        self._now_ns: int | None = None
+        self._doubted = False
+
+    def judge(self, stamp_ns: int, now_ns: int, came_ns: int, is_same: Callable[[], bool]) -> Judgement:
+        """Judge a frame. ``now_ns``: this clock, of the kind the stamps should be. ``came_ns``: monotonic.
+
+        ``is_same``: whether its pixels are those of the frame before; asked where the stamps are equal.
+        """
+        clock_set_back = self._now_ns is not None and now_ns < self._now_ns - _FRESH_NS
+        self._now_ns = now_ns
+        if stamp_ns == 0:
+            return Judgement("new")  # not set
+        if stamp_ns == self._newest_ns:
+            return Judgement("repeated") if is_same() else Judgement("new")
+        jumped = self._newest_ns is not None and stamp_ns < self._newest_ns
+        if jumped and not (clock_set_back or self._is_jump(stamp_ns, came_ns)):
+            self._older_ns = stamp_ns
+            return Judgement("older")
+        self._newest_ns, self._newest_came_ns, self._older_ns = stamp_ns, came_ns, None
+        late_ns = now_ns - stamp_ns
+        is_fresh = abs(late_ns) <= _FRESH_NS
+        self._doubted = (self._doubted or jumped) and not is_fresh
+        by_stamp = is_fresh or (0 <= late_ns <= MAX_LATE_NS and not self._doubted)
+        return Judgement("new", max(0, late_ns) if by_stamp else 0, by_stamp, jumped)
+
+    def _is_jump(self, stamp_ns: int, came_ns: int) -> bool:
+        """Whether a step back is for good: too large for a frame held up on its way, or nothing newer comes."""
+        if self._newest_ns is None or self._newest_ns - stamp_ns > MAX_LATE_NS:
+            return True
+        goes_on = self._older_ns is not None and stamp_ns > self._older_ns
+        return goes_on and came_ns - self._newest_came_ns >= _JUMP_AFTER_NS
 
 
 def no_frame() -> Frame:

@@ -99,10 +99,14 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class _Arrival:
-    """A frame that has come, when that was, and what it was decoded to; only the worker's thread decodes."""
+    """A frame that has come, of which moment it is, and what it was decoded to; only the worker's thread decodes.
+
+    ``late_ns``: how much of its age it had when it came.
+    """
 
     source: Frame | FrameSource
     at_ns: int
+    late_ns: int = 0
     frame: Frame | None = None
 
     def decode(self) -> Frame:
@@ -133,8 +137,8 @@ class Worker:
     ) -> None:
         """Start the thread. ``busy_policy``: a second command "preempt"s the first or is "reject"ed with BUSY.
 
-        ``first_frame_wait_s``: how long a command waits for a frame not older than ``frame_max_age_s`` (counted from
-        its arrival here), before it ends with NO_FRAME or STALE_FRAME. ``grace_s``: see ``expire``. ``warm_hz``: how
+        ``first_frame_wait_s``: how long a command waits for a frame not older than ``frame_max_age_s`` (see
+        ``offer_frame``), before it ends with NO_FRAME or STALE_FRAME. ``grace_s``: see ``expire``. ``warm_hz``: how
         often the newest frame is prefilled while there is no command, at most; 0 = never. A command then takes the
         newest frame that was prefilled, as long as that one is not older than ``frame_max_age_s``.
         ``before_end``: called in the worker's thread with what was found, before anybody is told; it may wait for what
@@ -168,13 +172,16 @@ class Worker:
 
     # ---- called from any thread; none of these waits for an engine ----
 
-    def offer_frame(self, frame: Frame | FrameSource) -> None:
-        """Put ``frame`` into the slot of the newest one; a ``FrameSource`` saves decoding what no command takes."""
+    def offer_frame(self, frame: Frame | FrameSource, late_ns: int = 0) -> None:
+        """Put ``frame`` into the slot of the newest one; a ``FrameSource`` saves decoding what no command takes.
+
+        ``late_ns``: how old it is already.
+        """
         with self._changed:
             if self._running is not None and not self._newest_was_used:
                 self._frames_dropped += 1
             self._frames += 1
-            self._newest, self._refused = _Arrival(frame, self._now()), None
+            self._newest, self._refused = _Arrival(frame, self._now() - late_ns, late_ns), None
             self._newest_was_used = False
             self._changed.notify_all()
 
@@ -361,10 +368,9 @@ class Worker:
                     break
                 self._changed.wait((until - now) / 1e9)
             waited_s = (self._now() - job.arrived_ns) / 1e9
-            age_s = None if self._newest is None else (self._now() - self._newest.at_ns) / 1e9
-            refusal = self._recent_refusal(job)
+            end = self._recent_refusal(job) or _frameless(self._newest, self._now(), waited_s)
         if job.stop_code is None:
-            self._end(job, *(refusal or _frameless(age_s, waited_s)))
+            self._end(job, *end)
         return None
 
     def _recent_refusal(self, job: Job) -> tuple[Code, str] | None:
@@ -441,10 +447,14 @@ class Worker:
                 self._callback_errors += 1
 
 
-def _frameless(age_s: float | None, waited_s: float) -> tuple[Code, str]:
-    if age_s is None:
+def _frameless(newest: _Arrival | None, now_ns: int, waited_s: float) -> tuple[Code, str]:
+    if newest is None:
         return Code.NO_FRAME, f"got no frame in {waited_s:.1f} s; check the image topic and its QoS"
-    return Code.STALE_FRAME, f"the newest frame is {age_s:.1f} s old; check that the camera still publishes"
+    age = f"the newest frame is {(now_ns - newest.at_ns) / 1e9:.1f} s old"
+    if 2 * newest.late_ns > now_ns - newest.at_ns:
+        late = f"and was {newest.late_ns / 1e9:.1f} s old when it came, by its stamp"
+        return Code.STALE_FRAME, f"{age} {late}; check the network, and that the camera's clock is set like this one"
+    return Code.STALE_FRAME, f"{age}; check that the camera still publishes new ones"
 
 
 def _with_queue(result: Segmentation, job: Job, now_ns: int, dropped: int) -> Segmentation:

@@ -9,18 +9,21 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from builtin_interfaces.msg import Time
+from rclpy.clock import Clock, ClockType
 from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from segzero_ros.config import NodeConfig
 from segzero_ros.errors import RejectedInput
-from segzero_ros.frame import Frame
+from segzero_ros.frame import Frame, StampOrder
 from segzero_ros.health import Health
 from segzero_ros.pipeline import Segmentation
 from segzero_ros.ros.convert import Position, frame_decoder, stamp_ns
 from segzero_ros.ros.depth import DepthBuffer, skew_ns
+from segzero_ros.ros.executor import guard
 from segzero_ros.ros.qos import Reliability, interface_type, latched_qos, topic_qos
 from segzero_ros.worker import Job, Worker
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from rclpy.node import Node
 
 DEPTH_LAG_S = 1.0  # how much later than its colour image a depth image may arrive; stereo matching takes 0.1 to 0.3
+LONGEST_CHECK_S, SHORTEST_CHECK_S = 0.25, 0.02  # of the camera's level: a quarter of stale_sec between these
 STOP_POLL_S = 0.02  # how soon a wait for depth notices that its command is to stop
 LOG_PERIOD_S = 1.0  # a camera of garbage must not fill the disk with complaints
 
@@ -78,12 +82,21 @@ class CameraFrame:
 class Camera:
     """The subscriptions to the camera; made at configure, closed at cleanup."""
 
-    def __init__(self, node: "Node", config: NodeConfig, health: Health, worker: Worker) -> None:
+    def __init__(
+        self,
+        node: "Node",
+        config: NodeConfig,
+        health: Health,
+        worker: Worker,
+        on_level: Callable[[], None] = lambda: None,
+    ) -> None:
         """Subscribe as ``config`` says; ``worker`` gets every good frame while ``active``, and why one is none.
+
+        ``on_level`` is called when the camera's level in ``health`` changes.
 
         ``seen`` counts the images that came, ``ignored`` those that came while not active.
         """
-        self.active = False
+        self._active = False
         self.seen = self.ignored = 0
         self._uses_depth = config.use_depth
         self._depth = DepthBuffer()
@@ -92,6 +105,8 @@ class Camera:
         self._worker = worker
         self._lock = threading.Condition()  # the worker's thread decodes while the executor's receives
         self._last_rejection = ""
+        self._order = StampOrder()
+        self._newest: Image | CompressedImage | None = None
         self._subscriptions: dict[str, tuple[Any, QoSProfile]] = {}
         self._latched_info: Any = None
         name = "image/compressed" if config.image_transport == "compressed" else "image"
@@ -100,17 +115,35 @@ class Camera:
             self._subscribe("depth", self._on_depth, topic_qos("depth"))
             self._subscribe("camera_info", self._on_camera_info, topic_qos("camera_info"))
         self.check_publishers()
+        self._level = health.camera_level()
+        period_s = min(max(config.stale_sec / 4, SHORTEST_CHECK_S), LONGEST_CHECK_S)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(period_s, guard.callback(node, self._check_level), clock=steady)
+        self._on_level = on_level
+
+    @property
+    def active(self) -> bool:
+        """Whether images are taken."""
+        return self._active
+
+    @active.setter
+    def active(self, value: bool) -> None:
+        self._active = value
+        self.forget()
 
     def close(self) -> None:
         """End the subscriptions."""
+        self._node.destroy_timer(self._timer)
         for subscription, _ in self._subscriptions.values():
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
         if self._latched_info is not None:
             self._node.destroy_subscription(self._latched_info)
 
-    def clear_depth(self) -> None:
-        """Forget the depth images that have come so far."""
+    def forget(self) -> None:
+        """Forget the images that have come so far, and their stamps."""
+        self._order.forget()
+        self._newest = None
         with self._lock:
             self._depth.clear()
 
@@ -174,8 +207,26 @@ class Camera:
             self._reject(error)
             return
         self._last_rejection = ""
-        self._health.count_frame(stamp_ns(message.header.stamp))
-        self._worker.offer_frame(frame)
+        self._offer(message, frame)
+
+    def _offer(self, message: Image | CompressedImage, frame: CameraFrame) -> None:
+        """Hand a good image over, unless it is no newer than the one before."""
+        stamp, now_ns = stamp_ns(message.header.stamp), self._node.get_clock().now().nanoseconds
+        newest = self._newest
+        judged = self._order.judge(stamp, now_ns, time.monotonic_ns(), lambda: _same_pixels(message, newest))
+        if judged.kind != "new":
+            self._health.count_ignored(judged.kind)
+            return
+        self._newest = message
+        self._health.count_frame(stamp, late_ns=judged.late_ns, by_stamp=judged.by_stamp)
+        self._worker.offer_frame(frame, judged.late_ns)
+
+    def _check_level(self) -> None:
+        """Have it told at once when the camera fails, or works again."""
+        level, before = self._health.camera_level(), self._level
+        self._level = level
+        if level != before:
+            self._on_level()
 
     def _on_depth(self, message: Image) -> None:
         if self.active:
@@ -202,6 +253,10 @@ class Camera:
             interface_type(name), topic, callback, qos, event_callbacks=events
         )
         self._subscriptions[topic] = (subscription, qos)
+
+
+def _same_pixels(one: Image | CompressedImage, other: Image | CompressedImage | None) -> bool:
+    return other is not None and np.array_equal(np.frombuffer(one.data, np.uint8), np.frombuffer(other.data, np.uint8))
 
 
 def wait_for_depth(job: Job, result: Segmentation) -> None:

@@ -221,7 +221,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         )
         self._health.expect_frames_within(config.stale_sec)
         self._first_frame_s = config.first_frame_sec  # a camera may start together with the node
-        self._camera = Camera(self, config, self._health, self._worker)
+        self._camera = Camera(self, config, self._health, self._worker, self._publish_health)
         self._outputs.bundle, self._engines = name, pipeline.engines
 
     def _stop_work(self, reason: str) -> None:
@@ -275,7 +275,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if self._worker is None or self._camera is None:
             return True, "nothing to reset: the node is unconfigured"
         self._worker.reset()
-        self._camera.clear_depth()
+        self._camera.forget()
         return True, "all commands are cancelled and the last frame is forgotten"
 
     def _on_timer(self) -> None:
@@ -285,6 +285,10 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._health.note_qos("command", incompatible_publishers(self, "command", self._command_qos))
         if self._camera is not None:
             self._camera.check_publishers()
+        self._publish_health()
+
+    def _publish_health(self) -> None:
+        """Publish diagnostics: once a second, and at once when the camera fails or works again."""
         lines = self._diagnostics()
         self._warn_about(lines)
         stamp = self.get_clock().now().to_msg()

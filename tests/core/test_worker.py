@@ -236,6 +236,22 @@ def test_an_old_frame_is_not_looked_at(bench: Callable[..., Bench]) -> None:
     assert "1.5 s old" in result.detail
 
 
+def test_a_frame_that_was_old_when_it_came_is_not_looked_at(bench: Callable[..., Bench]) -> None:
+    b = bench(first_frame_wait_s=0.0, frame_max_age_s=1.0)
+    b.worker.offer_frame(frame(), late_ns=3_000_000_000)
+    b.submit("late")
+    (result,) = b.ends.wait()
+    assert result.code is Code.STALE_FRAME
+    assert "3.0 s old when it came" in result.detail
+    b.worker.offer_frame(frame(), late_ns=300_000_000)
+    b.clock.advance(0.6)
+    b.submit("fresh")
+    assert b.ends.codes(2)["fresh"] is Code.OK
+    b.clock.advance(0.2)
+    b.submit("later")
+    assert b.ends.codes(3)["later"] is Code.STALE_FRAME
+
+
 def test_a_fresh_frame_ends_the_wait_of_a_stale_one(bench: Callable[..., Bench]) -> None:
     b = bench()
     b.worker.offer_frame(frame(1))
