@@ -6,13 +6,14 @@ decodes the one it takes. While the node is not active images are ignored and co
 
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.clock import Clock, ClockType
-from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.qos import DurabilityPolicy, QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 DEPTH_LAG_S = 1.0  # how much later than its colour image a depth image may arrive; stereo matching takes 0.1 to 0.3
 LONGEST_CHECK_S, SHORTEST_CHECK_S = 0.25, 0.02  # of the camera's level: a quarter of stale_sec between these
+OVERLAP_S = 1.0  # far longer than publisher and subscription need to find each other
+SEEN_SOURCE_STAMPS = 64  # of the messages that came last: two seconds of a usual camera
 STOP_POLL_S = 0.02  # how soon a wait for depth notices that its command is to stop
 LOG_PERIOD_S = 1.0  # a camera of garbage must not fill the disk with complaints
 
@@ -107,18 +110,18 @@ class Camera:
         self._last_rejection = ""
         self._order = StampOrder()
         self._newest: Image | CompressedImage | None = None
-        self._subscriptions: dict[str, tuple[Any, QoSProfile]] = {}
+        self._subscriptions: list[_Subscription] = []
         self._latched_info: Any = None
         name = "image/compressed" if config.image_transport == "compressed" else "image"
-        self._subscribe(name, self._on_image, topic_qos(name, cast(Reliability, config.image_qos)))
+        self._subscribe(name, self._on_image, config.image_qos)
         if config.use_depth:
-            self._subscribe("depth", self._on_depth, topic_qos("depth"))
-            self._subscribe("camera_info", self._on_camera_info, topic_qos("camera_info"))
+            self._subscribe("depth", self._on_depth, config.image_qos)
+            self._subscribe("camera_info", self._on_camera_info, "best_effort")
         self.check_publishers()
         self._level = health.camera_level()
         period_s = min(max(config.stale_sec / 4, SHORTEST_CHECK_S), LONGEST_CHECK_S)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(period_s, guard.callback(node, self._check_level), clock=steady)
+        self._timer = node.create_timer(period_s, guard.callback(node, self._check), clock=steady)
         self._on_level = on_level
 
     @property
@@ -134,8 +137,8 @@ class Camera:
     def close(self) -> None:
         """End the subscriptions."""
         self._node.destroy_timer(self._timer)
-        for subscription, _ in self._subscriptions.values():
-            self._node.destroy_subscription(subscription)
+        for subscription in self._subscriptions:
+            subscription.close()
         self._subscriptions.clear()
         if self._latched_info is not None:
             self._node.destroy_subscription(self._latched_info)
@@ -187,8 +190,9 @@ class Camera:
                 latched_qos("camera_info"),
                 event_callbacks=events,
             )
-        for topic, (_, ours) in self._subscriptions.items():
-            self._health.note_qos(topic, incompatible_publishers(self._node, topic, ours))
+        for subscription in self._subscriptions:
+            note = incompatible_publishers(self._node, subscription.topic, subscription.qos)
+            self._health.note_qos(subscription.topic, note)
 
     def _info_is_latched(self) -> bool:
         publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("camera_info"))
@@ -221,8 +225,10 @@ class Camera:
         self._health.count_frame(stamp, late_ns=judged.late_ns, by_stamp=judged.by_stamp)
         self._worker.offer_frame(frame, judged.late_ns)
 
-    def _check_level(self) -> None:
-        """Have it told at once when the camera fails, or works again."""
+    def _check(self) -> None:
+        """Follow the publishers' reliability, and have it told at once when the camera fails, or works again."""
+        for subscription in self._subscriptions:
+            subscription.follow()
         level, before = self._health.camera_level(), self._level
         self._level = level
         if level != before:
@@ -246,13 +252,68 @@ class Camera:
             self._node.get_logger().warning(f"image refused, {error}", throttle_duration_sec=LOG_PERIOD_S)
         self._last_rejection = str(error)
 
-    def _subscribe(self, name: str, callback: Callable[[Any], None], qos: QoSProfile) -> None:
-        topic = _compressed_topic(self._node) if name == "image/compressed" else name
-        events = qos_events(self._node, topic, qos, self._health)
-        subscription = self._node.create_subscription(
-            interface_type(name), topic, callback, qos, event_callbacks=events
+    def _subscribe(self, name: str, callback: Callable[[Any], None], reliability: str) -> None:
+        self._subscriptions.append(_Subscription(self._node, name, callback, reliability, self._health))
+
+
+class _Subscription:
+    """A subscription of a given reliability, or with "auto" of that of the publishers.
+
+    That is reliable while all of them are, since best effort loses pictures of many pieces, and best effort else. After
+    a change the old one stays for OVERLAP_S, until the new one is connected; what comes through both counts once.
+    """
+
+    def __init__(
+        self, node: "Node", name: str, callback: Callable[[Any], None], reliability: str, health: Health
+    ) -> None:
+        self.topic = _compressed_topic(node) if name == "image/compressed" else name
+        self._node, self._name, self._callback, self._health = node, name, callback, health
+        self._is_auto = reliability == "auto"
+        self._leaving: Any = None
+        self._leaves_s = 0.0
+        self._came: deque[int] = deque(maxlen=SEEN_SOURCE_STAMPS)
+        self._open(self._offered() or "best_effort" if self._is_auto else cast(Reliability, reliability))
+
+    def follow(self) -> None:
+        """Subscribe anew where the publishers' reliability has changed, and end what has been replaced."""
+        if self._leaving is not None and time.monotonic() >= self._leaves_s:
+            self._node.destroy_subscription(self._leaving)
+            self._leaving = None
+        offered = self._offered() if self._is_auto and self._leaving is None else None
+        if offered is not None and offered != self._reliability:
+            self._leaving, self._leaves_s = self._subscription, time.monotonic() + OVERLAP_S
+            self._open(offered)
+
+    def close(self) -> None:
+        """End it."""
+        for subscription in (self._subscription, self._leaving):
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+
+    def _open(self, reliability: Reliability) -> None:
+        self._reliability, self.qos = reliability, topic_qos(self._name, reliability)
+        if self._is_auto:  # a publisher that does not fit is followed
+            events = SubscriptionEventCallbacks(use_default_callbacks=False)
+        else:
+            events = qos_events(self._node, self.topic, self.qos, self._health)
+        self._subscription = self._node.create_subscription(
+            interface_type(self._name), self.topic, self._on_message, self.qos, event_callbacks=events
         )
-        self._subscriptions[topic] = (subscription, qos)
+
+    def _on_message(self, message: Any, info: Mapping[str, int]) -> None:
+        stamp = info.get("source_timestamp", 0)  # the moment it was published: not the stamp in its header
+        if stamp and stamp in self._came:
+            return
+        self._came.append(stamp)
+        self._callback(message)
+
+    def _offered(self) -> Reliability | None:
+        """Return what all publishers offer, None where there is none."""
+        publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(self.topic))
+        kinds = {publisher.qos_profile.reliability for publisher in publishers}
+        if not kinds:
+            return None
+        return "reliable" if kinds == {ReliabilityPolicy.RELIABLE} else "best_effort"
 
 
 def _same_pixels(one: Image | CompressedImage, other: Image | CompressedImage | None) -> bool:
@@ -278,7 +339,7 @@ def qos_events(node: "Node", topic: str, ours: QoSProfile, health: Health) -> Su
 
 def incompatible_publishers(node: "Node", topic: str, ours: QoSProfile) -> str:
     """Say which publisher of ``topic`` cannot reach us, and why; empty when all can."""
-    or_else = "" if topic == "command" else ", or set image_qos to best_effort"
+    or_else = "" if topic == "command" else ", or set image_qos to auto"
     for publisher in node.get_publishers_info_by_topic(node.resolve_topic_name(topic)):
         compatibility, reason = qos_check_compatible(publisher.qos_profile, ours)
         if compatibility == QoSCompatibility.ERROR:

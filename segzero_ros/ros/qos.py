@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 Role = Literal["subscribe", "publish", "service", "action"]
 Reliability = Literal["best_effort", "reliable"]
 
-IMAGE_QOS: tuple[Reliability, ...] = ("best_effort", "reliable")
-"""Choices of the parameter ``image_qos``; best effort receives from publishers of either kind."""
-
 SENSOR_DEPTH = 5
 """Queue of the small or optional streams; the depth of ROS's own sensor data profile."""
 
@@ -41,7 +38,14 @@ class Endpoint:
 
 
 _TABLE = (
-    Endpoint("image", "subscribe", "sensor_msgs/msg/Image", "best_effort", 1, "the camera; see `image_qos`"),
+    Endpoint(
+        "image",
+        "subscribe",
+        "sensor_msgs/msg/Image",
+        "best_effort",
+        1,
+        "the camera; reliable where it is so: `image_qos`",
+    ),
     Endpoint(
         "image/compressed",
         "subscribe",
