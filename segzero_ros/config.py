@@ -90,7 +90,11 @@ class NodeConfig:
     autostart: bool = _flag(True, "configure and activate at start, without a lifecycle manager")
     image_transport: str = _text("raw", "subscribe to image or to image/compressed", "raw", "compressed")
     image_qos: str = _text(
-        "best_effort", "reliability asked of the camera; best effort takes both kinds", "best_effort", "reliable"
+        "auto",
+        "reliability asked of the camera; auto = reliable where it offers that",
+        "auto",
+        "best_effort",
+        "reliable",
     )
     use_depth: bool = _flag(False, "subscribe to depth and camera_info and give 3-D positions")
     busy_policy: str = _text("preempt", "what a second command does: end the first, or get BUSY", "preempt", "reject")

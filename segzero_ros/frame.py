@@ -2,23 +2,30 @@
 
 One invariant: for every width, height, step and endianness from 0 to 2^32-1, every encoding name and every bytes, the
 decoders return a value or raise ``RejectedInput``, never another exception.
-Covered: fields that contradict each other, padding, byte order, truncated JPEG and PNG, sizes beyond the limits.
+Covered: fields that contradict each other, padding, byte order, sizes beyond the limits; JPEG and PNG that are broken
+or cost too much (``compressed/``).
 Not covered: whether the picture shows what its encoding claims (a BGR picture sent as rgb8 looks fine to a decoder).
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.compressed import PictureFile, decoder, read_picture_file, unreadable
+from segzero_ros.compressed.jpeg import SOI
 from segzero_ros.errors import Code, RejectedInput, nearest
 
 MAX_SIDE = 8192  # an 8K camera is 7680 x 4320
 MAX_PIXELS = 8192 * 4320  # 8K again: 106 MB as RGB, the most one frame may cost
+MAX_LATE_NS = 60_000_000_000  # no network holds a picture back for longer
+_FRESH_NS = 1_000_000_000  # a stamp so near to this clock, before or behind, is of this clock
+_JUMP_AFTER_NS = 500_000_000  # without anything newer: a few frames of a camera
+MAX_DEPTH_M = 10_000.0  # further than any sensor of a robot; some write 1e38 where they saw nothing
 MAX_COMPRESSED_BYTES = 64 << 20  # an 8K PNG of noise is larger, a picture is not
 
 Bytes = NDArray[np.uint8]  # (rows, bytes in use per row), the padding already gone
@@ -46,6 +53,69 @@ class Frame:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.rgb.shape[1], self.rgb.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a frame's stamp says.
+
+    ``late_ns``: how old it was when it came, 0 where ``by_stamp`` is false: not known.
+    ``kind``: "new", "repeated" (the same frame once more) or "older" (than one that has come already). ``jumped``:
+    stamps went back for good: a bag that loops, a clock that was set.
+    """
+
+    kind: Literal["new", "repeated", "older"]
+    late_ns: int = 0
+    by_stamp: bool = False
+    jumped: bool = False
+
+
+class StampOrder:
+    """Judges a camera's frames by their stamps, each against those before it and against this clock; single-threaded.
+
+    A stamp up to MAX_LATE_NS behind this clock is of this clock, and its frame late. One further behind is a bag's or a
+    camera's own, as is one of the future, and so are those after a jump, until one is fresh: then only arrivals tell.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._newest_ns: int | None = None
+        self._newest_came_ns = 0
+        self._older_ns: int | None = None
+        self._now_ns: int | None = None
+        self._doubted = False
+
+    def judge(self, stamp_ns: int, now_ns: int, came_ns: int, is_same: Callable[[], bool]) -> Judgement:
+        """Judge a frame. ``now_ns``: this clock, of the kind the stamps should be. ``came_ns``: monotonic.
+
+        ``is_same``: whether its pixels are those of the frame before; asked where the stamps are equal.
+        """
+        clock_set_back = self._now_ns is not None and now_ns < self._now_ns - _FRESH_NS
+        self._now_ns = now_ns
+        if stamp_ns == 0:
+            return Judgement("new")  # not set
+        if stamp_ns == self._newest_ns:
+            return Judgement("repeated") if is_same() else Judgement("new")
+        jumped = self._newest_ns is not None and stamp_ns < self._newest_ns
+        if jumped and not (clock_set_back or self._is_jump(stamp_ns, came_ns)):
+            self._older_ns = stamp_ns
+            return Judgement("older")
+        self._newest_ns, self._newest_came_ns, self._older_ns = stamp_ns, came_ns, None
+        late_ns = now_ns - stamp_ns
+        is_fresh = abs(late_ns) <= _FRESH_NS
+        self._doubted = (self._doubted or jumped) and not is_fresh
+        by_stamp = is_fresh or (0 <= late_ns <= MAX_LATE_NS and not self._doubted)
+        return Judgement("new", max(0, late_ns) if by_stamp else 0, by_stamp, jumped)
+
+    def _is_jump(self, stamp_ns: int, came_ns: int) -> bool:
+        """Whether a step back is for good: too large for a frame held up on its way, or nothing newer comes."""
+        if self._newest_ns is None or self._newest_ns - stamp_ns > MAX_LATE_NS:
+            return True
+        goes_on = self._older_ns is not None and stamp_ns > self._older_ns
+        return goes_on and came_ns - self._newest_came_ns >= _JUMP_AFTER_NS
 
 
 def no_frame() -> Frame:
@@ -159,26 +229,70 @@ def _layout(width: int, height: int, encoding: str) -> Layout:
     return layout
 
 
-def decode_compressed(data: object, stamp_ns: int, frame_id: str = "") -> Frame:
-    """Read a JPEG or PNG file in memory; its size is checked in its header, before anything is decoded.
+def compressed_size(data: object) -> tuple[int, int]:
+    """Return (width, height) of a JPEG or PNG file in memory, decoding nothing.
 
-    An EXIF orientation is followed. Raises ``RejectedInput``: IMAGE_ENCODING for another kind of file, IMAGE_SIZE
-    beyond the limits, IMAGE_UNREADABLE for a broken or truncated one.
+    Raises ``RejectedInput``: IMAGE_ENCODING for another kind of file, IMAGE_SIZE for one that is larger, or costs more
+    to decode, than any picture may, IMAGE_UNREADABLE for a broken or truncated one.
     """
+    file = _picture_file(data)
+    return file.width, file.height
+
+
+def decode_compressed(data: object, stamp_ns: int, frame_id: str = "", *, follow_exif: bool = True) -> Frame:
+    """Read a JPEG or PNG file in memory; what it costs is checked in its headers, before anything is decoded.
+
+    ``follow_exif``: turn it as its EXIF orientation says. That is right for files, which people look at; a camera's
+    frame belongs to a calibration and to depth of the sensor's own orientation. Raises as ``compressed_size`` does,
+    and IMAGE_UNREADABLE where the decoder finds damage.
+    """
+    file = _picture_file(data)
+    rgb = decoder.decode(file.content, follow_exif=follow_exif)
+    if rgb.shape[0] * rgb.shape[1] != file.width * file.height:
+        raise unreadable("the decoder found another size than its header")
+    return _frame(rgb, stamp_ns, frame_id)
+
+
+def decode_mosaic(data: object, encoding: str, stamp_ns: int, frame_id: str = "") -> Frame:
+    """Read a PNG file whose grey values are the Bayer mosaic ``encoding``, as image_transport writes it.
+
+    Raises as ``decode_compressed``, and IMAGE_ENCODING for a JPEG, which has mixed the colours of neighbours.
+    """
+    file = _picture_file(data)
+    if file.content[:2] == SOI:
+        raise RejectedInput(
+            Code.IMAGE_ENCODING,
+            f"got a JPEG of {encoding[:40]!r}, whose colours are lost; publish PNG, or the picture debayered",
+        )
+    grey = decoder.decode_as(file.content, cv2.IMREAD_UNCHANGED)
+    if grey.ndim != 2 or grey.dtype != np.uint8:
+        raise RejectedInput(
+            Code.IMAGE_ENCODING, f"got a PNG of {grey.dtype} {grey.shape} as {encoding[:40]!r}, want 8-bit grey"
+        )
+    height, width = grey.shape
+    return image_decoder(
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=False,
+        step=width,
+        data=grey,
+        stamp_ns=stamp_ns,
+        frame_id=frame_id,
+    )()
+
+
+def _picture_file(data: object) -> PictureFile:
+    """Return a file whose size and cost are within the limits."""
     content = _buffer(data)
     if content.size > MAX_COMPRESSED_BYTES:
         raise RejectedInput(
             Code.IMAGE_SIZE, f"got {content.size} bytes, want at most {MAX_COMPRESSED_BYTES}; send a smaller picture"
         )
-    width, height = _compressed_size(content.tobytes())
-    _check_size(width, height)
-    try:
-        bgr = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise _unreadable(f"the decoder says {error.err or error}") from None
-    if bgr is None or bgr.ndim != 3 or bgr.shape[0] * bgr.shape[1] != width * height:
-        raise _unreadable("the decoder found no picture in it")
-    return _frame(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), stamp_ns, frame_id)
+    file = read_picture_file(content.data)
+    _check_size(file.width, file.height)
+    file.check_cost()
+    return file
 
 
 def decode_depth(
@@ -186,8 +300,8 @@ def decode_depth(
 ) -> NDArray[np.float32]:
     """Read a depth image, 16UC1 in mm or 32FC1 in m, as float32 (H, W) metres, NaN where nothing was measured.
 
-    Zero, negative and infinite values count as not measured. Raises ``RejectedInput`` DEPTH_UNUSABLE for fields that
-    cannot be true.
+    Zero, negative and infinite values, and those beyond MAX_DEPTH_M, count as not measured. Raises ``RejectedInput``
+    DEPTH_UNUSABLE for fields that cannot be true.
     """
     kind = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}.get(encoding)
     if kind is None:
@@ -201,7 +315,7 @@ def decode_depth(
         raise RejectedInput(Code.DEPTH_UNUSABLE, error.detail) from None
     values = _rows(content, height, step, row_bytes).view(dtype).astype(np.float32)
     metres = values * np.float32(0.001) if kind == "u2" else values
-    metres[~(np.isfinite(metres) & (metres > 0))] = np.nan
+    metres[~((metres > 0) & (metres <= MAX_DEPTH_M))] = np.nan  # NaN compares false
     return metres
 
 
@@ -242,42 +356,3 @@ def _check_length(rows: int, step: int, row_bytes: int, length: int) -> None:
 def _frame(rgb: NDArray[Any], stamp_ns: int, frame_id: str) -> Frame:
     rgb.flags.writeable = False
     return Frame(rgb, stamp_ns, frame_id)
-
-
-def _compressed_size(content: bytes) -> tuple[int, int]:
-    """Return (width, height) as the header of a JPEG or PNG claims."""
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png_size(content)
-    if content.startswith(b"\xff\xd8"):
-        return _jpeg_size(content)
-    raise RejectedInput(
-        Code.IMAGE_ENCODING, f"got a file starting with {content[:8]!r}, want JPEG or PNG; convert it first"
-    )
-
-
-def _png_size(content: bytes) -> tuple[int, int]:
-    if content[12:16] != b"IHDR" or len(content) < 24 or content.rfind(b"IEND") < 0:
-        raise _unreadable("the PNG is cut short")
-    return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
-
-
-def _jpeg_size(content: bytes) -> tuple[int, int]:
-    """Walk the segments to the frame header (SOF0..15 but DHT, JPG, DAC); ITU T.81 annex B."""
-    at = 2
-    while at + 9 <= len(content) and content[at] == 0xFF:
-        marker = content[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            if content.rfind(b"\xff\xd9", at) < 0:
-                raise _unreadable("the JPEG has no end marker")
-            return int.from_bytes(content[at + 7 : at + 9], "big"), int.from_bytes(content[at + 5 : at + 7], "big")
-        elif 0xD0 <= marker <= 0xD8 or marker == 0x01:  # markers without a length
-            at += 2
-        else:
-            at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    raise _unreadable("the JPEG has no frame header")
-
-
-def _unreadable(why: str) -> RejectedInput:
-    return RejectedInput(Code.IMAGE_UNREADABLE, f"got a picture that cannot be decoded: {why}; send the whole file")

@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from segzero_ros.errors import Code
 from segzero_ros.pipeline import Segmentation
 
 RATE_WINDOW = 30  # frames over which the rate is averaged: a second of a usual camera
+OUT_OF_ORDER_SHOWN_NS = 5_000_000_000  # for a person, and the aggregator's 5 s, to see it; then it is over
 _SERVER = {Code.SERVER_UNREACHABLE, Code.SERVER_STALLED, Code.SERVER_REFUSED}
 _FAULTS = frozenset({Code.REASONER_FAILED, Code.SEGMENTER_FAILED, Code.INTERNAL, *_SERVER})  # not the command's
 
@@ -50,6 +52,10 @@ class Health:
         self._frames = 0
         self._steps_back = 0
         self._newest_stamp_ns: int | None = None
+        self._late_ns, self._by_stamp = 0, False
+        self._ignored: collections.Counter[str] = collections.Counter()
+        self._repeated_ns: int | None = None  # when a frame came once more
+        self._out_of_order_ns: int | None = None  # when stamps stepped back, or an older frame came
         self._rejected: collections.Counter[Code] = collections.Counter()
         self._last_rejection = ""
         self._ended: collections.Counter[Code] = collections.Counter()
@@ -62,15 +68,35 @@ class Health:
         with self._lock:
             self._stale_ns = int(stale_s * 1e9)
 
-    def count_frame(self, stamp_ns: int) -> bool:
-        """Count a good frame; False if its stamp is older than the one before (a bag loop, a clock jump)."""
+    def count_frame(self, stamp_ns: int, *, late_ns: int = 0, by_stamp: bool = False) -> bool:
+        """Count a good frame; False if its stamp is older than the one before (a bag loop, a clock jump).
+
+        ``late_ns``: how old it was when it came; ``by_stamp``: whether its stamp tells.
+        """
         with self._lock:
             self._frames += 1
+            self._late_ns, self._by_stamp = late_ns, by_stamp
             self._arrivals.append(self._now())
             in_order = self._newest_stamp_ns is None or stamp_ns >= self._newest_stamp_ns
             self._steps_back += not in_order
             self._newest_stamp_ns = stamp_ns
+            if not in_order:
+                self._out_of_order_ns = self._now()
             return in_order
+
+    def count_ignored(self, kind: Literal["repeated", "older"]) -> None:
+        """Count a frame that was not taken: the same once more, or an older one than has come already."""
+        with self._lock:
+            self._ignored[kind] += 1
+            if kind == "repeated":
+                self._repeated_ns = self._now()
+            else:
+                self._out_of_order_ns = self._now()
+
+    def camera_level(self) -> Level:
+        """Return how the camera is at this moment."""
+        with self._lock:
+            return self._camera(self._now()).level
 
     def count_rejection(self, code: Code, detail: str) -> None:
         """Count an input that was refused before it became a frame or a command."""
@@ -110,28 +136,44 @@ class Health:
         return (len(self._arrivals) - 1) / (span_ns / 1e9) if span_ns > 0 else 0.0
 
     def _camera(self, now: int) -> Diagnostic:
-        age_s = (now - self._arrivals[-1]) / 1e9 if self._arrivals else None
+        age_s = (now - self._arrivals[-1] + self._late_ns) / 1e9 if self._arrivals else None
         values = {
             "rate_hz": f"{self._rate_hz(now):.1f}",
             "frames": str(self._frames),
             "age_s": "none yet" if age_s is None else f"{age_s:.2f}",
+            "age_by": "stamp" if self._by_stamp else "arrival",
             "stamps_stepping_back": str(self._steps_back),
+            "frames_repeated": str(self._ignored["repeated"]),
+            "frames_out_of_order": str(self._ignored["older"]),
         }
-        level, message = self._camera_state(age_s)
+        level, message = self._camera_state(age_s, now)
         return Diagnostic(level, "camera", message, values)
 
-    def _camera_state(self, age_s: float | None) -> tuple[Level, str]:
+    def _camera_state(self, age_s: float | None, now: int) -> tuple[Level, str]:
         if self._qos_notes and (age_s is None or age_s * 1e9 > self._stale_ns):
             return Level.ERROR, "; ".join(f"{topic}: {note}" for topic, note in sorted(self._qos_notes.items()))
         if age_s is None:
             return Level.STALE, "no frame yet; check that the camera publishes and the topic is remapped to image"
         if age_s * 1e9 > self._stale_ns:
-            return Level.STALE, f"no frame for {age_s:.1f} s; check the camera"
+            return Level.STALE, self._why_stale(age_s, now)
         if self._qos_notes:
             return Level.WARN, "; ".join(f"{topic}: {note}" for topic, note in sorted(self._qos_notes.items()))
-        if self._steps_back:
-            return Level.WARN, f"stamps stepped back {self._steps_back} times; a bag that loops, or a clock that jumps"
+        if self._out_of_order_ns is not None and now - self._out_of_order_ns <= OUT_OF_ORDER_SHOWN_NS:
+            return Level.WARN, (
+                f"stamps stepped back {self._steps_back} times, {self._ignored['older']} older frames were ignored; "
+                "a bag that loops, a clock that jumps, or two cameras on one topic"
+            )
         return Level.OK, "frames arrive"
+
+    def _why_stale(self, age_s: float, now: int) -> str:
+        if self._repeated_ns is not None and now - self._repeated_ns <= self._stale_ns:
+            return f"no new frame for {age_s:.1f} s, the same one comes again and again; restart the camera"
+        if self._late_ns > self._stale_ns and now - self._arrivals[-1] <= self._stale_ns:
+            return (
+                f"frames come {self._late_ns / 1e9:.1f} s late by their stamps; check the network, and "
+                "that the camera's clock is set like this one"
+            )
+        return f"no frame for {age_s:.1f} s; check the camera"
 
     def _commands(self) -> Diagnostic:
         code, detail = self._last_end

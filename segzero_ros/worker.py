@@ -99,10 +99,14 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class _Arrival:
-    """A frame that has come, when that was, and what it was decoded to; only the worker's thread decodes."""
+    """A frame that has come, of which moment it is, and what it was decoded to; only the worker's thread decodes.
+
+    ``late_ns``: how much of its age it had when it came.
+    """
 
     source: Frame | FrameSource
     at_ns: int
+    late_ns: int = 0
     frame: Frame | None = None
 
     def decode(self) -> Frame:
@@ -128,14 +132,17 @@ class Worker:
         frame_max_age_s: float = FRAME_MAX_AGE_S,
         grace_s: float = GRACE_S,
         warm_hz: float = 0.0,
+        before_end: Callable[[Job, Segmentation], None] | None = None,
         now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Start the thread. ``busy_policy``: a second command "preempt"s the first or is "reject"ed with BUSY.
 
-        ``first_frame_wait_s``: how long a command waits for a frame not older than ``frame_max_age_s`` (counted from
-        its arrival here), before it ends with NO_FRAME or STALE_FRAME. ``grace_s``: see ``expire``. ``warm_hz``: how
+        ``first_frame_wait_s``: how long a command waits for a frame not older than ``frame_max_age_s`` (see
+        ``offer_frame``), before it ends with NO_FRAME or STALE_FRAME. ``grace_s``: see ``expire``. ``warm_hz``: how
         often the newest frame is prefilled while there is no command, at most; 0 = never. A command then takes the
         newest frame that was prefilled, as long as that one is not older than ``frame_max_age_s``.
+        ``before_end``: called in the worker's thread with what was found, before anybody is told; it may wait for what
+        belongs to the frame.
         """
         self._pipeline = pipeline
         self._busy_policy = busy_policy
@@ -143,12 +150,16 @@ class Worker:
         self._frame_max_age_ns = int(frame_max_age_s * 1e9)
         self._grace_ns = int(grace_s * 1e9)
         self._warm_period_ns = int(1e9 / warm_hz) if warm_hz > 0 else None
+        self._before_end = before_end
         self._now = now
         self._changed = threading.Condition()
         self._waiting: Job | None = None
         self._running: Job | None = None
         self._newest: _Arrival | None = None
         self._newest_was_used = True
+        self._refused: tuple[RejectedInput, int] | None = (
+            None  # the newest image, where it is no frame, and when it came
+        )
         self._prefilled: _Arrival | None = None  # the newest one of which the prefill succeeded
         self._tried: _Arrival | None = None  # the newest one of which it was begun
         self._tried_at_ns = -(1 << 62)
@@ -161,15 +172,23 @@ class Worker:
 
     # ---- called from any thread; none of these waits for an engine ----
 
-    def offer_frame(self, frame: Frame | FrameSource) -> None:
-        """Put ``frame`` into the slot of the newest one; a ``FrameSource`` saves decoding what no command takes."""
+    def offer_frame(self, frame: Frame | FrameSource, late_ns: int = 0) -> None:
+        """Put ``frame`` into the slot of the newest one; a ``FrameSource`` saves decoding what no command takes.
+
+        ``late_ns``: how old it is already.
+        """
         with self._changed:
             if self._running is not None and not self._newest_was_used:
                 self._frames_dropped += 1
             self._frames += 1
-            self._newest = _Arrival(frame, self._now())
+            self._newest, self._refused = _Arrival(frame, self._now() - late_ns, late_ns), None
             self._newest_was_used = False
             self._changed.notify_all()
+
+    def note_refusal(self, error: RejectedInput) -> None:
+        """Remember why the camera's newest image is no frame: commands that wait for one in vain end with that."""
+        with self._changed:
+            self._refused = error, self._now()
 
     def submit(self, job: Job) -> bool:
         """Take ``job``; its end comes through ``on_done``, also when it is refused (then False is returned)."""
@@ -204,7 +223,7 @@ class Worker:
         """Cancel what waits and runs and forget the frame."""
         with self._changed:
             found = self._unfinished()
-            self._newest = self._prefilled = self._tried = None
+            self._newest = self._prefilled = self._tried = self._refused = None
         for job in found:
             self._stop_job(job, Code.CANCELLED, "cancelled by a reset; send the command again if wanted")
 
@@ -306,7 +325,10 @@ class Worker:
             if arrival is not None and job.stage is not Stage.DONE:
                 frame = arrival.decode()
                 job.source, job.frame = arrival.source, frame
-                self._finish(job, self._ground(job, frame))
+                result = self._ground(job, frame)
+                if self._before_end is not None:
+                    self._before_end(job, result)
+                self._finish(job, result)
         except RejectedInput as error:
             self._end(job, error.code, error.detail)
         except Exception as error:  # noqa: BLE001 - a defect of ours; the command gets its end, the next one its turn
@@ -346,10 +368,17 @@ class Worker:
                     break
                 self._changed.wait((until - now) / 1e9)
             waited_s = (self._now() - job.arrived_ns) / 1e9
-            age_s = None if self._newest is None else (self._now() - self._newest.at_ns) / 1e9
+            end = self._recent_refusal(job) or _frameless(self._newest, self._now(), waited_s)
         if job.stop_code is None:
-            self._end(job, *_frameless(age_s, waited_s))
+            self._end(job, *end)
         return None
+
+    def _recent_refusal(self, job: Job) -> tuple[Code, str] | None:
+        """Return why the camera's images are no frames, if they come at all; the lock is held."""
+        if self._refused is None or self._refused[1] < job.arrived_ns - self._frame_max_age_ns:
+            return None
+        error = self._refused[0]
+        return error.code, f"the camera's images are refused: {error.detail}"
 
     # ---- ends ----
 
@@ -418,10 +447,14 @@ class Worker:
                 self._callback_errors += 1
 
 
-def _frameless(age_s: float | None, waited_s: float) -> tuple[Code, str]:
-    if age_s is None:
+def _frameless(newest: _Arrival | None, now_ns: int, waited_s: float) -> tuple[Code, str]:
+    if newest is None:
         return Code.NO_FRAME, f"got no frame in {waited_s:.1f} s; check the image topic and its QoS"
-    return Code.STALE_FRAME, f"the newest frame is {age_s:.1f} s old; check that the camera still publishes"
+    age = f"the newest frame is {(now_ns - newest.at_ns) / 1e9:.1f} s old"
+    if 2 * newest.late_ns > now_ns - newest.at_ns:
+        late = f"and was {newest.late_ns / 1e9:.1f} s old when it came, by its stamp"
+        return Code.STALE_FRAME, f"{age} {late}; check the network, and that the camera's clock is set like this one"
+    return Code.STALE_FRAME, f"{age}; check that the camera still publishes new ones"
 
 
 def _with_queue(result: Segmentation, job: Job, now_ns: int, dropped: int) -> Segmentation:

@@ -1,16 +1,17 @@
 """Where the objects are in metres: the depth image of the same instant, looked at through the masks.
 
-Covered: depth that is missing, late, of another size, full of NaN, zero or infinity; a camera matrix of zeros.
-Not covered: depth that is not registered to the colour image (the driver's business), and intrinsics distortion.
+Covered: depth that is missing, late, of another size or frame, full of NaN, zero or infinity; a camera matrix of zeros,
+of another size or frame, of a binned sensor or a part of it.
+Not covered: depth that says it is registered to the colour image and is not, and the lens's distortion.
 """
 
-import math
 from collections import deque
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
 
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import decode_depth
@@ -19,6 +20,12 @@ from segzero_ros.ros.convert import NAN_POINT, Position, stamp_ns
 
 MAX_SKEW_NS = 50_000_000  # half the period of a 10 Hz camera: a depth image further away shows another moment
 KEPT_IMAGES = 30  # one second at 30 Hz: depth that arrives up to a second before its colour image is still found
+KEPT_BYTES = 150_000_000  # one 8K image of floats, or 30 of 720p
+FOCAL_RANGE = (0.01, 1000.0)  # of the picture's longer side: views of 179 down to 0.06 degrees
+MAX_OFF_CENTRE = 100.0  # of the picture's longer side: a small part of a large sensor, far from the axis
+
+Positions = tuple[Position, ...]
+_NO_HEADER = Header()
 
 
 class DepthBuffer:
@@ -29,25 +36,40 @@ class DepthBuffer:
         self._info: CameraInfo | None = None
 
     def add_image(self, message: Image) -> None:
-        """Keep a depth image; the oldest goes."""
+        """Keep a depth image; the oldest go. One without a stamp, or of more than KEPT_BYTES, is not kept."""
+        if stamp_ns(message.header.stamp) == 0 or len(message.data) > KEPT_BYTES:
+            return
         self._images.append(message)
+        while sum(len(image.data) for image in self._images) > KEPT_BYTES:
+            self._images.popleft()
 
     def set_info(self, message: CameraInfo) -> None:
         """Keep the newest camera matrix."""
         self._info = message
 
     def clear(self) -> None:
-        """Forget all images and the camera matrix."""
+        """Forget all images; the camera matrix stays, which may have been published once and for all."""
         self._images.clear()
-        self._info = None
 
     def nearest(self, stamp: int) -> Image | None:
-        """Return the depth image next to ``stamp`` (ns), None when there is none within ``MAX_SKEW_NS``."""
-        best = min(self._images, key=lambda image: _skew(image, stamp), default=None)
-        return best if best is not None and _skew(best, stamp) <= MAX_SKEW_NS else None
+        """Return the depth image next to ``stamp`` (ns), None when there is none within ``MAX_SKEW_NS``.
 
-    def locate(self, labels: Labels, count: int, depth: Image | None) -> tuple[Position, ...]:
-        """Return the positions of instances 1..``count`` of ``labels``; ``RejectedInput`` DEPTH_UNUSABLE otherwise."""
+        Of several with the same stamp it is the one that came last.
+        """
+        best = min(reversed(self._images), key=lambda image: skew_ns(image, stamp), default=None)
+        return best if best is not None and skew_ns(best, stamp) <= MAX_SKEW_NS else None
+
+    def may_still_come(self, stamp: int) -> bool:
+        """Whether depth images come, and the newest one is of a moment before ``stamp`` (ns)."""
+        return bool(self._images) and stamp_ns(self._images[-1].header.stamp) < stamp
+
+    def locate(self, labels: Labels, count: int, depth: Image | None, header: Header = _NO_HEADER) -> Positions:
+        """Return the positions of instances 1..``count`` of ``labels``; ``RejectedInput`` DEPTH_UNUSABLE otherwise.
+
+        ``header``: the colour image's, in whose frame depth and camera matrix have to be.
+        """
+        if header is not _NO_HEADER and stamp_ns(header.stamp) == 0:
+            raise _unusable("a picture without a stamp, which no depth can be of", "have its driver set header.stamp")
         if depth is None:
             raise _unusable("no depth image within 50 ms of the picture", "check the topic `depth` and its stamps")
         if self._info is None:
@@ -55,6 +77,8 @@ class DepthBuffer:
         if (depth.height, depth.width) != labels.shape:
             sizes = f"{depth.width} x {depth.height} for a picture of {labels.shape[1]} x {labels.shape[0]}"
             raise _unusable(f"a depth image of {sizes}", "register the depth to the colour image")
+        _check_frame("the depth image", depth.header, header, "register the depth to the colour image")
+        _check_frame("camera_info", self._info.header, header, "remap `camera_info` to that of the colour image")
         metres = decode_depth(
             height=depth.height,
             width=depth.width,
@@ -63,23 +87,49 @@ class DepthBuffer:
             step=depth.step,
             data=depth.data,
         )
-        intrinsics = _intrinsics(self._info)
+        intrinsics = _intrinsics(self._info, (depth.width, depth.height))
         return tuple(_position(labels == k, metres, intrinsics) for k in range(1, count + 1))
 
 
-def _skew(image: Image, stamp: int) -> int:
+def skew_ns(image: Image, stamp: int) -> int:
+    """Return how far the moment of ``image`` is from ``stamp`` (ns)."""
     return abs(stamp_ns(image.header.stamp) - stamp)
+
+
+def _check_frame(what: str, theirs: Header, picture: Header, todo: str) -> None:
+    """Raise where both say in which frame they are, and it is not the same one."""
+    names = [header.frame_id.lstrip("/")[:80] for header in (theirs, picture)]  # ROS 1 had a slash before
+    if all(names) and names[0] != names[1]:
+        raise _unusable(f"{what} in the frame {names[0]!r} for a picture in {names[1]!r}", todo)
 
 
 def _unusable(got: str, todo: str) -> RejectedInput:
     return RejectedInput(Code.DEPTH_UNUSABLE, f"got {got}; {todo}")
 
 
-def _intrinsics(info: CameraInfo) -> tuple[float, float, float, float]:
-    """(fx, fy, cx, cy) of the camera matrix K, row-major 3 x 3, in pixels."""
+def _intrinsics(info: CameraInfo, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """(fx, fy, cx, cy) in pixels of a picture of ``size`` (width, height).
+
+    K is that of the whole sensor, ``info.width`` x ``info.height``; the picture is the part ``roi`` of it (all of it
+    where the ROI is empty), with ``binning`` sensor pixels to one of its own (sensor_msgs/CameraInfo).
+    """
     fx, cx, fy, cy = (float(info.k[i]) for i in (0, 2, 4, 5))
-    if not (all(math.isfinite(v) for v in (fx, fy, cx, cy)) and fx > 0 and fy > 0):
-        raise _unusable(f"a camera matrix with fx={fx}, fy={fy}", "calibrate the camera")
+    binning = max(1, info.binning_x), max(1, info.binning_y)
+    x0, y0, *part = info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height
+    if not all(part):
+        x0, y0, *part = 0, 0, info.width, info.height
+    wanted = (part[0] // binning[0], part[1] // binning[1])
+    if wanted != size:
+        raise _unusable(
+            f"a camera_info for pictures of {wanted[0]} x {wanted[1]} with one of {size[0]} x {size[1]}",
+            "resize or crop camera_info together with the picture, as image_proc does",
+        )
+    fx, cx, fy, cy = fx / binning[0], (cx - x0) / binning[0], fy / binning[1], (cy - y0) / binning[1]
+    side, (low, high) = max(size), FOCAL_RANGE
+    if not all(low * side <= f <= high * side for f in (fx, fy)):  # NaN, too
+        raise _unusable(f"a camera matrix with fx={fx}, fy={fy} for a picture of {size}", "calibrate the camera")
+    if not all(abs(c) <= MAX_OFF_CENTRE * side for c in (cx, cy)):
+        raise _unusable(f"a camera matrix with cx={cx}, cy={cy} for a picture of {size}", "calibrate the camera")
     return fx, fy, cx, cy
 
 

@@ -30,7 +30,7 @@ from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.health import Diagnostic, Health, Level
 from segzero_ros.pipeline import Pipeline
-from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events
+from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events, wait_for_depth
 from segzero_ros.ros.command_server import CommandServer
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
 from segzero_ros.ros.executor import guard
@@ -217,10 +217,11 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             first_frame_wait_s=config.first_frame_sec,
             frame_max_age_s=config.stale_sec,
             warm_hz=config.warm_frame_hz,
+            before_end=wait_for_depth,
         )
         self._health.expect_frames_within(config.stale_sec)
         self._first_frame_s = config.first_frame_sec  # a camera may start together with the node
-        self._camera = Camera(self, config, self._health, self._worker.offer_frame)
+        self._camera = Camera(self, config, self._health, self._worker, self._publish_health)
         self._outputs.bundle, self._engines = name, pipeline.engines
 
     def _stop_work(self, reason: str) -> None:
@@ -274,7 +275,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if self._worker is None or self._camera is None:
             return True, "nothing to reset: the node is unconfigured"
         self._worker.reset()
-        self._camera.clear_depth()
+        self._camera.forget()
         return True, "all commands are cancelled and the last frame is forgotten"
 
     def _on_timer(self) -> None:
@@ -284,6 +285,10 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._health.note_qos("command", incompatible_publishers(self, "command", self._command_qos))
         if self._camera is not None:
             self._camera.check_publishers()
+        self._publish_health()
+
+    def _publish_health(self) -> None:
+        """Publish diagnostics: once a second, and at once when the camera fails or works again."""
         lines = self._diagnostics()
         self._warn_about(lines)
         stamp = self.get_clock().now().to_msg()

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 Role = Literal["subscribe", "publish", "service", "action"]
 Reliability = Literal["best_effort", "reliable"]
 
-IMAGE_QOS: tuple[Reliability, ...] = ("best_effort", "reliable")
-"""Choices of the parameter ``image_qos``; best effort receives from publishers of either kind."""
-
 SENSOR_DEPTH = 5
 """Queue of the small or optional streams; the depth of ROS's own sensor data profile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One name on the graph; everything is volatile: an answer about an old picture helps nobody who comes later.
+    """One name on the graph; volatile: an answer about an old picture helps nobody who comes later.
+
+    The one thing heard of before our time is a latched `camera_info`; see ``latched_qos``.
+
 
     ``type``: as in ``ros2 interface list``. ``depth``: messages kept by history "keep last" (topics only).
     """
@@ -38,7 +38,14 @@ class Endpoint:
 
 
 _TABLE = (
-    Endpoint("image", "subscribe", "sensor_msgs/msg/Image", "best_effort", 1, "the camera; see `image_qos`"),
+    Endpoint(
+        "image",
+        "subscribe",
+        "sensor_msgs/msg/Image",
+        "best_effort",
+        1,
+        "the camera; reliable where it is so: `image_qos`",
+    ),
     Endpoint(
         "image/compressed",
         "subscribe",
@@ -115,6 +122,18 @@ def topic_qos(name: str, reliability: Reliability | None = None) -> "QoSProfile"
         reliability=policies[reliability or endpoint.reliability],
         durability=DurabilityPolicy.VOLATILE,
     )
+
+
+def latched_qos(name: str) -> "QoSProfile":
+    """The QoS profile that also gets the last message of a latched topic (transient local), of before we were there.
+
+    It receives nothing from volatile publishers, so it goes beside ``topic_qos``, not in its place.
+    """
+    from rclpy.qos import DurabilityPolicy
+
+    profile = topic_qos(name, "reliable")
+    profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
+    return profile
 
 
 def interface_type(name: str) -> Any:

@@ -7,7 +7,7 @@ import hashlib
 import threading
 
 from segzero_ros.errors import RejectedInput
-from segzero_ros.frame import Frame, decode_compressed
+from segzero_ros.frame import Frame, compressed_size, decode_compressed
 from segzero_ros.server.chat_request import Refusal
 
 KEPT = 4  # decoded pictures: one each for a few robots that ask again
@@ -34,12 +34,11 @@ class Pictures:
 
     def _decoded(self, data: bytes) -> Frame:
         try:
-            frame = decode_compressed(data, 0)
+            width, height = compressed_size(data)
+            if width * height > MAX_PIXELS:
+                raise Refusal(
+                    413, f"got a picture of {width} x {height}, want at most {MAX_PIXELS} pixels; resize it first"
+                )
+            return decode_compressed(data, 0)
         except RejectedInput as error:
             raise Refusal(400, f"{error.code.name}: {error.detail}") from None
-        width, height = frame.size
-        if width * height > MAX_PIXELS:
-            raise Refusal(
-                413, f"got a picture of {width} x {height}, want at most {MAX_PIXELS} pixels; resize it first"
-            )
-        return frame

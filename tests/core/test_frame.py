@@ -335,8 +335,8 @@ def test_depth_comes_in_metres_and_nan_where_nothing_was_measured() -> None:
     metres = depth(np.array([[0, 1500, 65535]], "<u2"), "16UC1")
     assert metres.dtype == np.float32
     np.testing.assert_allclose(metres, [[np.nan, 1.5, 65.535]], rtol=1e-6)
-    given = np.array([[np.nan, np.inf, -np.inf, -1, 0, 2.5]], "<f4")
-    np.testing.assert_array_equal(depth(given, "32FC1"), np.array([[np.nan] * 5 + [2.5]], np.float32))
+    given = np.array([[np.nan, np.inf, -np.inf, -1, 0, 3e38, 10_001, 2.5]], "<f4")
+    np.testing.assert_array_equal(depth(given, "32FC1"), np.array([[np.nan] * 7 + [2.5]], np.float32))
 
 
 @pytest.mark.parametrize(("encoding", "dtype"), [("16UC1", ">u2"), ("32FC1", ">f4")])

@@ -74,6 +74,41 @@ def test_stamps_that_step_back_are_told_and_counted(clock: Clock) -> None:
     assert (camera.level, camera.values["stamps_stepping_back"]) == (Level.WARN, "1")
 
 
+def test_what_was_out_of_order_is_over_after_a_while(clock: Clock) -> None:
+    health = Health(1.0, clock)
+    health.count_frame(5)
+    health.count_ignored("older")
+    assert "1 older frames were ignored" in part(health, "camera").message
+    watch(health, clock, count=60, period_s=0.1)
+    camera = part(health, "camera")
+    assert (camera.level, camera.values["frames_out_of_order"]) == (Level.OK, "1")
+
+
+def test_a_camera_that_repeats_itself_is_stale_and_the_message_says_so(clock: Clock) -> None:
+    health = Health(1.0, clock)
+    health.count_frame(5)
+    for _ in range(12):
+        clock.ns += 10**8
+        health.count_ignored("repeated")
+    camera = part(health, "camera")
+    assert (camera.level, camera.values["frames_repeated"]) == (Level.STALE, "12")
+    assert "again and again" in camera.message
+    health.count_frame(6)
+    assert part(health, "camera").level is health.camera_level() is Level.OK
+
+
+def test_frames_that_come_late_are_stale_while_they_come(clock: Clock) -> None:
+    health = Health(1.0, clock)
+    health.count_frame(5, late_ns=3 * 10**9, by_stamp=True)
+    camera = part(health, "camera")
+    assert (camera.level, camera.values["age_s"], camera.values["age_by"]) == (Level.STALE, "3.00", "stamp")
+    assert "3.0 s late" in camera.message
+    health.count_frame(6, late_ns=10**8, by_stamp=True)
+    assert part(health, "camera").level is Level.OK
+    health.count_frame(7)
+    assert part(health, "camera").values["age_by"] == "arrival"
+
+
 def test_a_qos_that_lets_nothing_through_is_an_error_until_it_is_mended(clock: Clock) -> None:
     health = Health(1.0, clock)
     health.note_qos("image", "the publisher is best effort, image_qos is reliable; set image_qos to best_effort")

@@ -187,6 +187,45 @@ def test_without_a_frame_the_command_ends_after_the_wait(bench: Callable[..., Be
     assert b.ends.codes() == {"a": Code.NO_FRAME}
 
 
+REFUSAL = RejectedInput(Code.IMAGE_ENCODING, "got the encoding '8UC3'")
+
+
+def test_where_every_image_is_refused_the_command_ends_with_the_reason(bench: Callable[..., Bench]) -> None:
+    b = bench(first_frame_wait_s=2.0)
+    b.submit("a")
+    for _ in range(6):
+        b.clock.advance(0.5)
+        b.worker.note_refusal(REFUSAL)
+        b.worker.expire()
+    (result,) = b.ends.wait()
+    assert result.code is Code.IMAGE_ENCODING
+    assert "8UC3" in result.detail
+
+
+@pytest.mark.parametrize("order", ["good first", "bad first"])
+def test_one_good_frame_among_refused_images_is_enough(bench: Callable[..., Bench], order: str) -> None:
+    b = bench()
+    events = [lambda: b.worker.offer_frame(frame(3)), lambda: b.worker.note_refusal(REFUSAL)]
+    for event in events if order == "good first" else reversed(events):
+        event()
+    b.submit("a")
+    assert b.ends.wait()[0].code is Code.OK
+
+
+@pytest.mark.parametrize("forget", ["time", "reset", "a good frame"])
+def test_a_refusal_of_before_is_no_reason(bench: Callable[..., Bench], forget: str) -> None:
+    b = bench(first_frame_wait_s=0.0, frame_max_age_s=1.0)
+    b.worker.note_refusal(REFUSAL)
+    if forget == "a good frame":
+        b.worker.offer_frame(frame())
+    if forget == "reset":
+        b.worker.reset()
+    else:
+        b.clock.advance(1.1)
+    b.submit("a")
+    assert b.ends.wait()[0].code is (Code.STALE_FRAME if forget == "a good frame" else Code.NO_FRAME)
+
+
 def test_an_old_frame_is_not_looked_at(bench: Callable[..., Bench]) -> None:
     b = bench(first_frame_wait_s=0, frame_max_age_s=1)
     b.worker.offer_frame(frame())
@@ -195,6 +234,22 @@ def test_an_old_frame_is_not_looked_at(bench: Callable[..., Bench]) -> None:
     (result,) = b.ends.wait()
     assert result.code is Code.STALE_FRAME
     assert "1.5 s old" in result.detail
+
+
+def test_a_frame_that_was_old_when_it_came_is_not_looked_at(bench: Callable[..., Bench]) -> None:
+    b = bench(first_frame_wait_s=0.0, frame_max_age_s=1.0)
+    b.worker.offer_frame(frame(), late_ns=3_000_000_000)
+    b.submit("late")
+    (result,) = b.ends.wait()
+    assert result.code is Code.STALE_FRAME
+    assert "3.0 s old when it came" in result.detail
+    b.worker.offer_frame(frame(), late_ns=300_000_000)
+    b.clock.advance(0.6)
+    b.submit("fresh")
+    assert b.ends.codes(2)["fresh"] is Code.OK
+    b.clock.advance(0.2)
+    b.submit("later")
+    assert b.ends.codes(3)["later"] is Code.STALE_FRAME
 
 
 def test_a_fresh_frame_ends_the_wait_of_a_stale_one(bench: Callable[..., Bench]) -> None:

@@ -1,6 +1,10 @@
 """Messages become values and values messages, pixel by pixel and without a copy more than needed."""
 
+import io
+
+import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from segzero_ros.msg import Segmentation
@@ -77,6 +81,61 @@ def test_what_passes_the_check_can_be_decoded(encoding):
 def test_an_empty_compressed_image_is_refused_at_once():
     with pytest.raises(RejectedInput, match="IMAGE_UNREADABLE"):
         convert.frame_decoder(CompressedImage())
+
+
+def compressed(kind, pixels, ending=".png"):
+    return convert.compressed_message(Header(), cv2.imencode(ending, pixels)[1].tobytes(), kind)
+
+
+BLUE = np.tile(np.array([220, 10, 20], np.uint8), (16, 24, 1))  # BGR
+BLUE_MOSAIC = np.zeros((16, 24), np.uint8)
+BLUE_MOSAIC[::2, ::2] = 220  # of the pattern BGGR
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixels", "ending"),
+    [
+        ("bgr8; jpeg compressed bgr8", BLUE, ".jpg"),
+        ("bayer_grbg8; jpeg compressed bgr8", BLUE, ".jpg"),
+        ("yuv422_yuy2; png compressed bgr8", BLUE, ".png"),
+        ("rgb16; png compressed bgr16", BLUE.astype(np.uint16) * 257, ".png"),
+        ("bgra8; png compressed ", BLUE, ".png"),
+        ("png", BLUE, ".png"),
+        ("mjpeg", BLUE, ".jpg"),
+        ("", BLUE, ".jpg"),
+        ("bayer_bggr8; png compressed ", BLUE_MOSAIC, ".png"),
+        ("bayer_bggr8; png compressed bayer_bggr8", BLUE_MOSAIC, ".png"),
+    ],
+)
+def test_a_compressed_image_has_the_colours_that_its_format_names(kind, pixels, ending):
+    rgb = convert.frame_decoder(compressed(kind, pixels, ending))().rgb.reshape(-1, 3).mean(axis=0)
+    assert rgb[2] > 150
+    assert max(rgb[:2]) < 60
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "16UC1; png compressed ",
+        "32FC1; compressedDepth png",
+        "16UC1; compressedDepth",
+        "compressedDepth",
+        "8UC3; jpeg compressed ",
+        "8UC1;png compressed",
+        "bayer_rggb16; png compressed ",
+        "mono16; png compressed 16UC1",
+    ],
+)
+def test_pixels_that_are_no_colours_are_refused_by_their_format_at_once(kind):
+    with pytest.raises(RejectedInput, match="IMAGE_ENCODING"):
+        convert.frame_decoder(compressed(kind, BLUE))
+
+
+def test_a_cameras_exif_turns_nothing():
+    exif, out = PIL.Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(BLUE).save(out, "JPEG", exif=exif)
+    assert convert.frame_decoder(convert.compressed_message(Header(), out.getvalue()))().size == (24, 16)
 
 
 @pytest.mark.parametrize("text", ["plain", "\ud83d", "a\0b", "\udfff" * 3, "\U0001f600", "x" * 100_000])

@@ -2,17 +2,19 @@
 
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
+import rclpy
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.ros import convert
-from segzero_ros.ros.depth import KEPT_IMAGES, DepthBuffer
-from segzero_ros.ros.qos import topic_qos
+from segzero_ros.ros.depth import KEPT_BYTES, KEPT_IMAGES, DepthBuffer
+from segzero_ros.ros.qos import latched_qos, topic_qos
 from tests.ros.robot import picture
 
 FX, FY, CX, CY = 50.0, 40.0, 32.0, 24.0
@@ -101,6 +103,104 @@ def test_old_depth_is_forgotten():
     assert buffer.nearest(10_000_000_000) is not None
 
 
+def test_depth_is_kept_up_to_a_number_of_bytes():
+    large = [depth_image(1.0, stamp=(k + 1, 0)) for k in range(6)]
+    for image in large:
+        image.data.frombytes(bytes(KEPT_BYTES // 4))
+    buffer = buffer_with(*large)
+    assert [image.header.stamp.sec for image in buffer._images] == [4, 5, 6]
+    large[0].data.frombytes(bytes(KEPT_BYTES))
+    buffer.add_image(large[0])
+    assert buffer.nearest(1_000_000_000) is None
+    assert buffer.nearest(6_000_000_000) is large[5]
+
+
+def test_of_depth_with_one_stamp_the_last_is_taken_and_a_stamp_of_zero_is_none():
+    images = [depth_image(float(k), stamp=(5, 0)) for k in range(1, 4)]
+    assert buffer_with(*images).nearest(5_000_000_000) is images[-1]
+    buffer = buffer_with(depth_image(1.0, stamp=(0, 0)), camera=info())
+    assert buffer.nearest(0) is None
+    with pytest.raises(RejectedInput, match="without a stamp"):
+        buffer.locate(labels(), 1, depth_image(1.0), Header(frame_id="camera"))
+
+
+@pytest.mark.parametrize(
+    ("binning", "roi", "shift"),
+    [
+        ((0, 0), None, (0.0, 0.0)),
+        ((1, 1), (0, 0, 64, 48), (0.0, 0.0)),
+        ((2, 2), None, (0.0, 0.0)),
+        ((2, 4), None, (0.0, 0.0)),
+        ((0, 0), (100, 60, 64, 48), (100.0, 60.0)),
+        ((2, 2), (20, 10, 128, 96), (20.0, 10.0)),
+    ],
+)
+def test_a_binned_sensor_and_a_part_of_it_give_the_same_place(binning, roi, shift):
+    """One camera, whatever part of its sensor the picture shows: a point of the picture is a point of the sensor."""
+    steps = [max(1, step) for step in binning]
+    camera = CameraInfo(width=64 * steps[0], height=48 * steps[1], binning_x=binning[0], binning_y=binning[1])
+    if roi:
+        camera.width, camera.height = 640, 480
+        camera.roi.x_offset, camera.roi.y_offset, camera.roi.width, camera.roi.height = roi
+    camera.k = [300.0, 0.0, 50.0, 0.0, 200.0, 40.0, 0.0, 0.0, 1.0]
+    position = buffer_with(camera=camera).locate(labels(), 1, depth_image(2.0))[0]
+    on_sensor = (41.5 * steps[0] + shift[0], 14.5 * steps[1] + shift[1])
+    assert position == pytest.approx(((on_sensor[0] - 50) * 2 / 300, (on_sensor[1] - 40) * 2 / 200, 2.0), abs=1e-6)
+
+
+def changed(**fields):
+    camera = info()
+    for name, value in fields.items():
+        setattr(camera, name, value)
+    return camera
+
+
+def matrix(fx=FX, fy=FY, cx=CX, cy=CY):
+    return changed(k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("camera", "says"),
+    [
+        (changed(width=128, height=96), "128 x 96 with one of 64 x 48"),
+        (changed(width=48, height=64), "48 x 64"),
+        (changed(width=0, height=0), "0 x 0"),
+        (changed(binning_x=2, binning_y=2), "32 x 24"),
+        (changed(binning_x=2**32 - 1), "0 x 48"),
+        (matrix(fx=1e-300), "fx=1e-300"),
+        (matrix(fy=1e300), "fy=1e"),
+        (matrix(fx=-50.0), "fx=-50"),
+        (matrix(cx=math.nan), "cx=nan"),
+        (matrix(cy=1e300), "cy=1e"),
+    ],
+)
+def test_a_camera_matrix_that_cannot_be_of_this_picture_is_refused(camera, says):
+    with pytest.raises(RejectedInput, match=says) as refused:
+        buffer_with(camera=camera).locate(labels(), 1, depth_image(1.0))
+    assert refused.value.code == Code.DEPTH_UNUSABLE
+
+
+@pytest.mark.parametrize(
+    ("picture_frame", "depth_frame", "info_frame", "says"),
+    [
+        ("colour", "infra1", "colour", "'infra1' for a picture in 'colour'"),
+        ("colour", "colour", "infra1", "camera_info in the frame 'infra1'"),
+        ("colour", "colour", "colour", ""),
+        ("colour", "/colour", "", ""),
+        ("", "infra1", "infra1", ""),
+    ],
+)
+def test_depth_and_matrix_have_to_be_in_the_pictures_frame(picture_frame, depth_frame, info_frame, says):
+    depth, camera, header = depth_image(2.0), info(), Header(frame_id=picture_frame)
+    depth.header.frame_id, camera.header.frame_id, header.stamp.sec = depth_frame, info_frame, 7
+    buffer = buffer_with(camera=camera)
+    if says:
+        with pytest.raises(RejectedInput, match=says):
+            buffer.locate(labels(), 1, depth, header)
+    else:
+        assert buffer.locate(labels(), 1, depth, header)[0][2] == 2.0
+
+
 def with_depth(make_robot):
     """A robot with depth, and its publishers of depth and camera_info."""
     robot = make_robot(use_depth=True).is_("active")
@@ -165,3 +265,62 @@ def test_the_demo_worlds_depth_agrees_with_its_geometry():
     truth = view.camera.to_camera(np.array([thing.position]))[0]
     assert np.linalg.norm(found - truth) < 0.15, "the visible surface is within a thing's size of its base"
     assert json.loads(json.dumps(objects(5, view)))["objects"][0]["id"] == view.things[0].id
+
+
+def test_an_answer_waits_for_depth_that_comes_after_its_picture(make_robot):
+    robot, depths, infos = with_depth(make_robot)
+    buffer = robot.node._camera._depth
+    infos.publish(info())
+    depths.publish(depth_image(9.0, stamp=(6, 0)))
+    robot.until(lambda: buffer._images and buffer._info, "the depth of before")
+    wait, waiting = robot.node._camera.wait_for_depth, threading.Event()
+    robot.node._camera.wait_for_depth = lambda *given: (waiting.set(), wait(given[0], math.inf, given[2]))
+    robot.publish_image()
+    robot.send_command("the mug")
+    robot.until(waiting.is_set, "the wait")
+    assert not robot.answers
+    depths.publish(depth_image(2.0))
+    assert robot.answer().instances[0].position.z == 2.0
+
+
+@pytest.mark.parametrize("stamps", [[], [(8, 0)]])
+def test_an_answer_does_not_wait_for_depth_that_will_not_come(make_robot, stamps):
+    robot, depths, infos = with_depth(make_robot)
+    buffer = robot.node._camera._depth
+    infos.publish(info())
+    for stamp in stamps:
+        depths.publish(depth_image(9.0, stamp=stamp))
+    robot.until(lambda: len(buffer._images) == len(stamps) and buffer._info, "the camera")
+    wait = robot.node._camera.wait_for_depth
+    robot.node._camera.wait_for_depth = lambda *given: wait(given[0], math.inf, given[2])  # for ever, if it did
+    robot.publish_image()
+    robot.send_command("the mug")
+    assert "no depth image" in robot.answer().detail
+
+
+def test_a_command_that_is_to_stop_does_not_wait_for_depth(make_robot):
+    robot, depths, _ = with_depth(make_robot)
+    depths.publish(depth_image(9.0, stamp=(6, 0)))
+    robot.until(lambda: robot.node._camera._depth._images, "the depth of before")
+    wait, waiting = robot.node._camera.wait_for_depth, threading.Event()
+    robot.node._camera.wait_for_depth = lambda *given: (waiting.set(), wait(given[0], math.inf, given[2]))
+    robot.publish_image()
+    robot.send_command("the mug")
+    robot.until(waiting.is_set, "the wait")
+    robot.reset()
+    assert "DEPTH_UNUSABLE" in robot.answer().detail
+
+
+def test_a_latched_camera_info_of_before_is_heard_and_a_reset_keeps_it(ros, make_robot):
+    before = rclpy.create_node("driver")
+    latched = before.create_publisher(CameraInfo, "camera_info", latched_qos("camera_info"))
+    latched.publish(info())
+    robot, depths, _ = with_depth(make_robot)
+    robot.until(lambda: robot.node._camera._depth._info, "the latched matrix")
+    robot.reset()
+    depths.publish(depth_image(2.0))
+    robot.until(lambda: robot.node._camera._depth._images, "the depth")
+    robot.publish_image()
+    robot.send_command("the mug")
+    assert robot.answer().instances[0].position.z == 2.0
+    before.destroy_node()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
@@ -154,7 +155,7 @@ def test_only_the_frame_that_a_command_looks_at_is_decoded(robot, monkeypatch):
 
 
 @pytest.mark.parametrize("reliability", ["best_effort", "reliable"])
-@pytest.mark.parametrize("asked", ["best_effort", "reliable"])
+@pytest.mark.parametrize("asked", ["auto", "best_effort", "reliable"])
 def test_cameras_of_both_reliabilities_are_heard_where_dds_allows(make_robot, reliability, asked):
     robot = make_robot(image_qos=asked).is_("active")
     camera = robot.client.create_publisher(Image, "image", topic_qos("image", reliability))
@@ -166,6 +167,32 @@ def test_cameras_of_both_reliabilities_are_heard_where_dds_allows(make_robot, re
     robot.until(lambda: robot.node.images_seen, "the image")
     robot.send_command("the mug")
     assert robot.answer().code == Code.OK
+
+
+def test_auto_follows_the_cameras_reliability_and_loses_no_picture_on_the_way(robot):
+    """The client's camera is reliable; a best-effort one comes, and goes."""
+
+    def asked():
+        infos = robot.client.get_subscriptions_info_by_topic("image")
+        return {info.qos_profile.reliability for info in infos}
+
+    def publish(upto):
+        while len(sent) < upto or not settled():
+            robot.publish_image(picture(stamp=(len(sent) + 1, 0)))
+            sent.append(robot.node.images_seen)
+
+    def settled():
+        return asked() == wanted
+
+    sent, wanted = [], {ReliabilityPolicy.RELIABLE}
+    publish(5)
+    other = robot.client.create_publisher(Image, "image", topic_qos("image", "best_effort"))
+    wanted = {ReliabilityPolicy.BEST_EFFORT}
+    publish(10)
+    robot.client.destroy_publisher(other)
+    wanted = {ReliabilityPolicy.RELIABLE}
+    publish(15)
+    assert sent == list(range(1, len(sent) + 1)), "each picture came, and came once"
 
 
 def test_a_commander_that_cannot_be_heard_is_named_while_it_is_there(robot):
@@ -197,6 +224,29 @@ def test_a_broken_jpeg_is_the_answer_of_the_command_that_looked_at_it(make_robot
     robot.until(lambda: robot.node.images_seen, "the image")
     robot.send_command("the mug")
     assert robot.answer().code == Code.IMAGE_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"encoding": "rgb16"}, Code.IMAGE_ENCODING),
+        ({"step": 100}, Code.IMAGE_LAYOUT),
+        ({"height": 0, "width": 0, "step": 0}, Code.IMAGE_SIZE),
+    ],
+)
+def test_a_camera_whose_images_are_refused_is_the_answer_of_the_command(make_robot, wrong, code):
+    robot = make_robot(first_frame_sec=0.0).is_("active")
+    image = picture()
+    for field, value in wrong.items():
+        setattr(image, field, value)
+    robot.publish_image(image)
+    robot.send_command("the mug")
+    answer = robot.answer()
+    assert answer.code == code
+    assert "refused: got " in answer.detail
+    robot.publish_image()
+    robot.send_command("the mug")
+    assert robot.answer(2).code == Code.OK
 
 
 def test_the_overlay_is_drawn_only_while_somebody_looks(robot):

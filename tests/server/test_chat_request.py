@@ -125,6 +125,14 @@ def test_the_same_bytes_are_the_same_frame_and_few_are_kept():
     assert pictures.frame(png(value=0)) is not first
 
 
+def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(Refusal) as refused:
+        Pictures().frame(png(side=2049))
+    assert refused.value.status == 413
+    assert "2049 x 2049" in refused.value.detail
+
+
 @pytest.mark.parametrize(("data", "status"), [(b"", 400), (b"GIF89a", 400), (png()[:40], 400), (png(side=2100), 413)])
 def test_what_is_no_picture_or_too_large_is_refused(data, status):
     with pytest.raises(Refusal) as refusal:
