@@ -12,7 +12,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image
 
 from segzero_ros.action import Segment
-from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.errors import ANSWERED, Code, RejectedInput
 from segzero_ros.msg import Segmentation
 from segzero_ros.ros.camera import CameraFrame
 from segzero_ros.ros.command_server import CommandServer, Progress
@@ -26,8 +26,6 @@ RESULT_KEPT_S = 30  # rclpy keeps results for 15 minutes by default, masks and a
 MAX_TIMEOUT_S = 3600.0
 
 Wrap = Callable[[Image], CameraFrame | None]
-
-_ANSWERED = (Code.OK, Code.NO_TARGET)  # goals that end with these have succeeded
 
 
 class SegmentAction:
@@ -112,7 +110,7 @@ def _publish_feedback(goal: "ServerGoalHandle", progress: Progress) -> None:
 
 
 def _finish(goal: "ServerGoalHandle", answer: Segmentation) -> Segment.Result:
-    if answer.code in _ANSWERED:
+    if answer.code in ANSWERED:
         goal.succeed()
     elif goal.is_cancel_requested:
         goal.canceled()
