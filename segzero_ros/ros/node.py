@@ -287,7 +287,8 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         lines = self._diagnostics()
         self._warn_about(lines)
         stamp = self.get_clock().now().to_msg()
-        self._outputs.publish_diagnostics(diagnostics_message(stamp, self.get_name(), self._outputs.bundle, lines))
+        name, counted_s = self.get_fully_qualified_name(), self._health.counted_s
+        self._outputs.publish_diagnostics(diagnostics_message(stamp, name, lines, counted_s))
 
     def _diagnostics(self) -> list[Diagnostic]:
         ignored = self._camera.ignored if self._camera is not None else 0
