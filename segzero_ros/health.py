@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from segzero_ros.errors import Code
 from segzero_ros.pipeline import Segmentation
 
+TOO_MANY_COMMANDS = "more came at once than its queue holds; wait for the answers"
 RATE_WINDOW = 30  # frames over which the rate is averaged: a second of a usual camera
 WINDOW_S = 10.0  # long enough for a person, and for the aggregator's 5 s, to see it
 _SERVER = {Code.SERVER_UNREACHABLE, Code.SERVER_STALLED, Code.SERVER_REFUSED}
@@ -55,6 +56,7 @@ class Health:
         self._steps_back = 0
         self._newest_stamp_ns: int | None = None
         self._rejected: collections.Counter[Code] = collections.Counter()
+        self._lost_commands = 0
         self._last_rejection = ""
         self._ended: collections.Counter[Code] = collections.Counter()
         self._last_end: tuple[Code, str] = (Code.OK, "")
@@ -84,6 +86,13 @@ class Health:
             self._rejected[code] += 1
             self._moments["inputs"] = self._now()
             self._last_rejection = f"{code.name}: {detail}"
+
+    def count_lost_commands(self, count: int) -> None:
+        """Count commands that a full queue has dropped, so that they get no answer."""
+        with self._lock:
+            self._lost_commands += count
+            self._moments["inputs"] = self._now()
+            self._last_rejection = f"{self._lost_commands} commands lost, {TOO_MANY_COMMANDS}"
 
     def count_end(self, result: Segmentation) -> None:
         """Count the end of a command."""
@@ -159,6 +168,8 @@ class Health:
 
     def _inputs(self) -> Diagnostic:
         values = {code.name: str(count) for code, count in sorted(self._rejected.items())}
+        if self._lost_commands:
+            values["commands_lost"] = str(self._lost_commands)
         if self._is_recent("inputs"):
             return Diagnostic(Level.WARN, "inputs", f"{self._last_rejection} (the latest refusal)", values)
         return Diagnostic(Level.OK, "inputs", f"nothing refused in the last {WINDOW_S:.0f} s", values)

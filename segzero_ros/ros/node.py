@@ -12,7 +12,7 @@ from a pause. One thread, the executor's, calls ROS; one, the worker's, the engi
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -28,13 +28,14 @@ from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.health import Diagnostic, Health, Level
+from segzero_ros.health import TOO_MANY_COMMANDS, Diagnostic, Health, Level
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events
 from segzero_ros.ros.command_server import CommandServer
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
 from segzero_ros.ros.executor import guard
 from segzero_ros.ros.executor.loading import Cancelled, run_cancellable
+from segzero_ros.ros.executor.lost import LostMessages
 from segzero_ros.ros.executor.queue import ExecutorQueue
 from segzero_ros.ros.outputs import Outputs
 from segzero_ros.ros.parameters import Parameters
@@ -102,7 +103,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
     def _create_interfaces(self) -> None:
         """Make what is there in every state: command, action, services, diagnostics."""
         on_command, qos = guard.callback(self, self._on_command), topic_qos("command")
-        self._command_qos = qos
+        self._command_qos, self._lost_commands = qos, LostMessages(qos.depth)
         events = qos_events(self, "command", qos, self._health)
         self.create_subscription(String, "command", on_command, qos, event_callbacks=events)
         self._action = SegmentAction(self, self._commands, self._wrap, self._settings)
@@ -248,7 +249,11 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._autostart_timer.cancel()
         self._bring_up()
 
-    def _on_command(self, message: String) -> None:
+    def _on_command(self, message: String, info: Mapping[str, int]) -> None:
+        lost = self._lost_commands.count(info.get("publication_sequence_number"), info.get("received_timestamp", 0))
+        if lost:
+            self._health.count_lost_commands(lost)
+            self.get_logger().error(f"{lost} commands on `command` are lost, {TOO_MANY_COMMANDS}")
         self._commands.submit(message.data, timeout_s=self._settings.value("timeout_sec"))
 
     def _wrap(self, image: Image) -> CameraFrame | None:

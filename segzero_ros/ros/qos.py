@@ -22,6 +22,10 @@ SENSOR_DEPTH = 5
 """Queue of the small or optional streams; the depth of ROS's own sensor data profile."""
 
 
+COMMAND_DEPTH = 1000
+"""Queue of commands and of goals: so many may come at once, and each is answered; more are counted as lost."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One name on the graph; everything is volatile: an answer about an old picture helps nobody who comes later.
@@ -63,7 +67,7 @@ _TABLE = (
         SENSOR_DEPTH,
         "the camera matrix, with `use_depth`",
     ),
-    Endpoint("command", "subscribe", "std_msgs/msg/String", "reliable", 10, "what to find, in words"),
+    Endpoint("command", "subscribe", "std_msgs/msg/String", "reliable", COMMAND_DEPTH, "what to find, in words"),
     Endpoint(
         "segmentation", "publish", "segzero_ros/msg/Segmentation", "reliable", 5, "the answer; exactly one per command"
     ),
@@ -115,6 +119,13 @@ def topic_qos(name: str, reliability: Reliability | None = None) -> "QoSProfile"
         reliability=policies[reliability or endpoint.reliability],
         durability=DurabilityPolicy.VOLATILE,
     )
+
+
+def goal_qos() -> "QoSProfile":
+    """The QoS profile of the service that takes goals: ROS's own for services, with room for COMMAND_DEPTH of them."""
+    from rclpy.qos import QoSProfile
+
+    return QoSProfile(depth=COMMAND_DEPTH)
 
 
 def interface_type(name: str) -> Any:

@@ -17,6 +17,7 @@ from segzero_ros.msg import Segmentation
 from segzero_ros.ros.camera import CameraFrame
 from segzero_ros.ros.command_server import CommandServer, Progress
 from segzero_ros.ros.parameters import Parameters
+from segzero_ros.ros.qos import goal_qos
 
 if TYPE_CHECKING:
     from rclpy.action.server import ServerGoalHandle
@@ -45,6 +46,8 @@ class SegmentAction:
             goal_callback=lambda _goal: GoalResponse.ACCEPT,
             cancel_callback=self._cancel,
             result_timeout=RESULT_KEPT_S,
+            goal_service_qos_profile=goal_qos(),
+            result_service_qos_profile=goal_qos(),
         )
 
     def destroy(self) -> None:
