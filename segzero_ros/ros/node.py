@@ -88,9 +88,8 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._queue = ExecutorQueue(self)
         self._outputs = Outputs(self, self._settings, self._health)
         report = functools.partial(guard.report, self)
-        self._commands = CommandServer(
-            self._queue, self._health, self._outputs.publish_answer, self._outputs.publish_progress, report
-        )
+        publish, on_progress, log = self._outputs.publish_answer, self._outputs.publish_progress, self.get_logger().info
+        self._commands = CommandServer(self._queue, self._health, publish, on_progress, report, log)
         self._commands.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None
