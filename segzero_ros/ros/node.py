@@ -12,7 +12,7 @@ from a pause. One thread, the executor's, calls ROS; one, the worker's, the engi
 import functools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -74,16 +74,17 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         *,
         open_engines: OpenEngines = open_engines,
         stopping: threading.Event | None = None,
+        arguments: Sequence[str] = (),
         **options: Any,
     ) -> None:
         """``open_engines``: how the models are opened. ``stopping``: once set, opening them is given up.
 
-        ``options``: those of ``rclpy.node.Node``.
+        ``arguments``: the process' command line. ``options``: those of ``rclpy.node.Node``.
         """
         super().__init__(options.pop("node_name", NODE), **options)
         self._stopping = stopping or threading.Event()
         self._open_engines = open_engines
-        self._settings = Parameters(self)
+        self._settings = Parameters(self, [*arguments, *(options.get("cli_args") or ())])
         self._health = Health(self._settings.value("stale_sec"))
         self._queue = ExecutorQueue(self)
         self._outputs = Outputs(self, self._settings, self._health)
@@ -136,10 +137,14 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set parameters, or refuse with a reason worth reading; rclpy's services come here, too."""
+        parameter_list = self._settings.converted(parameter_list)
         reason = self._settings.refusal(parameter_list)
         if reason:
             return SetParametersResult(successful=False, reason=reason)
-        return super().set_parameters_atomically(parameter_list)
+        result = super().set_parameters_atomically(parameter_list)
+        if result.successful:
+            self._settings.note_set(parameter_list)
+        return result
 
     # ---- lifecycle ----
 

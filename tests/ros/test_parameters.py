@@ -1,10 +1,22 @@
 """Parameters: declared with descriptions and ranges; what does not fit is refused with a reason."""
 
 import pytest
-from rcl_interfaces.srv import DescribeParameters
+from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
+from rclpy.parameter import Parameter
 
 from segzero_ros.config import parameters
 from segzero_ros.errors import Code
+from segzero_ros.ros.parameters import shared_names
+from tests.ros import robot as robots
+
+SHARED = """
+/**:
+  ros__parameters:
+    use_sim_time: false
+    max_vel_x: 0.5
+    costmap: {width: 3}
+    stale_sec: 7
+"""
 
 
 def test_every_parameter_is_declared_with_its_description_and_range(robot):
@@ -80,3 +92,72 @@ def test_a_bad_value_at_start_keeps_the_node_unconfigured_until_it_is_mended(mak
 def test_a_whole_number_is_fine_where_a_fraction_is_meant(make_robot):
     robot = make_robot(timeout_sec=3).is_("active")
     assert robot.get_parameters("timeout_sec") == [3.0]
+
+
+@pytest.mark.parametrize(("name", "value"), [("stale_sec", 30), ("warm_frame_hz", 0), ("timeout_sec", 3600)])
+def test_a_whole_number_can_be_set_where_a_fraction_is_meant(robot, name, value):
+    assert robot.set_parameter(name, value).successful
+    (now,) = robot.get_parameters(name)
+    assert (now, type(now)) == (value, float)
+
+
+@pytest.mark.parametrize("wrong", [99, "soon", True, -1])
+def test_a_refused_set_mends_nothing(make_robot, wrong):
+    robot = make_robot(stale_sec=1000.0).is_("unconfigured")
+    assert not robot.set_parameter("stale_sec", wrong).successful
+    assert "1000" in robot.enable(True).message
+    assert robot.set_parameter("stale_sec", 30).successful
+    assert robot.enable(True).success
+    assert robot.get_parameters("stale_sec") == [30.0]
+
+
+def test_of_several_set_at_once_a_bad_one_keeps_all_as_they_were(make_robot):
+    robot = make_robot(busy_policy="shrug").is_("unconfigured")
+    both = [Parameter("busy_policy", value="reject"), Parameter("timeout_sec", value=0)]
+    request = SetParametersAtomically.Request(parameters=[parameter.to_parameter_msg() for parameter in both])
+    result = robot.call(SetParametersAtomically, "segzero/set_parameters_atomically", request).result
+    assert not result.successful
+    assert "timeout_sec" in result.reason
+    assert robot.get_parameters("timeout_sec") == [30.0]
+    assert "shrug" in robot.enable(True).message
+
+
+def from_file(monkeypatch, tmp_path, text):
+    """The node's options change to those of one that is started with this parameter file."""
+    file = tmp_path / "robot.yaml"
+    file.write_text(text, encoding="utf-8")
+    made = robots.GroundingNode
+    words = ["--ros-args", "--params-file", str(file)]
+    monkeypatch.setattr(robots, "GroundingNode", lambda **options: made(cli_args=words, **options))
+
+
+def test_other_nodes_names_in_a_shared_file_do_not_keep_the_node_from_starting(make_robot, monkeypatch, tmp_path):
+    from_file(monkeypatch, tmp_path, SHARED)
+    robot = robots.start_node()
+    assert robot._settings._faults == {}
+    assert robot.get_parameter("timeout_sec").value == 30.0
+    robot.destroy_node()
+    assert make_robot(first_frame_sec=1.0).is_("active")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (SHARED.replace("max_vel_x", "busy_polcy"), "busy_polcy"),
+        (SHARED.replace("/**", "/segzero"), "max_vel_x"),
+        (SHARED + "/**/segzero:\n  ros__parameters: {max_vel_x: 1.0}\n", "max_vel_x"),
+    ],
+)
+def test_a_name_misspelled_or_given_to_this_node_alone_does(make_robot, monkeypatch, tmp_path, text, name):
+    from_file(monkeypatch, tmp_path, text)
+    message = make_robot().is_("unconfigured").enable(True).message
+    assert message.startswith("CONFIG_UNKNOWN")
+    assert name in message or "costmap.width" in message
+
+
+def test_a_name_on_the_command_line_is_this_nodes(tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text(SHARED, encoding="utf-8")
+    words = ["--ros-args", "--params-file", str(file), "-p", "max_vel_x:=1.0", "-p", "segzero:use_sim_time:=true"]
+    assert shared_names(words, "segzero") == {"costmap.width", "stale_sec"}
+    assert shared_names(["--ros-args", "--params-file", str(tmp_path / "none.yaml")], "segzero") == frozenset()

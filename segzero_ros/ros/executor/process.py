@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shutdown = ShutdownSignals()
     from segzero_ros.ros.node import GroundingNode
 
-    return run(shutdown, lambda: GroundingNode(stopping=shutdown.requested), arguments, finish_node)
+    words = sys.argv if arguments is None else arguments
+    return run(shutdown, lambda: GroundingNode(stopping=shutdown.requested, arguments=words), arguments, finish_node)
 
 
 def finish_node(node: "GroundingNode", executor: "Executor") -> None:
