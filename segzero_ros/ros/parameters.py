@@ -109,10 +109,8 @@ class Parameters:
 
 def shared_names(arguments: Sequence[str], node: str) -> frozenset[str]:
     """Return the names that parameter files give to all nodes, and nothing gives to ``node`` alone."""
-    shared, own = (
-        set[str](),
-        {word.partition(":=")[0].rpartition(":")[2] for word in _following(arguments, "-p", "--param")},
-    )
+    given = _following(arguments, "-p", "--param")
+    shared, own = set[str](), {word.partition(":=")[0].rpartition(":")[2] for word in given}
     for file in _following(arguments, "--params-file"):
         for pattern, section in _sections(file):
             names = _flat(section)

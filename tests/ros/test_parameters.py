@@ -6,6 +6,7 @@ from rclpy.parameter import Parameter
 
 from segzero_ros.config import parameters
 from segzero_ros.errors import Code
+from segzero_ros.ros import processes
 from segzero_ros.ros.parameters import shared_names
 from tests.ros import robot as robots
 
@@ -161,3 +162,51 @@ def test_a_name_on_the_command_line_is_this_nodes(tmp_path):
     words = ["--ros-args", "--params-file", str(file), "-p", "max_vel_x:=1.0", "-p", "segzero:use_sim_time:=true"]
     assert shared_names(words, "segzero") == {"costmap.width", "stale_sec"}
     assert shared_names(["--ros-args", "--params-file", str(tmp_path / "none.yaml")], "segzero") == frozenset()
+
+
+OWN = """
+/**:
+  ros__parameters: {bundle: shared, model: "1e3", use_depth: true, timeout_sec: 3, fallback: false}
+segzero:
+  ros__parameters: {bundle: own, warm_frame_hz: 5.0, server: "http://own/v1", backend: onnx}
+/**/segzero:
+  ros__parameters: {bundle: wild, backend: remote}
+"""
+
+
+def launched(ros, process):
+    """The parameters that reach a node which launch starts with the files of ``process``."""
+    from rclpy.node import Node
+
+    words = [word for file in processes.parameter_files(process) for word in ("--params-file", file)]
+    node = Node("segzero", cli_args=["--ros-args", *words], start_parameter_services=False)
+    given = {name: parameter.value for name, parameter in node._parameter_overrides.items()}
+    node.destroy_node()
+    return given
+
+
+@pytest.mark.parametrize(
+    "value", ["20240501", "007", "1e3", "1_000", "1.5", "yes", "off", "null", "~", "it's: [7]", "\u7ea2"]
+)
+def test_a_text_stays_a_text_on_its_way_through_launch(ros, value):
+    assert launched(ros, processes.node(bundle=value, model=value)) == {"bundle": value, "model": value}
+
+
+@pytest.mark.parametrize("made", [processes.node, lambda **given: processes.demo(camera="none", **given)[0]])
+def test_an_argument_wins_over_every_section_of_a_file_and_the_file_over_defaults(ros, tmp_path, made):
+    file = tmp_path / "robot.yaml"
+    file.write_text(OWN, encoding="utf-8")
+    alone = launched(ros, made(config=str(file)))
+    assert (alone["bundle"], alone["use_depth"], alone["model"], alone["warm_frame_hz"]) == ("wild", True, "1e3", 5.0)
+    file.write_text(OWN.replace("use_depth: true", "use_depth: false, first_frame_sec: 2.5"), encoding="utf-8")
+    alone = launched(ros, made(config=str(file)))
+    assert (alone["use_depth"], alone["first_frame_sec"]) == (False, 2.5)
+    given = {"bundle": "mine", "warm_frame_hz": 0.0, "use_depth": True, "backend": "fake"}
+    both = launched(ros, made(config=str(file), **given))
+    assert {name: both[name] for name in given} == given
+    assert (both["server"], both["model"], both["fallback"], both["timeout_sec"]) == ("http://own/v1", "1e3", False, 3)
+
+
+def test_the_demo_places_objects_and_waits_for_its_camera_unless_told_otherwise(ros):
+    assert launched(ros, processes.demo(camera="none")[0]) == {"use_depth": True, "first_frame_sec": 60.0}
+    assert launched(ros, processes.demo(camera="none", use_depth=False)[0])["use_depth"] is False
