@@ -175,7 +175,15 @@ def log_line(answer: Segmentation) -> str:
 
 def _echo(job: Job, text: str) -> Command:
     """Return the command that the answer of a refused job repeats: short and safe to show, where it was not read."""
-    return job.command if job.command.text else replace(job.command, text=clean_text(text[:MAX_COMMAND_CHARS]))
+    return job.command if job.command.text else replace(job.command, text=echoed_text(text))
+
+
+def echoed_text(text: str) -> str:
+    """Return the words of the answer to ``text``: as they were read, or shown safely where they are no command."""
+    try:
+        return read_command(text, "").text
+    except RejectedInput:
+        return clean_text(text[:MAX_COMMAND_CHARS])
 
 
 def _without_cut_tag(text: str) -> str:
