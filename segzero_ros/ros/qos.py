@@ -78,7 +78,7 @@ _TABLE = (
         "overlay/compressed",
         "publish",
         "sensor_msgs/msg/CompressedImage",
-        "best_effort",
+        "reliable",  # viewers ask for that by default, and one that does not is served as well
         SENSOR_DEPTH,
         "JPEG for people, drawn only while somebody subscribes",
     ),

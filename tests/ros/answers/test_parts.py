@@ -5,7 +5,7 @@ import types
 
 import pytest
 from segzero_ros.msg import Instance, Segmentation
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from segzero_ros.backends.fake import (
     FakeReasoner,
@@ -15,6 +15,7 @@ from segzero_ros.backends.fake import (
     WaitingReasoner,
 )
 from segzero_ros.errors import Code
+from segzero_ros.ros.qos import topic_qos
 
 NOTHING = "<think>No mug.</think><answer>[]</answer>"
 
@@ -106,6 +107,20 @@ def test_one_that_was_carried_out_shows_what_is_there(make_robot, vision_msgs, t
     assert robot.answer().code == code
     robot.until(lambda: masks and detections, "mask and detections")
     assert [len(array.detections) for array in detections] == [count]
+
+
+@pytest.mark.parametrize("reliability", ["reliable", "best_effort"])
+def test_a_viewer_of_either_reliability_gets_every_overlay(robot, reliability):
+    overlays = []
+    qos = topic_qos("overlay/compressed", reliability)
+    robot.client.create_subscription(CompressedImage, "overlay/compressed", overlays.append, qos)
+    publisher = robot.node._outputs._publishers["overlay/compressed"]
+    robot.until(publisher.get_subscription_count, "the viewer")
+    for number in (1, 2, 3):
+        robot.publish_image()
+        robot.send_command("the mug")
+        robot.answer(number)
+        robot.until(lambda number=number: len(overlays) == number, "the overlay")
 
 
 @pytest.mark.parametrize(("track", "id"), [(0, ""), (7, "7")])
