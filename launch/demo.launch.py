@@ -9,10 +9,12 @@ from segzero_ros.ros import processes
 
 ARGUMENTS = {
     "command": ("", "a sentence to say once, for example 'the white mug'; empty = none", ()),
-    "bundle": ("tabletop", "name, absolute path or package://PACKAGE/PATH of the bundle", ()),
-    "backend": ("auto", "engine that runs the models", processes.BACKENDS),
     "camera": ("tabletop", "tabletop = the demo world's, none = your own", processes.CAMERAS),
-    "use_depth": ("true", "place objects in 3-D with `depth` and `camera_info`", ("true", "false")),
+    "use_depth": (
+        "",
+        "place objects in 3-D with `depth` and `camera_info`; empty = as in the file, else true",
+        (),
+    ),
 }
 
 

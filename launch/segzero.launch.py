@@ -7,9 +7,8 @@ ARGUMENTS = {
     "depth": ("depth", "the depth image topic, registered to the image", ()),
     "camera_info": ("camera_info", "the camera matrix' topic", ()),
     "image_transport": ("", "raw or compressed; empty = as in the parameter file", ("", "raw", "compressed")),
-    "bundle": ("", "name, absolute path or package://PACKAGE/PATH; empty = as in the parameter file", ()),
-    "backend": ("", "engine that runs the models; empty = as in the parameter file", ("", *processes.BACKENDS)),
-    "use_depth": ("false", "place objects in 3-D with `depth` and `camera_info`", ("true", "false")),
+    "use_depth": ("", "place objects in 3-D with `depth` and `camera_info`; empty = as in the parameter file", ()),
+    "respawn": ("true", "start the node again when it ends", ()),
 }
 
 

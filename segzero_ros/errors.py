@@ -54,6 +54,10 @@ class Code(enum.IntEnum):
     INTERNAL = 99
 
 
+ANSWERED = frozenset({Code.OK, Code.NO_TARGET})
+"""The codes of a command that was carried out: only then a mask, empty or not, says something about the scene."""
+
+
 class RejectedInput(Exception):
     """An input that cannot be used; ``code`` says which kind, ``detail`` what came, what was wanted, what to do.
 

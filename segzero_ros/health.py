@@ -1,7 +1,8 @@
 """The node's health as plain values: what came in, what went out, what is wrong and what to do about it.
 
 Pure: callers count events and ask for a report; the clock is handed in. The ROS side turns the report into
-``diagnostic_msgs``.
+``diagnostic_msgs``. Levels tell of the last WINDOW_S seconds, so that what is over does not hide what comes next;
+counts are since the start, ``counted_s`` says for how long that is.
 """
 
 import collections
@@ -15,8 +16,9 @@ from typing import Literal
 from segzero_ros.errors import Code
 from segzero_ros.pipeline import Segmentation
 
+TOO_MANY_COMMANDS = "more came at once than its queue holds; wait for the answers"
 RATE_WINDOW = 30  # frames over which the rate is averaged: a second of a usual camera
-OUT_OF_ORDER_SHOWN_NS = 5_000_000_000  # for a person, and the aggregator's 5 s, to see it; then it is over
+WINDOW_S = 10.0  # long enough for a person, and for the aggregator's 5 s, to see it
 _SERVER = {Code.SERVER_UNREACHABLE, Code.SERVER_STALLED, Code.SERVER_REFUSED}
 _FAULTS = frozenset({Code.REASONER_FAILED, Code.SEGMENTER_FAILED, Code.INTERNAL, *_SERVER})  # not the command's
 
@@ -47,6 +49,8 @@ class Health:
         """``stale_s``: a camera is late after that many seconds without a frame."""
         self._stale_ns = int(stale_s * 1e9)
         self._now = now
+        self._since_ns = now()
+        self._moments: dict[str, int] = {}  # when something was wrong the last time, by the part that tells of it
         self._lock = threading.Lock()
         self._arrivals: collections.deque[int] = collections.deque(maxlen=RATE_WINDOW)
         self._frames = 0
@@ -55,8 +59,8 @@ class Health:
         self._late_ns, self._by_stamp = 0, False
         self._ignored: collections.Counter[str] = collections.Counter()
         self._repeated_ns: int | None = None  # when a frame came once more
-        self._out_of_order_ns: int | None = None  # when stamps stepped back, or an older frame came
         self._rejected: collections.Counter[Code] = collections.Counter()
+        self._lost_commands = 0
         self._last_rejection = ""
         self._ended: collections.Counter[Code] = collections.Counter()
         self._last_end: tuple[Code, str] = (Code.OK, "")
@@ -79,9 +83,9 @@ class Health:
             self._arrivals.append(self._now())
             in_order = self._newest_stamp_ns is None or stamp_ns >= self._newest_stamp_ns
             self._steps_back += not in_order
-            self._newest_stamp_ns = stamp_ns
             if not in_order:
-                self._out_of_order_ns = self._now()
+                self._moments["camera"] = self._now()
+            self._newest_stamp_ns = stamp_ns
             return in_order
 
     def count_ignored(self, kind: Literal["repeated", "older"]) -> None:
@@ -91,7 +95,7 @@ class Health:
             if kind == "repeated":
                 self._repeated_ns = self._now()
             else:
-                self._out_of_order_ns = self._now()
+                self._moments["camera"] = self._now()
 
     def camera_level(self) -> Level:
         """Return how the camera is at this moment."""
@@ -102,12 +106,21 @@ class Health:
         """Count an input that was refused before it became a frame or a command."""
         with self._lock:
             self._rejected[code] += 1
+            self._moments["inputs"] = self._now()
             self._last_rejection = f"{code.name}: {detail}"
+
+    def count_lost_commands(self, count: int) -> None:
+        """Count commands that a full queue has dropped, so that they get no answer."""
+        with self._lock:
+            self._lost_commands += count
+            self._moments["inputs"] = self._now()
+            self._last_rejection = f"{self._lost_commands} commands lost, {TOO_MANY_COMMANDS}"
 
     def count_end(self, result: Segmentation) -> None:
         """Count the end of a command."""
         with self._lock:
             self._ended[result.code] += 1
+            self._moments["commands"] = self._now()
             self._last_end = (result.code, result.detail)
             self._last_total_ms = result.timing.total_ms
 
@@ -123,6 +136,11 @@ class Health:
         """Return the frames per second of the last RATE_WINDOW frames, 0 when they have stopped coming."""
         with self._lock:
             return self._rate_hz(self._now())
+
+    @property
+    def counted_s(self) -> float:
+        """For how many seconds events have been counted."""
+        return (self._now() - self._since_ns) / 1e9
 
     def report(self) -> list[Diagnostic]:
         """Return the state of camera, commands and inputs at this moment."""
@@ -158,7 +176,7 @@ class Health:
             return Level.STALE, self._why_stale(age_s, now)
         if self._qos_notes:
             return Level.WARN, "; ".join(f"{topic}: {note}" for topic, note in sorted(self._qos_notes.items()))
-        if self._out_of_order_ns is not None and now - self._out_of_order_ns <= OUT_OF_ORDER_SHOWN_NS:
+        if self._is_recent("camera"):
             return Level.WARN, (
                 f"stamps stepped back {self._steps_back} times, {self._ignored['older']} older frames were ignored; "
                 "a bag that loops, a clock that jumps, or two cameras on one topic"
@@ -179,12 +197,22 @@ class Health:
         code, detail = self._last_end
         values = {code.name: str(count) for code, count in sorted(self._ended.items())}
         values["last_total_ms"] = f"{self._last_total_ms:.0f}"
-        if code in _FAULTS:
+        message = f"{sum(self._ended.values())} answered"
+        if code in _FAULTS and self._is_recent("commands"):
             return Diagnostic(Level.ERROR, "commands", f"{code.name}: {detail}", values)
-        return Diagnostic(Level.OK, "commands", f"{sum(self._ended.values())} answered", values)
+        if code in _FAULTS:
+            message += f", the last with {code.name}: {detail}"
+        return Diagnostic(Level.OK, "commands", message, values)
 
     def _inputs(self) -> Diagnostic:
         values = {code.name: str(count) for code, count in sorted(self._rejected.items())}
-        if self._rejected:
+        if self._lost_commands:
+            values["commands_lost"] = str(self._lost_commands)
+        if self._is_recent("inputs"):
             return Diagnostic(Level.WARN, "inputs", f"{self._last_rejection} (the latest refusal)", values)
-        return Diagnostic(Level.OK, "inputs", "nothing refused", values)
+        return Diagnostic(Level.OK, "inputs", f"nothing refused in the last {WINDOW_S:.0f} s", values)
+
+    def _is_recent(self, part: str) -> bool:
+        """Whether something was wrong with this part within the window."""
+        moment = self._moments.get(part)
+        return moment is not None and self._now() - moment <= WINDOW_S * 1e9

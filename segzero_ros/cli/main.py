@@ -36,8 +36,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status. What the outside did wrong is one line and status 2, no traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = build_parser().parse_args(["--help"] if words == ["help"] else words)
     try:
+        options = build_parser().parse_args(["--help"] if words == ["help"] else words)  # imports the command
         status = int(options.run(options))
         sys.stdout.flush()
         return status

@@ -3,6 +3,8 @@
 import argparse
 import json
 import signal
+import sys
+import time
 from typing import TYPE_CHECKING
 
 from segzero_ros.cli.output import GrowingText, as_json, format_result
@@ -16,6 +18,8 @@ EXAMPLES = ('segzero say "something to drink from"', 'segzero say "all the books
 ABOUT = "Say a sentence to the running node and watch it reason. Ctrl-C cancels the command."
 NO_ROS = "needs ROS 2: source your ROS's and this workspace's setup.bash, or use .venv/bin/segzero after `make demo`"
 NO_NODE = "ros2 launch segzero_ros demo.launch.py starts one, with a camera to look through"
+
+CANCEL_S = 2.0  # for the answer to a cancel; Ctrl-C ends the process within three seconds
 
 
 def configure(parser: Parser) -> None:
@@ -34,36 +38,68 @@ def configure(parser: Parser) -> None:
     parser.set_defaults(run=run)
 
 
+class Interrupt:
+    """Ctrl-C: asks for the end of the command, and ends the process where nothing comes of that."""
+
+    def __init__(self) -> None:
+        self.cancellable = False
+        self._times: list[float] = []
+
+    def __call__(self, *_: object) -> None:
+        """Note one, as the handler of SIGINT."""
+        self._times.append(time.monotonic())
+
+    def __bool__(self) -> bool:
+        """Whether there was one."""
+        return bool(self._times)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where there is nothing to cancel, no answer to that in time, or a second one came."""
+        if not self._times:
+            return
+        if not self.cancellable or len(self._times) > 1 or time.monotonic() > self._times[0] + CANCEL_S:
+            raise KeyboardInterrupt
+
+
 def run(options: argparse.Namespace) -> int:
-    """Send the command; 1 when nothing was found or it was cancelled, 2 without ROS or node."""
+    """Send the command; 1 when nothing was found or it was cancelled, 2 without ROS or node, 130 ended by Ctrl-C."""
+    interrupt = Interrupt()
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         from segzero_ros.ros.client import Client
+        from segzero_ros.ros.executor.process import StartError
+
+        client = Client(arguments=["--ros-args", *options.ros_args], alive=interrupt.check)
     except ImportError as error:
         return refuse("segzero say", f"{NO_ROS} ({error})")
-    client = Client(arguments=["--ros-args", *options.ros_args])
-    try:
-        return send(client, options)
+    except StartError as error:
+        return refuse("segzero say", str(error))
+    else:
+        return send(client, options, interrupt)
     finally:
-        client.close()
+        signal.signal(signal.SIGINT, before)
 
 
-def send(client: "Client", options: argparse.Namespace) -> int:
-    """Send the command and print its answer."""
+def send(client: "Client", options: argparse.Namespace, interrupt: Interrupt) -> int:
+    """Send the command, print its answer and leave the graph."""
     from segzero_ros.ros.client import NoAnswerError, read_answer
 
-    interrupted: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
     reasoning = GrowingText()
     try:
-        client.wait_for_node(options.wait)
+        client.wait_for_action(options.wait)
+        interrupt.cancellable = True
         on_text = (lambda _: None) if options.json else reasoning
         message = client.send_goal(
-            options.command, timeout_s=options.timeout, on_text=on_text, stop=lambda: bool(interrupted)
+            options.command, timeout_s=options.timeout, on_text=on_text, stop=lambda: bool(interrupt)
         )
     except NoAnswerError as error:
         return refuse("segzero say", f"{error}; {NO_NODE}")
+    except KeyboardInterrupt:
+        if interrupt.cancellable:
+            print("segzero say: no answer to the cancel; the command may still be at work", file=sys.stderr)
+        raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        client.close()
     result = read_answer(message)
     reasoning.end()
     print(json.dumps(as_json(result)) if options.json else format_result(result))

@@ -13,7 +13,6 @@ import rclpy
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -24,7 +23,9 @@ from segzero_ros.command import Command
 from segzero_ros.errors import Code
 from segzero_ros.frame import Frame, no_frame
 from segzero_ros.msg import Segmentation
+from segzero_ros.ros.command_server import echoed_text
 from segzero_ros.ros.convert import frame_decoder, stamp_ns
+from segzero_ros.ros.executor.process import start_ros
 from segzero_ros.ros.qos import topic_qos
 
 KEPT_FRAMES = 150  # 15 s at 10 pictures per second, 140 MB at 640 x 480: an answer comes well before
@@ -50,8 +51,11 @@ class Client:
     def __init__(
         self, *, frames: bool = False, arguments: list[str] | None = None, alive: Callable[[], None] = _nothing
     ) -> None:
-        """``frames``: keep the camera's pictures as well. ``alive`` is called between waits and may raise."""
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        """``frames``: keep the camera's pictures as well. ``alive`` is called between waits and may raise.
+
+        Raises ``StartError`` for ``arguments`` that ROS refuses.
+        """
+        start_ros(arguments)
         self._node = Node("segzero_client")
         self._alive = alive
         self._action = ActionClient(self._node, Segment, "segment")
@@ -82,7 +86,7 @@ class Client:
 
     # ---- waiting ----
 
-    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+    def wait(self, done: Callable[[], object], timeout_s: float) -> bool:
         """Let messages come in until ``done()`` or the time is over; return whether it is done."""
         end = time.monotonic() + timeout_s
         while not done():
@@ -94,13 +98,17 @@ class Client:
 
     def wait_for_node(self, timeout_s: float) -> None:
         """Wait until the node's action and topics are there; ``NoAnswerError`` when they are not in time."""
-        if not self.wait(self._is_matched, timeout_s):
+        end = time.monotonic() + timeout_s
+        self.wait_for_action(timeout_s)
+        if not self.wait(self._command.get_subscription_count, end - time.monotonic()):
+            raise NoAnswerError(f"no node listens to the topic 'command' after {timeout_s:.0f} s; is it remapped?")
+
+    def wait_for_action(self, timeout_s: float) -> None:
+        """Wait until the node's action is there, all that a goal needs; ``NoAnswerError`` when it is not in time."""
+        if not self.wait(self._action.server_is_ready, timeout_s):
             raise NoAnswerError(
                 f"no node offers the action 'segment' after {timeout_s:.0f} s; is it running, in this ROS_DOMAIN_ID?"
             )
-
-    def _is_matched(self) -> bool:
-        return bool(self._action.server_is_ready() and self._command.get_subscription_count())
 
     # ---- commands ----
 
@@ -140,11 +148,12 @@ class Client:
         """Publish ``text`` on `command` and return the first answer to it; ``on_text`` as with ``send_goal``."""
         self._drain_stream()
         known = {answer.command_id for answer in self.answers}
+        echo = echoed_text(text)
         self._stream = ""
         self._command.publish(String(data=text))
 
         def found() -> list[Segmentation]:
-            return [a for a in self.answers if a.command_id not in known and a.command == text]
+            return [a for a in self.answers if a.command_id not in known and a.command == echo]
 
         def done() -> bool:
             if self._stream:

@@ -25,6 +25,7 @@ from segzero_ros.ros.executor.queue import ExecutorQueue
 from segzero_ros.worker import FrameSource, Job, Worker
 
 PROGRESS_PERIOD_NS = 30_000_000  # faster than a person reads; a fast engine makes hundreds of pieces per second
+LOGGED_CHARS = 80  # of a command's text: a sentence, and one line of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +41,28 @@ OnProgress = Callable[[Progress], None]
 OnAnswer = Callable[[Segmentation], None]
 Publish = Callable[[Result, Frame | FrameSource | None], Segmentation]
 Report = Callable[[str, BaseException], str]
+Log = Callable[[str], object]
 
 
 class CommandServer:
     """Hands commands to the worker while it is open; closed, it answers them with the reason why."""
 
     def __init__(
-        self, queue: ExecutorQueue, health: Health, publish: Publish, on_progress: OnProgress, report: Report
+        self,
+        queue: ExecutorQueue,
+        health: Health,
+        publish: Publish,
+        on_progress: OnProgress,
+        report: Report,
+        log: Log = ignore,
     ) -> None:
         """``publish`` sends an answer to everybody and returns it; ``on_progress`` gets the progress of every command.
 
-        ``report`` logs a defect, (where, what), and returns a line about it.
+        ``report`` logs a defect, (where, what), and returns a line about it; ``log`` gets a line per command.
         """
         self._queue = queue
         self._report = report
+        self._log = log
         self._health = health
         self._publish = publish
         self._on_progress = on_progress
@@ -115,9 +124,11 @@ class CommandServer:
         result = cast(Result, job.result)
         self._health.count_end(result)
         try:
-            return self._publish(result, job.source)
+            answer = self._publish(result, job.source)
         except Exception as error:  # noqa: BLE001 - a defect, but the command gets its answer
-            return self._publish(unanswered(result.command, Code.INTERNAL, self._report("publish", error)), None)
+            answer = self._publish(unanswered(result.command, Code.INTERNAL, self._report("publish", error)), None)
+        self._log(log_line(answer))
+        return answer
 
     def _open_worker(self) -> Worker:
         if self._worker is None:
@@ -155,9 +166,24 @@ class _ProgressReport:
                 listener(progress)
 
 
+def log_line(answer: Segmentation) -> str:
+    """Return what the log keeps of a command: the words as they were read and cut, never ``detail`` or reasoning."""
+    text = answer.command if len(answer.command) <= LOGGED_CHARS else answer.command[:LOGGED_CHARS] + "..."
+    code, count = Code(answer.code).name, len(answer.instances)
+    return f"command {answer.command_id} {text!r}: {code}, {count} found, {answer.timing.total_ms:.0f} ms"
+
+
 def _echo(job: Job, text: str) -> Command:
     """Return the command that the answer of a refused job repeats: short and safe to show, where it was not read."""
-    return job.command if job.command.text else replace(job.command, text=clean_text(text[:MAX_COMMAND_CHARS]))
+    return job.command if job.command.text else replace(job.command, text=echoed_text(text))
+
+
+def echoed_text(text: str) -> str:
+    """Return the words of the answer to ``text``: as they were read, or shown safely where they are no command."""
+    try:
+        return read_command(text, "").text
+    except RejectedInput:
+        return clean_text(text[:MAX_COMMAND_CHARS])
 
 
 def _without_cut_tag(text: str) -> str:

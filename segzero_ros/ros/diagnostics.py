@@ -1,5 +1,6 @@
 """The node's health as ``diagnostic_msgs``, once a second: the node itself, then camera, commands and inputs."""
 
+import socket
 from collections.abc import Mapping, Sequence
 
 from builtin_interfaces.msg import Time
@@ -42,20 +43,20 @@ def node_diagnostic(
     return Diagnostic(Level.OK, "node", "active", values)
 
 
-def diagnostics_message(stamp: Time, node: str, bundle: str, lines: Sequence[Diagnostic]) -> DiagnosticArray:
-    """Convert a report; ``node`` goes before each name, as the aggregator expects it."""
-    array = DiagnosticArray(status=[_status(node, bundle, line) for line in lines])
+def diagnostics_message(stamp: Time, node: str, lines: Sequence[Diagnostic], counted_s: float) -> DiagnosticArray:
+    """Convert a report. ``node``: its name with the namespace, which tells robots apart. ``counted_s``: since when."""
+    array = DiagnosticArray(status=[_status(node, line, counted_s) for line in lines])
     array.header.stamp = stamp
     return array
 
 
-def _status(node: str, bundle: str, line: Diagnostic) -> DiagnosticStatus:
+def _status(node: str, line: Diagnostic, counted_s: float) -> DiagnosticStatus:
     return DiagnosticStatus(
         level=bytes([line.level]),
         name=f"{node}: {line.name}",
         message=safe_text(line.message),
-        hardware_id=safe_text(bundle),
-        values=_pairs(line.values),
+        hardware_id=safe_text(f"{socket.gethostname()}:{node}"),
+        values=_pairs({**line.values, "counted_for_s": f"{counted_s:.0f}"}),
     )
 
 

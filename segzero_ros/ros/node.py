@@ -12,7 +12,7 @@ from a pause. One thread, the executor's, calls ROS; one, the worker's, the engi
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -28,13 +28,14 @@ from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.health import Diagnostic, Health, Level
+from segzero_ros.health import TOO_MANY_COMMANDS, Diagnostic, Health, Level
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events, wait_for_depth
 from segzero_ros.ros.command_server import CommandServer
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
 from segzero_ros.ros.executor import guard
 from segzero_ros.ros.executor.loading import Cancelled, run_cancellable
+from segzero_ros.ros.executor.lost import LostMessages
 from segzero_ros.ros.executor.queue import ExecutorQueue
 from segzero_ros.ros.outputs import Outputs
 from segzero_ros.ros.parameters import Parameters
@@ -73,23 +74,23 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         *,
         open_engines: OpenEngines = open_engines,
         stopping: threading.Event | None = None,
+        arguments: Sequence[str] = (),
         **options: Any,
     ) -> None:
         """``open_engines``: how the models are opened. ``stopping``: once set, opening them is given up.
 
-        ``options``: those of ``rclpy.node.Node``.
+        ``arguments``: the process' command line. ``options``: those of ``rclpy.node.Node``.
         """
         super().__init__(options.pop("node_name", NODE), **options)
         self._stopping = stopping or threading.Event()
         self._open_engines = open_engines
-        self._settings = Parameters(self)
+        self._settings = Parameters(self, [*arguments, *(options.get("cli_args") or ())])
         self._health = Health(self._settings.value("stale_sec"))
         self._queue = ExecutorQueue(self)
         self._outputs = Outputs(self, self._settings, self._health)
         report = functools.partial(guard.report, self)
-        self._commands = CommandServer(
-            self._queue, self._health, self._outputs.publish_answer, self._outputs.publish_progress, report
-        )
+        publish, on_progress, log = self._outputs.publish_answer, self._outputs.publish_progress, self.get_logger().info
+        self._commands = CommandServer(self._queue, self._health, publish, on_progress, report, log)
         self._commands.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None
@@ -102,7 +103,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
     def _create_interfaces(self) -> None:
         """Make what is there in every state: command, action, services, diagnostics."""
         on_command, qos = guard.callback(self, self._on_command), topic_qos("command")
-        self._command_qos = qos
+        self._command_qos, self._lost_commands = qos, LostMessages(qos.depth)
         events = qos_events(self, "command", qos, self._health)
         self.create_subscription(String, "command", on_command, qos, event_callbacks=events)
         self._action = SegmentAction(self, self._commands, self._wrap, self._settings)
@@ -136,10 +137,14 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set parameters, or refuse with a reason worth reading; rclpy's services come here, too."""
+        parameter_list = self._settings.converted(parameter_list)
         reason = self._settings.refusal(parameter_list)
         if reason:
             return SetParametersResult(successful=False, reason=reason)
-        return super().set_parameters_atomically(parameter_list)
+        result = super().set_parameters_atomically(parameter_list)
+        if result.successful:
+            self._settings.note_set(parameter_list)
+        return result
 
     # ---- lifecycle ----
 
@@ -249,7 +254,11 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._autostart_timer.cancel()
         self._bring_up()
 
-    def _on_command(self, message: String) -> None:
+    def _on_command(self, message: String, info: Mapping[str, int]) -> None:
+        lost = self._lost_commands.count(info.get("publication_sequence_number"), info.get("received_timestamp", 0))
+        if lost:
+            self._health.count_lost_commands(lost)
+            self.get_logger().error(f"{lost} commands on `command` are lost, {TOO_MANY_COMMANDS}")
         self._commands.submit(message.data, timeout_s=self._settings.value("timeout_sec"))
 
     def _wrap(self, image: Image) -> CameraFrame | None:
@@ -292,7 +301,8 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         lines = self._diagnostics()
         self._warn_about(lines)
         stamp = self.get_clock().now().to_msg()
-        self._outputs.publish_diagnostics(diagnostics_message(stamp, self.get_name(), self._outputs.bundle, lines))
+        name, counted_s = self.get_fully_qualified_name(), self._health.counted_s
+        self._outputs.publish_diagnostics(diagnostics_message(stamp, name, lines, counted_s))
 
     def _diagnostics(self) -> list[Diagnostic]:
         ignored = self._camera.ignored if self._camera is not None else 0

@@ -1,6 +1,7 @@
 """What the node publishes about an answer: the stamped bundle, and its parts for those who want only one of them.
 
 The optional parts cost nothing unless somebody listens (overlay) or their package is installed (detections).
+Mask and detections carry no code, and empty ones say "nothing there": only commands that were carried out have them.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from std_msgs.msg import Header, String
 
-from segzero_ros.errors import RejectedInput
+from segzero_ros.errors import ANSWERED, RejectedInput
 from segzero_ros.health import Health
 from segzero_ros.msg import Instance, Segmentation
 from segzero_ros.overlay import draw_overlay
@@ -58,7 +59,7 @@ class Outputs:
             note=note,
         )
         self._publishers["segmentation"].publish(message)
-        if message.mask.data:
+        if result.code in ANSWERED:
             self._publishers["mask"].publish(message.mask)
         if message.reasoning:
             self._publishers["reasoning"].publish(String(data=message.reasoning))
@@ -76,7 +77,7 @@ class Outputs:
             pose = PoseStamped(header=message.header)
             pose.pose.position = best.position
             self._publishers["target"].publish(pose)
-        if "detections" in self._publishers and message.mask.data:
+        if "detections" in self._publishers and result.code in ANSWERED:
             from segzero_ros.ros.detections import detections_message
 
             self._publishers["detections"].publish(detections_message(message))

@@ -1,15 +1,23 @@
 """The processes of a running system as one table of plain data: `make demo` and the launch files start the same ones.
 
-Nothing here starts anything, and only ``launch_description`` imports ROS; ``Process.command_line`` is the way without.
+Nothing here starts anything, and only what makes launch files imports ROS; ``Process.command_line`` is the way without.
+What is given by argument wins over the parameter file, and that over the defaults of a launch file.
 """
 
+import json
+import os
+import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from segzero_ros.config import BACKENDS as ENGINES
+from segzero_ros.config import NodeConfig, parameters
+from segzero_ros.errors import RejectedInput
 
 if TYPE_CHECKING:
     from launch import LaunchContext, LaunchDescription
@@ -23,14 +31,16 @@ PACKAGE = "segzero_ros"
 NODE = "segzero"
 CAMERA_NODE = "tabletop_camera"
 NODE_WAIT_S = 120  # large engines take a minute to open
+RESPAWN_DELAY_S = 2.0  # a node that cannot start must not fill the log
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
     """One executable of ``scripts/`` with what it is given.
 
-    ``remaps``: graph name as in ``ros/qos.py`` -> name on this robot. ``config``: a parameter file or "".
-    ``arguments``: plain command-line arguments, before those of ROS.
+    ``parameters`` win over ``config``, a parameter file or "", and that over ``defaults``. ``remaps``: graph name as in
+    ``ros/qos.py`` -> name on this robot. ``arguments``: plain command-line arguments, before those of ROS.
+    ``enclave``: of SROS 2. ``respawn``: whether a launch file starts it again when it ends.
     """
 
     executable: str
@@ -41,6 +51,9 @@ class Process:
     config: str = ""
     log_level: str = "info"
     arguments: tuple[str, ...] = ()
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+    enclave: str = ""
+    respawn: bool = False
 
     def ros_arguments(self) -> list[str]:
         """Everything behind ``--ros-args``."""
@@ -49,16 +62,20 @@ class Process:
             words += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
         for name, to in self.remaps.items():
             words += ["-r", f"{name}:={to}"]
+        for name, value in self.defaults.items():
+            words += ["-p", f"{name}:={_yaml(value)}"]
         if self.config:
             words += ["--params-file", self.config]
         for name, value in self.parameters.items():
             words += ["-p", f"{name}:={_yaml(value)}"]
         return [*words, *self.log_arguments()]
 
-    def log_arguments(self) -> list[str]:
-        """How loud this node is; ROS names loggers like nodes, with dots for slashes."""
-        logger = ".".join([*self.namespace.strip("/").split("/"), self.name]).lstrip(".")
-        return ["--log-level", f"{logger}:={self.log_level}"]
+    def log_arguments(self, pushed: str = "") -> list[str]:
+        """Security and loudness; ROS names loggers like nodes, with dots for slashes. ``pushed``: namespace around."""
+        namespace = self.namespace if self.namespace.startswith("/") else f"{pushed}/{self.namespace}"
+        logger = ".".join([*filter(None, namespace.split("/")), self.name])
+        enclave = ["--enclave", self.enclave] if self.enclave else []
+        return [*enclave, "--log-level", f"{logger}:={self.log_level}"]
 
     def command_line(self) -> list[str]:
         """The words to start this process with, under the Python that runs now."""
@@ -74,32 +91,32 @@ class Process:
 def node(
     *,
     namespace: str = "",
-    bundle: str = "",
-    backend: str = "",
-    server: str = "",
-    model: str = "",
-    warm_frame_hz: str = "",
     image: str = "",
     depth: str = "",
     camera_info: str = "",
-    image_transport: str = "",
-    use_depth: bool = False,
     config: str = "",
     log_level: str = "info",
-    **more: Value,
+    enclave: str = "",
+    respawn: bool | str = False,
+    defaults: Mapping[str, Value] = MappingProxyType({}),
+    **parameters: Value,
 ) -> Process:
-    """The grounding node; an empty string leaves a parameter or a topic as ``config`` or the defaults have it.
-
-    ``more``: further parameters by name.
-    """
-    chosen: dict[str, Value] = {"bundle": bundle, "backend": backend, "server": server, "model": model}
-    chosen |= {"image_transport": image_transport, "warm_frame_hz": float(warm_frame_hz or 0)}
-    parameters = {name: value for name, value in chosen.items() if value} | more
-    if use_depth:
-        parameters["use_depth"] = True
+    """The grounding node; an empty string leaves a parameter or a topic as ``config`` or the defaults have it."""
+    given = {name: value for name, value in parameters.items() if value != ""}
     topics = {"image": image, "depth": depth, "camera_info": camera_info}
     remaps = {name: topic for name, topic in topics.items() if topic and topic != name}
-    return Process("segzero_node", NODE, namespace, parameters, remaps, config, log_level)
+    return Process(
+        "segzero_node",
+        NODE,
+        namespace,
+        given,
+        remaps,
+        config,
+        log_level,
+        defaults=defaults,
+        enclave=enclave,
+        respawn=bool(respawn),
+    )
 
 
 def tabletop_camera(
@@ -110,10 +127,12 @@ def tabletop_camera(
     seed: int | None = None,
     truth_dir: str = "",
     log_level: str = "info",
+    use_sim_time: bool | str = "",
 ) -> Process:
     """The camera of the demo world; it publishes where the node listens. ``truth_dir``: see ``ros/camera_node.py``."""
     chosen: dict[str, Value] = {"scenario": scenario, "truth_dir": truth_dir}
-    parameters = {name: value for name, value in chosen.items() if value}
+    chosen["use_sim_time"] = use_sim_time
+    parameters = {name: value for name, value in chosen.items() if value != ""}
     if seed is not None:
         parameters["seed"] = seed
     remaps = {"image": image} if image and image != "image" else {}
@@ -122,7 +141,8 @@ def tabletop_camera(
 
 def client(command: str, *, namespace: str = "", log_level: str = "info") -> Process:
     """`segzero say`: one command to the node, as soon as it is there; prints the answer and ends."""
-    words = ("say", "--wait", str(NODE_WAIT_S), command)
+    text = f" {command}" if command.startswith("-") else command  # `-h` is a command here and no option
+    words = ("say", "--wait", str(NODE_WAIT_S), text)
     return Process("segzero", "segzero_client", namespace, arguments=words, log_level=log_level)
 
 
@@ -132,16 +152,16 @@ def demo(
     command: str = "",
     namespace: str = "",
     image: str = "",
-    use_depth: bool = True,
     log_level: str = "info",
+    use_sim_time: bool | str = "",
     **options: Any,
 ) -> tuple[Process, ...]:
     """The processes of the demo, in the order of their start; ``options`` are those of ``node``."""
     common = {"namespace": namespace, "log_level": log_level}
-    patience_s = NODE_WAIT_S / 2  # the camera starts together with the node
-    table = [node(image=image, use_depth=use_depth, first_frame_sec=patience_s, **common, **options)]
+    defaults = {"use_depth": True, "first_frame_sec": NODE_WAIT_S / 2}  # the camera starts together with the node
+    table = [node(image=image, defaults=defaults, use_sim_time=use_sim_time, **common, **options)]
     if camera == "tabletop":
-        table.insert(0, tabletop_camera(image=image, **common))
+        table.insert(0, tabletop_camera(image=image, use_sim_time=use_sim_time, **common))
     if command:
         table.append(client(command, **common))
     return tuple(table)
@@ -152,12 +172,22 @@ Argument = tuple[str, str, Sequence[str]]  # of a launch file: default, meaning,
 COMMON_ARGUMENTS: Mapping[str, Argument] = {
     "image": ("image", "the camera's image topic", ()),
     "namespace": ("", "namespace of all nodes", ()),
+    "bundle": ("", "name, absolute path or package://PACKAGE/PATH; empty = as in the parameter file", ()),
+    "backend": ("", "engine that runs the models; empty = as in the parameter file", ("", *BACKENDS)),
     "server": ("", "remote: http://HOST:PORT/v1", ()),
     "model": ("", "a checkpoint's directory, or the server's name of its model", ()),
     "warm_frame_hz": ("", "how often to prefill the newest frame while there is no command", ()),
+    "autostart": ("", "true = configure and activate at start; empty = as in the parameter file", ()),
+    "use_sim_time": ("", "true = the time of /clock; empty = as in the parameter file", ()),
     "config": ("", "parameter file, a copy of config/segzero.yaml; empty = the defaults", ()),
     "log_level": ("info", "of all nodes", ("debug", "info", "warn", "error", "fatal")),
+    "enclave": ("", "the grounding node's enclave of SROS 2", ()),
+    "respawn": ("false", "true = start the grounding node again when it ends", ()),
 }
+
+FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_NAMES = ("image", "depth", "camera_info", "namespace")
+_NAME = re.compile(r"(~?/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*/?", re.ASCII)
 
 
 def launch_description(
@@ -173,9 +203,9 @@ def launch_description(
     table = {**COMMON_ARGUMENTS, **arguments}
 
     def start(context: "LaunchContext") -> list[Node]:
-        value: dict[str, Any] = {name: LaunchConfiguration(name).perform(context) for name in table}
-        value["use_depth"] = value["use_depth"] == "true"
-        return [Node(**launch_arguments(process)) for process in processes(**value)]
+        value = {name: read_argument(name, LaunchConfiguration(name).perform(context)) for name in table}
+        pushed = context.launch_configurations.get("ros_namespace", "")
+        return [Node(**launch_arguments(process, pushed)) for process in processes(**value)]
 
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=meaning, choices=list(choices) or None)
@@ -184,19 +214,84 @@ def launch_description(
     return LaunchDescription([*declared, OpaqueFunction(function=start)])
 
 
-def launch_arguments(process: Process) -> dict[str, Any]:
-    """The keyword arguments of ``launch_ros.actions.Node`` that start ``process``."""
-    return {
+def read_argument(name: str, text: str) -> Value:
+    """Return a launch argument as the type it has as a parameter, "" = not given; ValueError names what is wrong."""
+    known = {parameter.name: parameter for parameter in parameters()}
+    kind = known[name].kind if name in known else bool if name in ("respawn", "use_sim_time") else str
+    if text == "":
+        return ""
+    if name == "config" and not Path(text).expanduser().is_file():
+        raise ValueError(f"launch argument config: got {text!r}, want a parameter file that is there")
+    if name in _NAMES and not _NAME.fullmatch(text):
+        raise ValueError(f"launch argument {name}: got {text!r}, want a ROS name: letters, digits, _ and /")
+    try:
+        value = FLAGS[text.lower()] if kind is bool else kind(text)
+        return getattr(NodeConfig.from_mapping({name: value}), name) if name in known else value
+    except (KeyError, ValueError):
+        wanted = "true or false" if kind is bool else "a number"
+        raise ValueError(f"launch argument {name}: got {text!r}, want {wanted}") from None
+    except RejectedInput as fault:
+        raise ValueError(f"launch argument {name}: {fault.detail}") from None
+
+
+def launch_arguments(process: Process, pushed: str = "") -> dict[str, Any]:
+    """The keyword arguments of ``launch_ros.actions.Node`` that start ``process``; ``pushed``: the namespace around."""
+    more: dict[str, Any] = {"respawn": True, "respawn_delay": RESPAWN_DELAY_S} if process.respawn else {}
+    return more | {
         "package": PACKAGE,
         "executable": process.executable,
         "name": process.name,
         "namespace": process.namespace,
-        "parameters": [given for given in (process.config, dict(process.parameters)) if given],
+        "parameters": parameter_files(process),
         "remappings": list(process.remaps.items()),
         "arguments": list(process.arguments),
-        "ros_arguments": process.log_arguments(),
+        "ros_arguments": process.log_arguments(pushed),
         "output": "screen",
     }
+
+
+def parameter_files(process: Process) -> list[str]:
+    """Return the files that give ``process`` its parameters, what wins last; launch itself would guess their types."""
+    files = [_parameter_file(process.defaults)] if process.defaults else []
+    if process.config:
+        files.append(_without(str(Path(process.config).expanduser()), process.parameters))
+    return files + ([_parameter_file(process.parameters)] if process.parameters else [])
+
+
+def _parameter_file(values: Mapping[str, Value]) -> str:
+    sections = {"/**": {"ros__parameters": dict(values)}}
+    return _written(json.dumps(sections, indent=2))  # JSON is YAML with every string quoted
+
+
+def _without(config: str, names: Iterable[str]) -> str:
+    """Return ``config``, or a copy without these parameters: those of a node's own section would win over ``/**``."""
+    import yaml
+
+    try:
+        root = yaml.compose(Path(config).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"launch argument config: {config} is no parameter file: {error}") from None
+    return _written(yaml.serialize(root)) if _drop(root, set(names), inside=False) else config
+
+
+def _drop(node: Any, names: set[str], *, inside: bool) -> bool:
+    """Take the parameters called ``names`` out of a mapping of YAML nodes; return whether there were any."""
+    if not isinstance(getattr(node, "value", None), list) or node.id != "mapping":
+        return False
+    kept = [(key, value) for key, value in node.value if not (inside and key.value in names)]
+    dropped = len(kept) < len(node.value)
+    node.value = kept
+    for key, value in kept if not inside else ():
+        dropped |= _drop(value, names, inside=key.value == "ros__parameters")
+    return dropped
+
+
+def _written(text: str) -> str:
+    """Write a parameter file of this run, as launch itself does, and return its path."""
+    handle, path = tempfile.mkstemp(prefix="segzero_params_", suffix=".yaml")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
 
 
 def executable_path(name: str) -> Path:

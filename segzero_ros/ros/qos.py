@@ -19,12 +19,15 @@ SENSOR_DEPTH = 5
 """Queue of the small or optional streams; the depth of ROS's own sensor data profile."""
 
 
+COMMAND_DEPTH = 1000
+"""Queue of commands and of goals: so many may come at once, and each is answered; more are counted as lost."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One name on the graph; volatile: an answer about an old picture helps nobody who comes later.
 
     The one thing heard of before our time is a latched `camera_info`; see ``latched_qos``.
-
 
     ``type``: as in ``ros2 interface list``. ``depth``: messages kept by history "keep last" (topics only).
     """
@@ -70,7 +73,7 @@ _TABLE = (
         SENSOR_DEPTH,
         "the camera matrix, with `use_depth`",
     ),
-    Endpoint("command", "subscribe", "std_msgs/msg/String", "reliable", 10, "what to find, in words"),
+    Endpoint("command", "subscribe", "std_msgs/msg/String", "reliable", COMMAND_DEPTH, "what to find, in words"),
     Endpoint(
         "segmentation", "publish", "segzero_ros/msg/Segmentation", "reliable", 5, "the answer; exactly one per command"
     ),
@@ -81,7 +84,7 @@ _TABLE = (
         "overlay/compressed",
         "publish",
         "sensor_msgs/msg/CompressedImage",
-        "best_effort",
+        "reliable",  # viewers ask for that by default, and one that does not is served as well
         SENSOR_DEPTH,
         "JPEG for people, drawn only while somebody subscribes",
     ),
@@ -134,6 +137,13 @@ def latched_qos(name: str) -> "QoSProfile":
     profile = topic_qos(name, "reliable")
     profile.durability = DurabilityPolicy.TRANSIENT_LOCAL
     return profile
+
+
+def goal_qos() -> "QoSProfile":
+    """The QoS profile of the service that takes goals: ROS's own for services, with room for COMMAND_DEPTH of them."""
+    from rclpy.qos import QoSProfile
+
+    return QoSProfile(depth=COMMAND_DEPTH)
 
 
 def interface_type(name: str) -> Any:

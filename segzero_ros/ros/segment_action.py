@@ -12,11 +12,12 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image
 
 from segzero_ros.action import Segment
-from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.errors import ANSWERED, Code, RejectedInput
 from segzero_ros.msg import Segmentation
 from segzero_ros.ros.camera import CameraFrame
 from segzero_ros.ros.command_server import CommandServer, Progress
 from segzero_ros.ros.parameters import Parameters
+from segzero_ros.ros.qos import goal_qos
 
 if TYPE_CHECKING:
     from rclpy.action.server import ServerGoalHandle
@@ -26,8 +27,6 @@ RESULT_KEPT_S = 30  # rclpy keeps results for 15 minutes by default, masks and a
 MAX_TIMEOUT_S = 3600.0
 
 Wrap = Callable[[Image], CameraFrame | None]
-
-_ANSWERED = (Code.OK, Code.NO_TARGET)  # goals that end with these have succeeded
 
 
 class SegmentAction:
@@ -47,6 +46,8 @@ class SegmentAction:
             goal_callback=lambda _goal: GoalResponse.ACCEPT,
             cancel_callback=self._cancel,
             result_timeout=RESULT_KEPT_S,
+            goal_service_qos_profile=goal_qos(),
+            result_service_qos_profile=goal_qos(),
         )
 
     def destroy(self) -> None:
@@ -112,7 +113,7 @@ def _publish_feedback(goal: "ServerGoalHandle", progress: Progress) -> None:
 
 
 def _finish(goal: "ServerGoalHandle", answer: Segmentation) -> Segment.Result:
-    if answer.code in _ANSWERED:
+    if answer.code in ANSWERED:
         goal.succeed()
     elif goal.is_cancel_requested:
         goal.canceled()

@@ -229,3 +229,11 @@ def test_missing_offline_packages_are_one_line_that_says_how_to_get_them(monkeyp
     assert "torch" in said
     assert "pip install -r requirements/offline.txt" in said
     assert len(said.splitlines()) == 1
+
+
+def test_ctrl_c_while_a_command_is_still_imported_leaves_no_traceback(monkeypatch):
+    def imported(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", imported)
+    assert main(["say", "the mug"]) == 130

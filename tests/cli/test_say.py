@@ -47,3 +47,22 @@ def test_the_nodes_answer_is_printed_and_its_code_is_the_status(graph, tmp_path)
     answer = json.loads(shown)
     assert (answer["code"], answer["command"], answer["instances"]) == ("NO_FRAME", "the mug", [])
     assert "no frame" in answer["detail"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-r", "__ns:=/arm-1"),
+        ("--params-file", "/nowhere/robot.yaml"),
+        ("--log-level", "loud"),
+        ("-p", "wait"),
+        ("--nonsense",),
+    ],
+)
+def test_arguments_that_ros_refuses_end_in_a_line_and_status_2(graph, arguments):
+    status, shown, complaint = say(graph, "the mug", "--wait", "1", "--ros-args", *arguments)
+    assert (status, shown) == (2, "")
+    (line,) = [line for line in complaint.splitlines() if line.startswith("segzero say: ")]
+    assert "correct what follows --ros-args" in line
+    assert arguments[-1] in line
+    assert "Traceback" not in complaint

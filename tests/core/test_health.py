@@ -6,7 +6,7 @@ import pytest
 
 from segzero_ros.command import Command
 from segzero_ros.errors import Code
-from segzero_ros.health import Diagnostic, Health, Level
+from segzero_ros.health import WINDOW_S, Diagnostic, Health, Level
 from segzero_ros.pipeline import unanswered
 
 
@@ -142,6 +142,40 @@ def test_refused_inputs_are_counted_with_the_latest_reason(clock: Clock) -> None
     inputs = part(health, "inputs")
     assert (inputs.level, inputs.values) == (Level.WARN, {"COMMAND_EMPTY": "1", "IMAGE_LAYOUT": "1"})
     assert "got nothing" in inputs.message
+
+
+@pytest.mark.parametrize("name", ["camera", "commands", "inputs"])
+def test_what_is_over_warns_for_a_window_and_not_for_ever(clock: Clock, name: str) -> None:
+    health = Health(60.0, clock)
+    for stamp in (9, 3):
+        health.count_frame(stamp)
+    health.count_end(unanswered(Command("1", "mug"), Code.SERVER_STALLED, "it sent nothing"))
+    health.count_rejection(Code.IMAGE_SIZE, "got 0 x 0")
+    before = part(health, name)
+    assert before.level > Level.OK
+    clock.ns += int(WINDOW_S * 1e9)
+    assert part(health, name).level == before.level
+    clock.ns += 1
+    assert part(health, name).level is Level.OK
+    assert part(health, name).values["last_total_ms" if name == "commands" else next(iter(before.values))]
+    assert health.counted_s == pytest.approx(WINDOW_S)
+
+
+def test_a_later_event_warns_anew(clock: Clock) -> None:
+    health = Health(1.0, clock)
+    for _ in range(3):
+        health.count_rejection(Code.COMMAND_TOO_LONG, "got 600 characters")
+        assert part(health, "inputs").level is Level.WARN
+        clock.ns += int(2 * WINDOW_S * 1e9)
+        assert part(health, "inputs").level is Level.OK
+    assert part(health, "inputs").values == {"COMMAND_TOO_LONG": "3"}
+
+
+def test_a_failure_that_nothing_followed_stays_in_the_message(clock: Clock) -> None:
+    health = Health(1.0, clock)
+    health.count_end(unanswered(Command("1", "mug"), Code.REASONER_FAILED, "out of memory"))
+    clock.ns += int(2 * WINDOW_S * 1e9)
+    assert "the last with REASONER_FAILED: out of memory" in part(health, "commands").message
 
 
 def test_any_schedule_of_frames_is_stale_exactly_when_none_came_in_time(clock: Clock) -> None:

@@ -208,4 +208,4 @@ class Robot:
         arrays = self.listen("/diagnostics", DiagnosticArray)
         before = len(arrays)
         self.until(lambda: len(arrays) > before, "diagnostics")
-        return {status.name.removeprefix("segzero: "): status for status in arrays[-1].status}
+        return {status.name.rpartition(": ")[2]: status for status in arrays[-1].status}

@@ -24,6 +24,7 @@ from segzero_ros.ros import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+OF_BRINGUPS = ("autostart", "use_sim_time", "respawn", "enclave")
 PATIENCE_S = 120.0
 
 
@@ -48,7 +49,9 @@ def started(file: Path, **arguments: str):
 def test_every_argument_has_a_meaning_and_a_default_that_works(file):
     description = module_of(file).generate_launch_description()
     declared = [entity for entity in description.entities if isinstance(entity, DeclareLaunchArgument)]
-    assert {"image", "bundle", "namespace", "backend", "use_depth", "config", "log_level"} <= {a.name for a in declared}
+    assert {"image", "bundle", "namespace", "backend", "use_depth", "config", "log_level", *OF_BRINGUPS} <= {
+        a.name for a in declared
+    }
     assert all(argument.description and argument.default_value is not None for argument in declared)
     assert started(file)
 
@@ -67,6 +70,25 @@ def test_a_wrong_choice_is_refused_by_name():
     argument = next(e for e in module.generate_launch_description().entities if getattr(e, "name", "") == "camera")
     with pytest.raises(RuntimeError, match="webcam"):
         argument.visit(context)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    ("name", "text"), [("config", "/nowhere.yaml"), ("warm_frame_hz", "often"), ("use_depth", "2")]
+)
+def test_a_wrong_value_is_refused_by_its_arguments_name(file, name, text):
+    with pytest.raises(ValueError, match=f"launch argument {name}: got '{text}'"):
+        started(file, **{name: text})
+
+
+@pytest.mark.parametrize(("file", "respawned"), [("segzero.launch.py", True), ("demo.launch.py", False)])
+def test_the_node_alone_is_started_again_when_it_ends(file, respawned):
+    wanted = {"": respawned, "true": True, "off": False}
+    for text, respawn in wanted.items():
+        given = {"respawn": text} if text else {}
+        nodes = {executable: node for _, executable, node in started(ROOT / "launch" / file, command="mug", **given)}
+        again = {executable for executable, node in nodes.items() if node._ExecuteLocal__respawn}
+        assert again == ({"segzero_node"} if respawn else set())
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -399,7 +399,7 @@ def test_detections_are_published_where_vision_msgs_is_installed(make_robot):
     assert array.header == answer.header
     detection = array.detections[0]
     assert (detection.bbox.center.position.x, detection.bbox.center.position.y) == (40.0, 20.0)
-    assert (detection.bbox.size_x, detection.bbox.size_y, detection.id) == (40.0, 20.0, "1")
+    assert (detection.bbox.size_x, detection.bbox.size_y, detection.id) == (40.0, 20.0, "")
     assert detection.results[0].hypothesis.class_id == "the mug"
 
 

@@ -96,3 +96,12 @@ def test_the_camera_with_an_unknown_scenario_names_the_nearest(start):
     child = start(*processes.tabletop_camera(scenario="dmo").command_line())
     assert "did you mean 'demo'" in child.wait_for("scenario")
     assert child.process.wait(PATIENCE_S) == 2
+
+
+@pytest.mark.parametrize("arguments", [("-r", "__ns:=/arm-1"), ("--nonsense",), ("-p", "use_sim_time:=7")])
+def test_arguments_that_ros_refuses_end_in_a_line_and_status_2(start, arguments):
+    child = start(*processes.node(backend="fake").command_line(), *arguments)
+    said = child.process.communicate(timeout=PATIENCE_S)[0]
+    assert child.process.returncode == 2
+    assert "segzero_node: " in said
+    assert "Traceback" not in said

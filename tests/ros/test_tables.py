@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from segzero_ros.cli.main import build_parser
 from segzero_ros.config import parameters
 from segzero_ros.ros import processes
 from segzero_ros.ros.qos import ENDPOINTS
@@ -75,7 +76,8 @@ def test_the_node_is_only_given_names_it_has():
 
 
 def test_the_common_arguments_of_the_launch_files_are_the_nodes_and_change_nothing_by_default():
-    defaults = {name: default for name, (default, _, _) in processes.COMMON_ARGUMENTS.items()}
+    table = processes.COMMON_ARGUMENTS
+    defaults = {name: processes.read_argument(name, default) for name, (default, _, _) in table.items()}
     assert processes.node(**defaults) == processes.node()
     assert processes.demo(**defaults) == processes.demo()
 
@@ -89,3 +91,65 @@ def test_parameters_are_spelled_as_yaml_that_keeps_their_type():
 def test_an_unknown_executable_is_named():
     with pytest.raises(FileNotFoundError, match="no executable 'segzro_node'"):
         processes.executable_path("segzro_node")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("use_depth", "True", True),
+        ("use_depth", "0", False),
+        ("autostart", "OFF", False),
+        ("respawn", "1", True),
+        ("use_sim_time", "false", False),
+        ("warm_frame_hz", "0", 0.0),
+        ("warm_frame_hz", "7.5", 7.5),
+        ("bundle", "20240501", "20240501"),
+        ("model", "1e3", "1e3"),
+        ("server", "", ""),
+        ("namespace", "/robot1/arm", "/robot1/arm"),
+    ],
+)
+def test_launch_arguments_have_the_type_of_their_parameter(name, text, value):
+    read = processes.read_argument(name, text)
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("use_depth", "perhaps"),
+        ("respawn", "2"),
+        ("warm_frame_hz", "fast"),
+        ("warm_frame_hz", "-1"),
+        ("warm_frame_hz", "nan"),
+        ("backend", "cuda"),
+        ("bundle", "./here"),
+        ("namespace", "robot-1"),
+        ("image", "/camera//image"),
+        ("config", "/nowhere/robot.yaml"),
+        ("config", "/tmp"),  # noqa: S108
+    ],
+)
+def test_a_bad_launch_argument_is_named_with_what_is_wanted(name, text):
+    with pytest.raises(ValueError, match=f"^launch argument {name}: .*{text}.*, want "):
+        processes.read_argument(name, text)
+
+
+@pytest.mark.parametrize(
+    ("pushed", "namespace", "logger"),
+    [
+        ("", "", "segzero"),
+        ("/robot1", "", "robot1.segzero"),
+        ("robot1", "arm/left", "robot1.arm.left.segzero"),
+        ("/robot1", "/arm", "arm.segzero"),
+    ],
+)
+def test_the_log_level_is_that_of_the_logger_whatever_namespace_is_around(pushed, namespace, logger):
+    process = processes.node(namespace=namespace, log_level="warn", enclave="/segzero")
+    assert process.log_arguments(pushed) == ["--enclave", "/segzero", "--log-level", f"{logger}:=warn"]
+
+
+@pytest.mark.parametrize("command", ["-h", "--json", "--wait=1", "the mug", "--"])
+def test_a_command_that_looks_like_an_option_is_said_as_it_is(command):
+    options = build_parser().parse_args([*processes.client(command).arguments, "--ros-args", "-r", "__ns:=/arm"])
+    assert (options.command.strip(), options.wait, options.json) == (command, processes.NODE_WAIT_S, False)

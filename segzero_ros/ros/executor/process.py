@@ -21,6 +21,26 @@ if TYPE_CHECKING:  # imported late: this takes seconds on a small machine, and s
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_S = 2.5  # for engines that do not come back; three seconds are promised
 RESULTS_S = 0.5  # for the results of the goals that the shutdown has cancelled
+MAX_DOMAIN = 232  # the highest whose ports are below 65536; DDS ends the process where one is above
+
+
+class StartError(Exception):
+    """ROS does not start with these arguments or this environment; the text says which and what to do."""
+
+
+def start_ros(arguments: Sequence[str] | None) -> None:
+    """Initialise ROS, leaving the signals alone; ``StartError`` for arguments or a ROS_DOMAIN_ID that it refuses."""
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+    if not (domain.isascii() and domain.isdecimal() and int(domain) <= MAX_DOMAIN):
+        raise StartError(f"got ROS_DOMAIN_ID = {domain[:40]!r}, want a whole number from 0 to {MAX_DOMAIN}")
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # rclpy's RCLError and UnknownROSArgsError, both of a private module
+        reason = str(error).removeprefix("failed to initialize rcl: ").partition(", at /")[0]
+        raise StartError(f"ROS refuses its arguments, {reason[:300]}; correct what follows --ros-args") from None
 
 
 class ShutdownSignals:
@@ -46,9 +66,15 @@ class ShutdownSignals:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the grounding node; return the exit status."""
     shutdown = ShutdownSignals()
+    from rclpy.exceptions import ParameterException
+
     from segzero_ros.ros.node import GroundingNode
 
-    return run(shutdown, lambda: GroundingNode(stopping=shutdown.requested), arguments, finish_node)
+    words = sys.argv if arguments is None else arguments
+    try:
+        return run(shutdown, lambda: GroundingNode(stopping=shutdown.requested, arguments=words), words, finish_node)
+    except (StartError, ParameterException) as error:
+        return _refuse("segzero_node", error)
 
 
 def finish_node(node: "GroundingNode", executor: "Executor") -> None:
@@ -68,9 +94,13 @@ def camera_main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         return run(shutdown, TabletopCamera, arguments)
-    except (BadStartError, ParameterException) as error:
-        print(f"tabletop_camera: {error}", file=sys.stderr, flush=True)
-        return 2
+    except (BadStartError, StartError, ParameterException) as error:
+        return _refuse("tabletop_camera", error)
+
+
+def _refuse(name: str, error: Exception) -> int:
+    print(f"{name}: {error}", file=sys.stderr, flush=True)
+    return 2
 
 
 def run(
@@ -82,12 +112,11 @@ def run(
     """Spin the node that ``make`` makes until shutdown is requested, then call ``finish(node, executor)``."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
 
     if shutdown.requested.is_set():
         return 0
     words = list(sys.argv if arguments is None else arguments)
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(words)
     node = make()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
