@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segzero_ros.tabletop.instructions import SHARES, TYPES, Instruction, make_instruction
+from segzero_ros.tabletop.language.instructions import SHARES, TYPES, Instruction, make_instruction
 from segzero_ros.tabletop.render import Renderer
 from segzero_ros.tabletop.scene import Split, sample_scene, scene_rng
 from segzero_ros.tabletop.view import View

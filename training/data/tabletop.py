@@ -73,7 +73,7 @@ class _Rendered:
         return _example(f"tabletop-{sample.seed}", sample.view.rgb, sample.view.labels, vars_of(sample.instruction))
 
     def _again(self, n: int) -> Example:
-        from segzero_ros.tabletop.instructions import make_instruction
+        from segzero_ros.tabletop.language.instructions import make_instruction
         from segzero_ros.tabletop.render import Renderer
         from segzero_ros.tabletop.scene import sample_scene
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from segzero_ros.tabletop import wordings as words
-from segzero_ros.tabletop.query import Extreme, Side, Size, Use
+from segzero_ros.tabletop.language import wordings as words
+from segzero_ros.tabletop.language.query import Extreme, Side, Size, Use
 from segzero_ros.tabletop.things import Kind
 
 CARRIERS: tuple[str, ...] = (

@@ -25,7 +25,7 @@ import numpy as np
 os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software driver: one process per core is faster than many threads
 
 from segzero_ros.cli.parser import Parser
-from segzero_ros.tabletop.instructions import At, Instruction, Mention, Piece, instructions
+from segzero_ros.tabletop.language.instructions import At, Instruction, Mention, Piece, instructions
 from segzero_ros.tabletop.render import Renderer
 from segzero_ros.tabletop.scene import SPLITS, Split, sample_scene
 from segzero_ros.tabletop.view import SeenThing, View

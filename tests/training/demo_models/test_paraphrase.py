@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from segzero_ros.tabletop import wordings
+from segzero_ros.tabletop.language import wordings
 from segzero_ros.tabletop.things import COLOURS
 from training.demo_models import paraphrase
 from training.demo_models.paraphrase import paraphrased

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.errors import RejectedInput
-from segzero_ros.tabletop import wordings
+from segzero_ros.tabletop.language import wordings
 from segzero_ros.tabletop.samples import EVALUATION_SEEDS
 from segzero_ros.tabletop.scene import sample_scene
 from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS
@@ -71,7 +71,7 @@ def test_what_the_demo_world_says_fits_the_patterns():
     """Or the next test would prove nothing."""
     pytest.importorskip("mujoco", reason="needs the demo world")
     from segzero_ros.tabletop import Renderer
-    from segzero_ros.tabletop.instructions import instructions
+    from segzero_ros.tabletop.language.instructions import instructions
 
     with Renderer(320, 240) as renderer:
         views = [(seed, renderer.render(sample_scene(seed, "test"))) for seed in range(20)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segzero_ros.tabletop.query import Extreme, Side, Size, Use
+from segzero_ros.tabletop.language.query import Extreme, Side, Size, Use
 from segzero_ros.tabletop.things import Kind
 
 

@@ -17,8 +17,8 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
-from segzero_ros.tabletop import wordings as words
-from segzero_ros.tabletop.query import (
+from segzero_ros.tabletop.language import wordings as words
+from segzero_ros.tabletop.language.query import (
     USES,
     Beside,
     Every,
@@ -36,10 +36,10 @@ from segzero_ros.tabletop.query import (
     candidates,
     meaning,
 )
+from segzero_ros.tabletop.language.wordings import Wordings
 from segzero_ros.tabletop.scene import Split, allowed, scene_rng
 from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS, Colour, Kind
 from segzero_ros.tabletop.view import SeenThing, View
-from segzero_ros.tabletop.wordings import Wordings
 
 T = TypeVar("T")
 Type = Literal["attribute", "spatial", "comparison", "function", "several", "absent"]
