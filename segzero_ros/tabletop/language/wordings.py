@@ -255,4 +255,5 @@ PURPOSES: dict[Use, str] = {
 
 def plural(noun: str) -> str:
     """The plural of a noun or noun phrase that ends with its noun."""
-    return PLURALS.get(noun, noun + "s")
+    before, space, last = noun.rpartition(" ")
+    return PLURALS.get(noun, f"{before}{space}{PLURALS.get(last, last + 's')}")
