@@ -5,7 +5,7 @@ from hashlib import sha256
 import numpy as np
 
 from segzero_ros.tabletop import Split, View, instructions, sample_scene
-from segzero_ros.tabletop.scene import Scene, corners
+from segzero_ros.tabletop.scene import Grammar, Scene, corners
 from segzero_ros.tabletop.view import see_things
 
 SIZE = (320, 240)
@@ -22,11 +22,12 @@ def drawn_view(scene: Scene) -> View:
     return View(np.zeros((height, width, 3), np.uint8), labels, None, scene, see_things(scene, labels))
 
 
-def asked_of_drawn(split: Split, count: int = 80) -> str:
+def asked_of_drawn(split: Split, grammar: Grammar = "plain", count: int = 80) -> str:
     """A hash of all that is asked about the first scenes of a split: words, truth and thinking."""
     digest = sha256()
     for seed in range(count):
-        for i in instructions(drawn_view(sample_scene(seed, split)), seed, split):
+        view = drawn_view(sample_scene(seed, split, grammar=grammar))
+        for i in instructions(view, seed, split, grammar=grammar):
             thinking = [str(piece).replace("Mention(", "Say(") for piece in i.thinking]  # its name in the first hashes
             said = [i.type, i.text, i.targets, thinking, i.unseen_pair, i.unseen_wording]
             digest.update(repr(said).encode())

@@ -1,8 +1,8 @@
 """Questions that join what the plain ones say apart: colour and kind with a place, a size, a number, a relation.
 
 "The leftmost red mug", "the second can from the right", "the ball between the lamp and the box", "all mugs that are not
-red", "something to drink from, a green one", and commands whose other words belong to other things ("after the soup,
-clear away the red can"). What there is none of is a near miss: a red bottle, but no red mug; a mug, but to the right.
+red", "something to drink from, the green one", and commands whose other words belong to other things ("after the soup,
+clear away the red can"). What there is none of is a near miss: a blue mug, but no red one; a mug, but to the right.
 
 The thinking has the forms of the plain ones; what is counted is numbered.
 """

@@ -1,4 +1,4 @@
-"""Questions that join several things and mean none here: near misses, as a red bottle where a red mug is asked for."""
+"""Questions that join several things and mean none here: near misses, as a blue mug where a red one is asked for."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def absent(speaker: Speaker) -> Draft | None:
 
 
 def _missing(speaker: Speaker) -> Noun | None:
-    """Colour and kind that do not occur together here, though one of them does."""
+    """A kind that is here and a colour, mostly another thing's, that it does not have here."""
     thing = choice(clear_things(speaker.view), speaker.rng)
     if thing is None:
         return None
@@ -68,12 +68,12 @@ def _any_colour(speaker: Speaker) -> Colour:
 
 
 def _none_of_noun(speaker: Speaker) -> Draft | None:
-    """Outermost, biggest, all or two of what is not there; things of that kind or colour are."""
+    """Outermost, biggest, all of what is not there, though things of that kind are."""
     noun = _missing(speaker)
     if noun is None:
         return None
-    bare, clear = speaker.simple_noun(noun), clear_things(speaker.view)
-    near = [t for t in clear if t.kind == noun.kind] or [t for t in clear if t.colour == noun.colour]
+    bare = speaker.simple_noun(noun)
+    near = [t for t in clear_things(speaker.view) if t.kind == noun.kind]
     text, query = _ask_missing(speaker, noun, bare)
     return Draft(text, query, (*listed(near[:2]), f". No {noun.colour} {noun.kind}."))
 
@@ -86,10 +86,10 @@ def _ask_missing(speaker: Speaker, noun: Noun, bare: str) -> tuple[str, Query]:
         return said(speaker, f"the {phrase}"), Most(noun, which)
     if how == 1:
         size: Size = get_args(Size)[int(speaker.rng.integers(2))]
-        phrase = speaker.word(words.SIZES[size]).format(bare, s=words.plural(bare))
+        phrase = speaker.word(words.SIZES[size]).format(bare)
         return said(speaker, f"the {phrase}"), Sized(noun, size)
     if how == 2:
-        phrase = speaker.word(words.EVERY).format(bare, s=words.plural(bare), n="two")
+        phrase = speaker.word(words.EVERY).format(bare, s=words.plural(bare))
         return speaker.frame(phrase, words.FRAMES_PLURAL if words.plural(bare) in phrase else words.FRAMES), Every(noun)
     return speaker.word(composed.CLAUSES).format(f"the {bare}"), One(noun)
 
