@@ -136,9 +136,8 @@ def _relation(speaker: Speaker) -> Draft | None:
     noun = pick_noun(speaker, ["both", "colour", "without"], 1, lambda noun: Beside(noun, side, mark[0]))
     if noun is None or not joined(speaker, side, noun):
         return None
-    text = say_related(speaker, words.SIDES[side], noun, mark[0])
-    word = {"left": "Left", "right": "Right", "behind": "Behind", "front": "In front"}[side]
-    return Draft(text, Beside(noun, side, mark[0]), think_related(speaker.view, Beside(noun, side, mark[0]), word))
+    text, query = say_related(speaker, words.SIDES[side], noun, mark[0]), Beside(noun, side, mark[0])
+    return Draft(text, query, think_related(speaker.view, query, words.SIDE_NAMES[side]))
 
 
 def _nearest(speaker: Speaker) -> Draft | None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from segzero_ros.tabletop.language import composed
 from segzero_ros.tabletop.language import wordings as words
+from segzero_ros.tabletop.language.phrases import think_related
 from segzero_ros.tabletop.language.query import (
     USES,
     Beside,
@@ -32,7 +33,6 @@ from segzero_ros.tabletop.language.query import (
     Size,
     Sized,
     Use,
-    candidates,
     meaning,
 )
 from segzero_ros.tabletop.language.speaker import (
@@ -218,8 +218,8 @@ def _extreme(speaker: Speaker) -> Draft | None:
     return Draft(speaker.frame(f"the {phrase}"), query, (*listed(group), *conclude(query.which.capitalize(), thing)))
 
 
-def _subject_and_anchor(speaker: Speaker) -> tuple[Noun, Noun, SeenThing] | None:
-    """A noun to be told apart by its place, and a noun that fits one landmark only, and that landmark.
+def _subject_and_anchor(speaker: Speaker) -> tuple[Noun, Noun] | None:
+    """A noun to be told apart by its place, and a noun that fits one landmark only.
 
     Three times of four the first fits several things.
     """
@@ -228,50 +228,33 @@ def _subject_and_anchor(speaker: Speaker) -> tuple[Noun, Noun, SeenThing] | None
     )
     stone = choice([t for t in clear_things(speaker.view) if thing is not None and t.id != thing.id], speaker.rng)
     anchor = unique_noun(stone, speaker.view, speaker.rng) if stone else None
-    if thing is None or stone is None or anchor is None:
-        return None
-    return Noun(thing.kind), anchor, stone
+    return (Noun(thing.kind), anchor) if thing and anchor else None
 
 
 def _relation(speaker: Speaker) -> Draft | None:
     pair = _subject_and_anchor(speaker)
     if pair is None:
         return None
-    noun, anchor, stone = pair
+    noun, anchor = pair
     sides = [side for side in get_args(Side) if found_one(Beside(noun, side, anchor), speaker.view)]
     side = choice(sides, speaker.rng)
     if side is None:
         return None
     query = Beside(noun, side, anchor)
-    word = {"left": "Left", "right": "Right", "behind": "Behind", "front": "In front"}[side]
-    return Draft(
-        _say_related(speaker, words.SIDES[query.side], noun, anchor),
-        query,
-        _think_related(speaker.view, query, stone, word),
-    )
+    text = _say_related(speaker, words.SIDES[side], noun, anchor)
+    return Draft(text, query, think_related(speaker.view, query, words.SIDE_NAMES[side]))
 
 
 def _nearest(speaker: Speaker) -> Draft | None:
     pair = _subject_and_anchor(speaker)
-    if pair is None or found_one(Nearest(pair[0], pair[1]), speaker.view) is None:
+    if pair is None or found_one(Nearest(*pair), speaker.view) is None:
         return None
-    query = Nearest(pair[0], pair[1])
-    return Draft(
-        _say_related(speaker, words.NEAREST, query.noun, query.anchor),
-        query,
-        _think_related(speaker.view, query, pair[2], "Nearest"),
-    )
+    text = _say_related(speaker, words.NEAREST, *pair)
+    return Draft(text, Nearest(*pair), think_related(speaker.view, Nearest(*pair), "Nearest"))
 
 
 def _say_related(speaker: Speaker, wordings: Wordings, noun: Noun, anchor: Noun) -> str:
     return speaker.frame(speaker.word(wordings).format(f"the {speaker.noun(noun)}", f"the {speaker.noun(anchor)}"))
-
-
-def _think_related(view: View, query: Beside | Nearest, stone: SeenThing, word: str) -> tuple[Piece, ...]:
-    """The thing named as landmark first, then the candidates, then the one meant. The query must mean something."""
-    others = [t for t in candidates(query.noun, view) if t.id != stone.id]
-    meant = meaning(query, view) or ()
-    return (*spot(stone), ". ", *listed(others), *conclude(word, view.thing(meant[0])))
 
 
 def _comparison(speaker: Speaker) -> Draft | None:

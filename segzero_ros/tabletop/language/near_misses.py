@@ -104,10 +104,8 @@ def _none_there(speaker: Speaker) -> Draft | None:
     others = [t for t in speaker.view.things if noun.fits(t) and t.id != mark[1].id]
     if meaning(query, speaker.view) != () or not others or not joined(speaker, side, noun):
         return None
-    word = {"left": "Left", "right": "Right", "behind": "Behind", "front": "In front"}[side]
-    return Draft(
-        say_related(speaker, words.SIDES[side], noun, mark[0]), query, think_related(speaker.view, query, word)
-    )
+    text = say_related(speaker, words.SIDES[side], noun, mark[0])
+    return Draft(text, query, think_related(speaker.view, query, words.SIDE_NAMES[side]))
 
 
 def _none_other(speaker: Speaker) -> Draft | None:

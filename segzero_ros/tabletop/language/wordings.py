@@ -92,6 +92,8 @@ SIDES: dict[Side, Wordings] = {
         ("{} to be found in front of {}",),
     ),
 }
+SIDE_NAMES: dict[Side, str] = {"left": "Left", "right": "Right", "behind": "Behind", "front": "In front"}
+"""How the thinking names them."""
 EXTREMES: dict[Extreme, Wordings] = {
     "leftmost": Wordings(
         ("leftmost {}", "{} on the far left", "{} furthest to the left", "{} on the left"), ("{} that is leftmost",)
