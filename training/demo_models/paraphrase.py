@@ -14,7 +14,7 @@ import numpy as np
 from segzero_ros.tabletop.language import composed_wordings as composed
 from segzero_ros.tabletop.language import wordings as words
 from segzero_ros.tabletop.language.query import Extreme, Side, Size, Use
-from segzero_ros.tabletop.things import Kind
+from segzero_ros.tabletop.things import COLOURS, Kind
 
 CARRIERS: tuple[str, ...] = (
     "could you get {}",
@@ -256,8 +256,9 @@ def _rephrase(phrase: str, kind: str, rng: np.random.Generator) -> str:
 
 
 def _bare(noun: str) -> str:
-    """The noun without the word before it, its colour, if it has one: of "red tins" the tins."""
-    return noun if noun in _KIND_OF or noun in _SINGULAR else noun.partition(" ")[2]
+    """The noun without its colour, if it has one: of "red tins" the tins."""
+    first, _, rest = noun.partition(" ")
+    return rest if first in COLOURS else noun
 
 
 def _renamed(noun: str, rng: np.random.Generator) -> str:

@@ -95,6 +95,11 @@ def test_a_clause_stays_about_what_it_was_about():
         assert re.search("|".join(("tin", *paraphrase.NOUNS["can"])), text)
 
 
+def test_a_number_stays_beside_a_plural():
+    for text in many("take the two boxes", "several"):
+        assert re.search(r"\btwo (boxes|cartons|crates|cubes|packages)\b", text)
+
+
 def test_several_stay_several():
     for text in many("all the boxes", "several"):
         assert re.search(r"each|(boxes|cartons|crates|cubes|packages)\b", text)
