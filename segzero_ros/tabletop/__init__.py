@@ -13,8 +13,8 @@ Not covered: things that fall over, stacks, transparent or patterned things, peo
 """
 
 from segzero_ros.tabletop.gl import NoOpenGLError
-from segzero_ros.tabletop.instructions import TYPES, Instruction, Type, instructions
-from segzero_ros.tabletop.query import Query, meaning
+from segzero_ros.tabletop.language.instructions import TYPES, Instruction, Type, instructions
+from segzero_ros.tabletop.language.query import Query, meaning
 from segzero_ros.tabletop.render import Renderer
 from segzero_ros.tabletop.samples import Sample, samples
 from segzero_ros.tabletop.scenarios import SCENARIOS, DemoScript, LiveWorld, ScenarioName, demo_script

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segzero_ros.tabletop.instructions import SHARES, TYPES, Instruction, make_instruction
+from segzero_ros.tabletop.language.instructions import SHARES, TYPES, Instruction, make_instruction
 from segzero_ros.tabletop.render import Renderer
-from segzero_ros.tabletop.scene import Split, sample_scene, scene_rng
+from segzero_ros.tabletop.scene import Grammar, Split, sample_scene, scene_rng
 from segzero_ros.tabletop.view import View
 
 EVALUATION_SEEDS = (
@@ -31,7 +31,9 @@ class Sample:
     instruction: Instruction
 
 
-def samples(split: Split, seed: int, count: int, size: tuple[int, int] = (640, 480)) -> Iterator[Sample]:
+def samples(
+    split: Split, seed: int, count: int, size: tuple[int, int] = (640, 480), grammar: Grammar = "plain"
+) -> Iterator[Sample]:
     """`count` samples, each of another scene, types mixed as `SHARES` says. ValueError for more than 50,000."""
     if not 0 <= count <= SEEDS_PER_EVALUATION // 2:
         raise ValueError(f"got count {count}, want 0..{SEEDS_PER_EVALUATION // 2}")
@@ -41,8 +43,10 @@ def samples(split: Split, seed: int, count: int, size: tuple[int, int] = (640, 4
         for index in range(count):
             kind = TYPES[int(scene_rng(first + index, split, purpose=2).choice(len(TYPES), p=list(SHARES.values())))]
             while True:
-                view = renderer.render(sample_scene(scene_seed, split))
-                instruction = make_instruction(view, kind, split, np.random.default_rng([scene_seed, 3]))
+                view = renderer.render(sample_scene(scene_seed, split, grammar=grammar))
+                instruction = make_instruction(
+                    view, kind, split, np.random.default_rng([scene_seed, 3]), grammar=grammar
+                )
                 scene_seed += 1
                 if instruction is not None:
                     break

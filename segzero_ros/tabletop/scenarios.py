@@ -21,9 +21,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.tabletop.instructions import Instruction, Type, instructions
+from segzero_ros.tabletop.language.instructions import Instruction, Type, instructions
+from segzero_ros.tabletop.language.query import meaning
 from segzero_ros.tabletop.physics import FRICTION, GRAVITY, STEP_S, USUAL_FRICTION, Physics
-from segzero_ros.tabletop.query import meaning
 from segzero_ros.tabletop.render import Renderer
 from segzero_ros.tabletop.scene import Camera, Scene, Split, Thing, corners, footprint, look_at, sample_scene
 from segzero_ros.tabletop.view import View

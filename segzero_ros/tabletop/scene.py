@@ -16,8 +16,12 @@ from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS, Colour, Kind, 
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Grammar = Literal["plain", "composed", "mixed"]
+"""What a seed asks: colour or kind, place, size and number apart; each question joining several of them; of both."""
+GRAMMARS: tuple[Grammar, ...] = ("plain", "composed", "mixed")
 MAX_SAME_KIND = 3  # how many of one kind the renderer holds ready
 SIZES = (0.75, 1.35)
+ALIKE: dict[Grammar, float] = {"plain": 0.09, "composed": 0.24, "mixed": 0.24}  # things of another's colour and kind
 SURFACES = 10  # textures of `surfaces.py`
 
 Colour3 = tuple[float, float, float]
@@ -147,14 +151,15 @@ def scene_rng(seed: int, split: Split, purpose: int = 0) -> np.random.Generator:
     return np.random.default_rng([SPLITS.index(split), seed, purpose])
 
 
-def sample_scene(seed: int, split: Split, *, count: int | None = None) -> Scene:
+def sample_scene(seed: int, split: Split, *, count: int | None = None, grammar: Grammar = "plain") -> Scene:
     """A scene drawn from its seed: 2 to 7 things (or `count`) upright on the table, not touching.
 
-    Compositions in `HELD_OUT` occur in the test split only.
+    Compositions in `HELD_OUT` occur in the test split only. For the grammars that join colour and kind with more, more
+    things share both.
     """
     rng = scene_rng(seed, split)
     wanted = count if count is not None else int(rng.choice(np.arange(2, 8), p=[0.08, 0.18, 0.26, 0.24, 0.15, 0.09]))
-    things = _place(_choose_things(wanted, split, rng), rng)
+    things = _place(_choose_things(wanted, split, ALIKE[grammar], rng), rng)
     azimuth = rng.uniform(0, 2 * math.pi)
     return Scene(things, _aim(things, azimuth, rng), sample_room(azimuth, rng), sample_sensor(rng))
 
@@ -171,11 +176,11 @@ class _Choice:
     size: float
 
 
-def _choose_things(count: int, split: Split, rng: np.random.Generator) -> list[_Choice]:
+def _choose_things(count: int, split: Split, alike: float, rng: np.random.Generator) -> list[_Choice]:
     """Kinds and colours with enough repetition that questions have something to tell apart."""
     chosen: list[_Choice] = []
     while len(chosen) < count:
-        choice = _choose_one(chosen, rng)
+        choice = _choose_one(chosen, alike, rng)
         if sum(c.kind == choice.kind for c in chosen) < MAX_SAME_KIND and allowed(choice.colour, choice.kind, split):
             chosen.append(choice)
     if split == "test" and rng.random() < 0.4:
@@ -186,14 +191,14 @@ def _choose_things(count: int, split: Split, rng: np.random.Generator) -> list[_
     return chosen
 
 
-def _choose_one(chosen: list[_Choice], rng: np.random.Generator) -> _Choice:
+def _choose_one(chosen: list[_Choice], alike: float, rng: np.random.Generator) -> _Choice:
     kind, colour = KINDS[int(rng.integers(len(KINDS)))], tuple(COLOURS)[int(rng.integers(len(COLOURS)))]
     size = float(rng.uniform(*SIZES))
     like = chosen[int(rng.integers(len(chosen)))] if chosen else None
     how = rng.random()
     if like is not None and how < 0.45:
         kind = like.kind
-        if how < 0.09:
+        if how < alike:
             colour = like.colour
         if rng.random() < 0.65:
             size = _other_size(like.size, rng)

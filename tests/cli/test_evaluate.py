@@ -28,6 +28,14 @@ def test_the_command_scores_rendered_scenes_and_writes_all_files(tmp_path, capsy
     assert (page / "index.html").read_text().count("data:image/jpeg") == 6
 
 
+def test_composed_questions_are_evaluated_like_others(tmp_path):
+    pytest.importorskip("mujoco", reason="needs the demo world")
+    figures = tmp_path / "figures.json"
+    assert main(["--backend", "fake", "--wording", "composed", "--count", "2", "--json", str(figures)]) == 0
+    summary = json.loads(figures.read_text())
+    assert (summary["wording"], summary["count"]) == ("composed", 2)
+
+
 def test_spoken_commands_are_evaluated_like_others(tmp_path):
     pytest.importorskip("mujoco", reason="needs the demo world")
     figures = tmp_path / "figures.json"
@@ -40,6 +48,7 @@ def test_spoken_commands_are_evaluated_like_others(tmp_path):
     "arguments, said",
     [
         (["--wording", "spoken", "--split", "val"], "it is about tabletop's test split"),
+        (["--wording", "composed", "--data", "photos"], "it is about tabletop"),
         (["--wording", "whispered"], "template"),
         (["--data", "tabletob"], "no such file or folder"),
         (["--count", "0"], "from 1 on"),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from segzero_ros.tabletop import TYPES, instructions, meaning, sample_scene
-from segzero_ros.tabletop.instructions import MAX_THINKING_TOKENS, SHARES, At, Mention, spell, thinking_tokens
-from segzero_ros.tabletop.query import Every, Most, Noun, One
+from segzero_ros.tabletop.language.instructions import MAX_THINKING_TOKENS, SHARES
+from segzero_ros.tabletop.language.query import Every, Most, Noun, One
+from segzero_ros.tabletop.language.speaker import At, Mention, spell, thinking_tokens
 from segzero_ros.tabletop.things import HELD_OUT
 from tests.tabletop import oracle
 

@@ -51,6 +51,18 @@ def test_a_shard_holds_what_its_readers_expect(tmp_path) -> None:
             assert picture[int(y * 120), int(x * 160)] == thing["id"]
 
 
+def test_a_shard_of_another_grammar_has_the_same_form_and_other_questions(tmp_path) -> None:
+    shards = {}
+    for grammar in ("plain", "mixed"):
+        main(["--out", str(tmp_path / grammar), "--count", "4", "--size", "160", "120", "--grammar", grammar])
+        lines = (tmp_path / grammar / "shard-00000" / "scenes.jsonl").read_text().splitlines()
+        shards[grammar] = [json.loads(line) for line in lines]
+    assert shards["plain"][0].keys() == shards["mixed"][0].keys()
+    assert shards["plain"][0]["instructions"][0].keys() == shards["mixed"][0]["instructions"][0].keys()
+    texts = {name: {i["text"] for s in scenes for i in s["instructions"]} for name, scenes in shards.items()}
+    assert texts["mixed"] - texts["plain"]
+
+
 def test_rendering_goes_on_where_it_stopped(tmp_path) -> None:
     arguments = ["--out", str(tmp_path), "--count", "2", "--size", "64", "48"]
     main([*arguments, "--shards", "1"])

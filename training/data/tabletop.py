@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,32 +15,34 @@ from training.data.base import Example, Examples, Rows, unusable
 from training.data.masks import box_of_mask, inscribed_points, union
 
 if TYPE_CHECKING:
+    from segzero_ros.tabletop.language.instructions import Type
     from segzero_ros.tabletop.render import Renderer
     from segzero_ros.tabletop.samples import Sample
+    from segzero_ros.tabletop.scene import Grammar, Split
 
 SPLITS = ("train", "val", "test")
 DEFAULT_COUNT = 2000
 MOST = 50_000  # what one seed of the demo world holds (segzero_ros.tabletop.samples)
 
 
-def open_tabletop(split: str, seed: int, count: int | None) -> Examples:
+def open_tabletop(split: str, seed: int, count: int | None, grammar: Grammar = "plain") -> Examples:
     """Return questions about rendered scenes, one each, the same for the same arguments (default 2000, train)."""
     if split not in ("", *SPLITS):
         raise unusable(f"got the split {split!r}{nearest(split, SPLITS)}")
     wanted = DEFAULT_COUNT if count is None else count
     if not 1 <= wanted <= MOST:
         raise unusable(f"got the count {wanted}, want 1..{MOST}; use another seed for more")
-    return _Rendered(split or "train", seed, wanted)
+    return _Rendered(cast("Split", split or "train"), seed, wanted, grammar)
 
 
 class _Rendered:
     """Scenes of the demo world. They follow each other, so number n is found by rendering all before it, once."""
 
-    def __init__(self, split: str, seed: int, count: int) -> None:
-        self.name = f"tabletop, {split}, seed {seed}"
-        self._split, self._seed, self._count = split, seed, count
+    def __init__(self, split: Split, seed: int, count: int, grammar: Grammar) -> None:
+        self.name = f"tabletop, {split}, seed {seed}" + (f", {grammar}" if grammar != "plain" else "")
+        self._split, self._seed, self._count, self._grammar = split, seed, count, grammar
         self._samples: Iterator[Sample] | None = None
-        self._found: list[tuple[int, str]] = []  # scene's seed and type of question, by number
+        self._found: list[tuple[int, Type]] = []  # scene's seed and type of question, by number
         self._latest: Example | None = None
         self._renderer: Renderer | None = None
 
@@ -67,21 +69,22 @@ class _Rendered:
         from segzero_ros.tabletop.samples import samples
 
         if self._samples is None:
-            self._samples = samples(self._split, self._seed, self._count)  # type: ignore[arg-type]
+            self._samples = samples(self._split, self._seed, self._count, grammar=self._grammar)
         sample = next(self._samples)
         self._found.append((sample.seed, sample.instruction.type))
         return _example(f"tabletop-{sample.seed}", sample.view.rgb, sample.view.labels, vars_of(sample.instruction))
 
     def _again(self, n: int) -> Example:
-        from segzero_ros.tabletop.instructions import make_instruction
+        from segzero_ros.tabletop.language.instructions import make_instruction
         from segzero_ros.tabletop.render import Renderer
         from segzero_ros.tabletop.scene import sample_scene
 
         if self._renderer is None:
             self._renderer = Renderer(640, 480)
         seed, kind = self._found[n]
-        view = self._renderer.render(sample_scene(seed, self._split))  # type: ignore[arg-type]
-        made = make_instruction(view, kind, self._split, np.random.default_rng([seed, 3]))  # type: ignore[arg-type]
+        view = self._renderer.render(sample_scene(seed, self._split, grammar=self._grammar))
+        rng = np.random.default_rng([seed, 3])
+        made = make_instruction(view, kind, self._split, rng, grammar=self._grammar)
         assert made is not None, "the scene that had this question has it again"
         return _example(f"tabletop-{seed}", view.rgb, view.labels, vars_of(made))
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from segzero_ros.tabletop import wordings as words
-from segzero_ros.tabletop.query import Extreme, Side, Size, Use
-from segzero_ros.tabletop.things import Kind
+from segzero_ros.tabletop.language import composed_wordings as composed
+from segzero_ros.tabletop.language import wordings as words
+from segzero_ros.tabletop.language.query import Extreme, Side, Size, Use
+from segzero_ros.tabletop.things import COLOURS, Kind
 
 CARRIERS: tuple[str, ...] = (
     "could you get {}",
@@ -180,7 +181,10 @@ def _longest_first(templates: Sequence[str]) -> list[str]:
     return sorted(templates, key=len, reverse=True)
 
 
-_FRAMES = [(frame, _pattern(frame)) for frame in _longest_first({*words.FRAMES.seen, *words.FRAMES_PLURAL.seen})]
+_CLAUSES = {*composed.CLAUSES.seen, *composed.CLAUSES_PLURAL.seen}
+_FRAMES = [
+    (frame, _pattern(frame)) for frame in _longest_first({*words.FRAMES.seen, *words.FRAMES_PLURAL.seen, *_CLAUSES})
+]
 _RELATIONS = [
     (_pattern(template), more)
     for table, more in (*((words.SIDES[side], SIDES[side]) for side in SIDES), (words.NEAREST, NEAREST))
@@ -195,6 +199,8 @@ _ONE = [
     for template in _longest_first(table.seen)
 ]
 _EVERY = [_pattern(template) for template in _longest_first([t for t in words.EVERY.seen if "{s}" in t])]
+_PLAIN_USES = [text for table in words.USE_WORDINGS.values() for text in table.seen if "?" not in text]
+_USE_THAT = re.compile(rf"({'|'.join(map(re.escape, _longest_first(_PLAIN_USES)))})((?:,| and) .+)")
 _USE_OF = {text: use for use, table in words.USE_WORDINGS.items() for text in table.seen}
 _SINGULAR = {
     words.plural(word): word for kind in words.KIND_WORDS for word in words.KIND_WORDS[kind].seen + NOUNS[kind]
@@ -207,6 +213,8 @@ def paraphrased(text: str, kind: str, rng: np.random.Generator) -> str:
     """A command of a template in other words of the same meaning. `kind` is the instruction's type."""
     if text in _USE_OF:
         return _pick(USES[_USE_OF[text]], rng)
+    if match := _USE_THAT.fullmatch(text):
+        return _pick(USES[_USE_OF[match[1]]], rng).rstrip("?") + match[2]
     frame, phrase = _unframe(text)
     if rng.random() < 0.6:
         phrase = _rephrase(phrase, kind, rng)
@@ -216,7 +224,8 @@ def paraphrased(text: str, kind: str, rng: np.random.Generator) -> str:
         phrase = _determined(phrase, rng)
     if rng.random() < 0.2:
         phrase = re.sub(r"^the ", f"the {_pick(ADJECTIVES, rng)} ", phrase)
-    return (_pick(CARRIERS, rng) if rng.random() < 0.7 else frame).format(phrase)
+    carrier = rng.random() < (0.3 if frame in _CLAUSES else 0.7)
+    return (_pick(CARRIERS, rng) if carrier else frame).format(phrase)
 
 
 def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
@@ -233,16 +242,23 @@ def _unframe(text: str) -> tuple[str, str]:
 def _rephrase(phrase: str, kind: str, rng: np.random.Generator) -> str:
     if kind == "several":
         for pattern in _EVERY:
-            if (match := pattern.fullmatch(phrase)) and match[1] in _SINGULAR:
-                return _pick(EVERY, rng).format(_SINGULAR[match[1]], s=match[1])
+            if (match := pattern.fullmatch(phrase)) and _bare(match[1]) in _SINGULAR:
+                single = match[1].removesuffix(_bare(match[1])) + _SINGULAR[_bare(match[1])]
+                return _pick(EVERY, rng).format(single, s=match[1])
         return phrase
     for pattern, more in _RELATIONS if kind == "spatial" else ():
         if (match := pattern.fullmatch(phrase)) and match[2] not in ("me", "the camera"):
             return _pick(more, rng).format(match[1], match[2])
     for pattern, more in _ONE if kind in ("spatial", "comparison") else ():
-        if (match := pattern.fullmatch(phrase)) and match[1] in _KIND_OF:
+        if (match := pattern.fullmatch(phrase)) and _bare(match[1]) in _KIND_OF:
             return "the " + _pick(more, rng).format(match[1], s=words.plural(match[1]))
     return phrase
+
+
+def _bare(noun: str) -> str:
+    """The noun without its colour, if it has one: of "red tins" the tins."""
+    first, _, rest = noun.partition(" ")
+    return rest if first in COLOURS else noun
 
 
 def _renamed(noun: str, rng: np.random.Generator) -> str:

@@ -64,7 +64,8 @@ class Recipe:
     `recoloured`: share of the pictures with exchanged colours (`colour_augmentation.py`), so that shape and colour are
     learned apart. `paraphrased`: share of the questions in other words (`paraphrase.py`); `word_noise`: share
     with made-up words between theirs (`word_noise.py`). In the vision stage half of the pictures are mirrored.
-    `decay_from`: share of the second stage after which the learning rate falls.
+    `vision_rate`: of the tower in the second stage, as a share; 0 leaves it as it is. `decay_from`: share of the second
+    stage after which the learning rate falls.
     """
 
     vision_steps: int = 1000
@@ -355,14 +356,27 @@ def restore(out: Path, learner: Learner, optimiser: Optimiser) -> int:
 
 
 def begin_from(folder: Path, learner: Learner) -> None:
-    """Weights and heads of another run's checkpoint; a head that has grown since keeps its first rows."""
+    """Weights and heads of another run's checkpoint; a head that has grown since keeps its first rows.
+
+    A checkpoint made of a bundle has no heads: they begin anew.
+    """
     saved = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder)
     learner.reasoner.model.load_state_dict(saved.state_dict())
-    own = learner.state_dict()
+    own, heads = learner.state_dict(), folder / "training_heads.safetensors"
     with torch.no_grad():
-        for name, value in load_file(folder / "training_heads.safetensors").items():
+        for name, value in (load_file(heads) if heads.exists() else {}).items():
             place = own[name][: len(value)] if value.ndim else own[name]
             place.copy_(value)
+
+
+def make_learner(start: Path | None, tokenizer: Tokenizer, profile: Profile, recipe: Recipe) -> Learner:
+    """A learner of random weights or of another run's; a tower that the recipe never changes needs no gradients."""
+    learner = Learner(build_model(tokenizer), tokenizer, profile)
+    if start:
+        begin_from(start, learner)
+    if recipe.vision_steps == 0 and recipe.vision_rate == 0:
+        learner.reasoner.model.model.visual.requires_grad_(False)
+    return learner
 
 
 def train(args: argparse.Namespace, recipe: Recipe) -> None:
@@ -374,9 +388,7 @@ def train(args: argparse.Namespace, recipe: Recipe) -> None:
     begun = args.start / "tokenizer.json" if args.start else args.tokenizer
     source = saved if args.resume and saved.exists() else begun
     tokenizer = Tokenizer.from_file(str(source)) if source else learn_tokenizer(folder, profile)
-    learner = Learner(build_model(tokenizer), tokenizer, profile)
-    if args.start:
-        begin_from(args.start, learner)
+    learner = make_learner(args.start, tokenizer, profile, recipe)
     optimiser = Optimiser(learner, recipe)
     step = restore(args.out, learner, optimiser) if args.resume and saved.exists() else 0
     batches = Batches(folder, tokenizer, profile, recipe)

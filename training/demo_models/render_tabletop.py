@@ -25,9 +25,10 @@ import numpy as np
 os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software driver: one process per core is faster than many threads
 
 from segzero_ros.cli.parser import Parser
-from segzero_ros.tabletop.instructions import At, Instruction, Mention, Piece, instructions
+from segzero_ros.tabletop.language.instructions import Instruction, instructions
+from segzero_ros.tabletop.language.speaker import At, Mention, Piece
 from segzero_ros.tabletop.render import Renderer
-from segzero_ros.tabletop.scene import SPLITS, Split, sample_scene
+from segzero_ros.tabletop.scene import GRAMMARS, SPLITS, Grammar, Split, sample_scene
 from segzero_ros.tabletop.view import SeenThing, View
 
 LEAST_INSTRUCTIONS = 3  # a picture with fewer is not worth its place
@@ -71,11 +72,13 @@ def instruction_record(instruction: Instruction) -> dict[str, Any]:
     }
 
 
-def pictures(renderer: Renderer, split: Split, seeds: Iterator[int]) -> Iterator[tuple[View, dict[str, Any]]]:
+def pictures(
+    renderer: Renderer, split: Split, seeds: Iterator[int], grammar: Grammar
+) -> Iterator[tuple[View, dict[str, Any]]]:
     """Views worth training on, with their line of scenes.jsonl."""
     for seed in seeds:
-        view = renderer.render(sample_scene(seed, split))
-        made = instructions(view, seed, split)
+        view = renderer.render(sample_scene(seed, split, grammar=grammar))
+        made = instructions(view, seed, split, grammar=grammar)
         if len(made) >= LEAST_INSTRUCTIONS:
             record = {
                 "seed": seed,
@@ -86,7 +89,9 @@ def pictures(renderer: Renderer, split: Split, seeds: Iterator[int]) -> Iterator
             yield view, record
 
 
-def write_shard(path: Path, renderer: Renderer, split: Split, count: int, first_seed: int) -> None:
+def write_shard(
+    path: Path, renderer: Renderer, split: Split, count: int, first_seed: int, grammar: Grammar = "plain"
+) -> None:
     """Render `count` pictures from `first_seed` on and put the finished shard at `path`."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -95,7 +100,7 @@ def write_shard(path: Path, renderer: Renderer, split: Split, count: int, first_
     labels = np.empty((count, renderer.height, renderer.width), dtype=np.uint8)
     with (partial / "scenes.jsonl").open("w", encoding="utf-8") as lines:
         for index, (view, record) in enumerate(
-            itertools.islice(pictures(renderer, split, itertools.count(first_seed)), count)
+            itertools.islice(pictures(renderer, split, itertools.count(first_seed), grammar), count)
         ):
             images[index], labels[index] = view.rgb, view.labels
             lines.write(json.dumps(record) + "\n")
@@ -116,6 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"), help="pixels (default 320 240)"
     )
+    parser.add_argument(
+        "--grammar", choices=GRAMMARS, default="plain", help="composed: every question joins several things (plain)"
+    )
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     with Renderer(*options.size) as renderer:
@@ -125,9 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
                 continue
             began = time.monotonic()
             # Twice as many seeds as pictures are set aside for each shard, since some scenes are passed over.
-            write_shard(
-                path, renderer, options.split, options.count, options.seed * 100_000_000 + number * 2 * options.count
-            )
+            first_seed = options.seed * 100_000_000 + number * 2 * options.count
+            write_shard(path, renderer, options.split, options.count, first_seed, options.grammar)
             print(f"{path} {options.count / (time.monotonic() - began):.1f} pictures/s", flush=True)
     return 0
 

@@ -27,16 +27,18 @@ from segzero_ros.cli.options import add_engine_options, open_engines
 from segzero_ros.cli.parser import OK, Parser, at_least, missing
 from training.data.base import Examples, unusable
 from training.data.open import FORMATS, open_examples
+from training.data.tabletop import open_tabletop
 from training.evaluation.compare import compare, comparison_table
 from training.evaluation.record import Record, read_samples, whole_lines
 from training.evaluation.run import ask_all
 from training.evaluation.spoken import SpokenExamples
 from training.evaluation.summary import scores, summarise, table
 
-WORDINGS = ("template", "spoken")
+WORDINGS = ("template", "composed", "spoken")
 TABLETOP_COUNT = 300  # scenes, unless told otherwise
 EXAMPLES = (
     "segzero eval --data tabletop --split test --seed 7 --count 300",
+    "segzero eval --data tabletop --wording composed --count 600",
     "segzero eval --data tabletop --wording spoken",
     "segzero eval --count 2000 --samples run.jsonl --page run --json summary.json",
     "segzero eval --count 2000 --samples run.jsonl --resume",
@@ -117,7 +119,7 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--seed", type=at_least(0), default=7, help="another seed gives other scenes (default 7)")
     count = f"samples; tabletop: scenes, one question each (default {TABLETOP_COUNT}), else all there are"
     parser.add_argument("--count", type=at_least(1), default=None, help=count)
-    wording = "template (default), or spoken: 100 commands about tabletop scenes by hand"
+    wording = "template (default); composed: colour, kind, place, size, number joined; spoken: 100 commands by hand"
     parser.add_argument("--wording", choices=WORDINGS, default=WORDINGS[0], metavar="NAME", help=wording)
     parser.add_argument("--also-spoken", action="store_true", help="ask those 100 as well; a row of their own")
     add_engine_options(parser)
@@ -141,9 +143,13 @@ def open_data(options: Namespace) -> Examples:
     if options.wording == "template":
         count = options.count or (TABLETOP_COUNT if options.data == "tabletop" else None)
         return open_examples(options.data, split=options.split, seed=options.seed, count=count)
-    if options.data != "tabletop" or options.split != "test":
-        got = f"--data {options.data} --split {options.split}"
-        raise unusable(f"got --wording spoken with {got}; it is about tabletop's test split")
+    spoken = options.wording == "spoken"
+    if options.data != "tabletop" or (spoken and options.split != "test"):
+        got = f"--wording {options.wording} with --data {options.data} --split {options.split}"
+        where = "tabletop's test split" if spoken else "tabletop"
+        raise unusable(f"got {got}; it is about {where}")
+    if options.wording == "composed":
+        return open_tabletop(options.split, options.seed, options.count or TABLETOP_COUNT, "composed")
     return SpokenExamples(options.count)
 
 

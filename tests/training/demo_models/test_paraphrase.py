@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from segzero_ros.tabletop import wordings
+from segzero_ros.tabletop.language import composed_wordings, wordings
 from segzero_ros.tabletop.things import COLOURS
 from training.demo_models import paraphrase
 from training.demo_models.paraphrase import paraphrased
@@ -15,6 +15,9 @@ TABLES = (
     *wordings.KIND_WORDS.values(), *wordings.SIDES.values(), *wordings.EXTREMES.values(), wordings.NEAREST,
     *wordings.SIZES.values(), *wordings.SIZES_OF_TWO.values(), wordings.EVERY, wordings.COUNTED, wordings.FRAMES,
     wordings.FRAMES_PLURAL, *wordings.USE_WORDINGS.values(), wordings.COLOURED_PLANT, wordings.ANYTHING,
+    *composed_wordings.NTH.values(), composed_wordings.BETWEEN, composed_wordings.WITHOUT, composed_wordings.USED,
+    composed_wordings.JOINED_WITHOUT, composed_wordings.EVERY_WITHOUT, composed_wordings.CLAUSES,
+    composed_wordings.CLAUSES_PLURAL,
 )  # fmt: skip
 OURS = {
     *paraphrase.CARRIERS, *paraphrase.NEAREST, *paraphrase.EVERY, *paraphrase.ADJECTIVES, *paraphrase.DETERMINERS,
@@ -57,6 +60,10 @@ def test_no_synonym_means_two_kinds():
         ("the biggest box", "comparison", r"big|huge|great|enormous|giant"),
         ("the smaller of the two cans", "comparison", r"smaller of the two"),
         ("show me the two plates", "several", r"two"),
+        ("the red mug on the far right", "spatial", r"red .*right|right .*red"),
+        ("the biggest green box", "comparison", r"(big|huge|great|enormous|giant).* green"),
+        ("all the blue tins", "several", r"\bblue "),
+        ("the second mug from the left", "spatial", r"second .*from the left"),
     ],
 )
 def test_what_was_meant_stays(text, kind, one_of):
@@ -74,6 +81,23 @@ def test_anchor_and_subject_keep_their_places():
 def test_a_use_is_said_as_that_use():
     assert set(many("i am bored and want to read", "function")) == set(paraphrase.USES["read"])
     assert set(many("something to drink from", "absent")) == set(paraphrase.USES["drink"])
+
+
+def test_a_use_keeps_the_colour_that_is_wanted():
+    assert set(many("something to read, the red one", "function")) == {
+        f"{use.rstrip('?')}, the red one" for use in paraphrase.USES["read"]
+    }
+
+
+def test_a_clause_stays_about_what_it_was_about():
+    for text in many("after the soup, clear away the red tin", "attribute"):
+        assert "red" in text
+        assert re.search("|".join(("tin", *paraphrase.NOUNS["can"])), text)
+
+
+def test_a_number_stays_beside_a_plural():
+    for text in many("take the two boxes", "several"):
+        assert re.search(r"\btwo (boxes|cartons|crates|cubes|packages)\b", text)
 
 
 def test_several_stay_several():

@@ -27,6 +27,7 @@ def data(tmp_path_factory):
 
 
 def run(data, out, *more):
+    """The weights and the state after a run; what is said in `more` counts instead of what stands here."""
     folders = ["--data", str(data / "train"), "--val", str(data / "val"), "--out", str(out)]
     main([*folders, "--vision-steps", "2", "--vision-images", "4", "--images", "2", "--questions", "2", *more])
     return load_file(out / "checkpoint" / "model.safetensors"), json.loads(
@@ -50,6 +51,25 @@ def test_a_run_begins_from_anothers_checkpoint(data, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
     heads = [load_file(tmp_path / part / "checkpoint" / "training_heads.safetensors") for part in ("first", "second")]
     assert all(torch.equal(value, heads[1][name]) for name, value in heads[0].items())
+
+
+def test_a_run_begins_from_weights_without_heads(data, tmp_path):
+    """As `bench/checkpoint_of_bundle.py` makes them."""
+    before, _ = run(data, tmp_path / "first", "--steps", "3")
+    start = tmp_path / "first" / "checkpoint"
+    (start / "training_heads.safetensors").unlink()
+    after, _ = run(data, tmp_path / "second", "--steps", "0", "--start", str(start))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_tower_of_rate_0_stays_as_it_is_while_the_rest_learns(data, tmp_path):
+    before, _ = run(data, tmp_path / "first", "--steps", "0")
+    start = ("--start", str(tmp_path / "first" / "checkpoint"))
+    more = ("--steps", "2", "--vision-steps", "0", "--vision-rate", "0")
+    after, _ = run(data, tmp_path / "second", *start, *more)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert not [name for name in changed if ".visual." in name or name.startswith("visual.")]
 
 
 def test_heads_that_have_grown_since_keep_their_first_rows(data, tmp_path):

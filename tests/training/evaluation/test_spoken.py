@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.errors import RejectedInput
-from segzero_ros.tabletop import wordings
+from segzero_ros.tabletop.language import composed_wordings, wordings
 from segzero_ros.tabletop.samples import EVALUATION_SEEDS
 from segzero_ros.tabletop.scene import sample_scene
 from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS
@@ -31,6 +31,15 @@ def filled(template, **parts):
     return pattern.format(*[parts["noun"]] * pattern.count("{}"), s=parts["plural"], n=parts.get("number", ""))
 
 
+def filled_in(template, noun, plural):
+    """A composed template as a pattern."""
+    pattern = re.escape(template)
+    blanks = {"{}": noun, "{s}": plural, "{c}": either(COLOURS), "{n}": "(?:second|third)"}
+    for blank, filling in blanks.items():
+        pattern = pattern.replace(re.escape(blank), filling)
+    return pattern
+
+
 def words_of(*tables):
     return [word for table in tables for word in (*table.seen, *table.unseen)]
 
@@ -50,13 +59,22 @@ def every_phrase():
     more = (paraphrase.SIDES, paraphrase.EXTREMES, paraphrase.SIZES)
     templates += [template for table in more for template in chain(*table.values())]
     templates += [*paraphrase.NEAREST, *paraphrase.EVERY]
-    phrases = [parts["noun"], *(filled(template, **parts) for template in templates)]
+    others = (composed_wordings.WITHOUT, composed_wordings.JOINED_WITHOUT)
+    single = either([parts["noun"], *(filled_in(other, parts["noun"], "") for other in words_of(*others))])
+    counted = [filled_in(template, single, "") for template in words_of(*composed_wordings.NTH.values())]
+    many = [filled_in(t, single, plural) for t in words_of(composed_wordings.EVERY_WITHOUT, composed_wordings.BETWEEN)]
+    parts["noun"] = single
+    phrases = [*counted, *many, single, *(filled(template, **parts) for template in templates)]
     return re.compile(before + either(phrases))
 
 
 PHRASE = every_phrase()
-FRAMES = ["{}", *words_of(wordings.FRAMES, wordings.FRAMES_PLURAL), *paraphrase.CARRIERS]
+CLAUSES = words_of(composed_wordings.CLAUSES, composed_wordings.CLAUSES_PLURAL)
+FRAMES = ["{}", *words_of(wordings.FRAMES, wordings.FRAMES_PLURAL), *paraphrase.CARRIERS, *CLAUSES]
 USES = {*words_of(*wordings.USE_WORDINGS.values()), *chain(*paraphrase.USES.values())}
+USED = re.compile(
+    either(filled_in(text, either(map(re.escape, USES)), "") for text in words_of(composed_wordings.USED))
+)
 
 
 def is_template(text):
@@ -64,18 +82,19 @@ def is_template(text):
     pairs = [frame.split("{}") for frame in FRAMES]
     fitting = [(start, end) for start, end in pairs if text.startswith(start) and text.endswith(end)]
     inside = [text[len(start) : len(text) - len(end)] for start, end in fitting]
-    return text in USES or any(PHRASE.fullmatch(phrase) for phrase in inside)
+    return text in USES or bool(USED.fullmatch(text)) or any(PHRASE.fullmatch(phrase) for phrase in inside)
 
 
-def test_what_the_demo_world_says_fits_the_patterns():
+@pytest.mark.parametrize("grammar", ["plain", "mixed"])
+def test_what_the_demo_world_says_fits_the_patterns(grammar):
     """Or the next test would prove nothing."""
     pytest.importorskip("mujoco", reason="needs the demo world")
     from segzero_ros.tabletop import Renderer
-    from segzero_ros.tabletop.instructions import instructions
+    from segzero_ros.tabletop.language.instructions import instructions
 
     with Renderer(320, 240) as renderer:
-        views = [(seed, renderer.render(sample_scene(seed, "test"))) for seed in range(20)]
-    made = [asked.text for seed, view in views for asked in instructions(view, seed, "test")]
+        views = [(seed, renderer.render(sample_scene(seed, "test", grammar=grammar))) for seed in range(20)]
+    made = [asked.text for seed, view in views for asked in instructions(view, seed, "test", grammar=grammar)]
     assert len(made) > 130
     assert not [text for text in made if not is_template(text)]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segzero_ros.tabletop.query import Extreme, Side, Size, Use
+from segzero_ros.tabletop.language.query import Extreme, Side, Size, Use
 from segzero_ros.tabletop.things import Kind
 
 
@@ -92,6 +92,8 @@ SIDES: dict[Side, Wordings] = {
         ("{} to be found in front of {}",),
     ),
 }
+SIDE_NAMES: dict[Side, str] = {"left": "Left", "right": "Right", "behind": "Behind", "front": "In front"}
+"""How the thinking names them."""
 EXTREMES: dict[Extreme, Wordings] = {
     "leftmost": Wordings(
         ("leftmost {}", "{} on the far left", "{} furthest to the left", "{} on the left"), ("{} that is leftmost",)
@@ -255,4 +257,5 @@ PURPOSES: dict[Use, str] = {
 
 def plural(noun: str) -> str:
     """The plural of a noun or noun phrase that ends with its noun."""
-    return PLURALS.get(noun, noun + "s")
+    before, space, last = noun.rpartition(" ")
+    return PLURALS.get(noun, f"{before}{space}{PLURALS.get(last, last + 's')}")

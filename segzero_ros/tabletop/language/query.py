@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -18,9 +19,12 @@ import numpy as np
 from segzero_ros.tabletop.things import Colour, Kind
 from segzero_ros.tabletop.view import SeenThing, View
 
+Point = tuple[float, float]
+
 Extreme = Literal["leftmost", "rightmost", "frontmost", "rearmost"]
 Side = Literal["left", "right", "behind", "front"]
 Size = Literal["biggest", "smallest"]
+Rank = Literal[2, 3]
 Use = Literal["drink", "coffee", "read", "light", "play", "soup", "serve", "plant", "store", "pour"]
 
 USES: dict[Use, frozenset[Kind]] = {
@@ -39,20 +43,22 @@ USES: dict[Use, frozenset[Kind]] = {
 
 SIDE_MARGIN = 0.05  # of the picture's width between two things of which one is "left"
 DEPTH_MARGIN_M = 0.06  # between two things of which one is "behind"
+BETWEEN = (0.0, 0.4)  # of `_betweenness`: certainly not up to here, certainly from here on
 NEARER = 1.3  # the nearest is at most 1 / 1.3 as far as the next
 BIGGER = 1.25  # the biggest is at least so much bigger than the next
 
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """Things of a kind, of a colour, or both; `Noun()` is anything."""
+    """Things of a kind, of a colour, or both, or of any colour but one ("not red"); `Noun()` is anything."""
 
     kind: Kind | None = None
     colour: Colour | None = None
+    without: Colour | None = None
 
     def fits(self, thing: SeenThing) -> bool:
         """Whether the thing is one of those."""
-        return self.kind in (None, thing.kind) and self.colour in (None, thing.colour)
+        return self.kind in (None, thing.kind) and self.colour in (None, thing.colour) and self.without != thing.colour
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +77,10 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class For:
-    """The one thing that serves a purpose: "something to drink from"."""
+    """The one thing that serves a purpose: "something to drink from"; of a colour, if one is said."""
 
     use: Use
+    colour: Colour | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,24 @@ class Most:
 
     noun: Noun
     which: Extreme
+
+
+@dataclass(frozen=True, slots=True)
+class Nth:
+    """One of several counted from a side, 2 or 3: "the second mug from the left". None where there are fewer."""
+
+    noun: Noun
+    rank: Rank
+    side: Extreme
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The one between two other things: "the ball between the mug and the lamp"."""
+
+    noun: Noun
+    anchor: Noun
+    other: Noun
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +134,7 @@ class Sized:
     which: Size
 
 
-Query = One | Every | For | Most | Beside | Nearest | Sized
+Query = One | Every | For | Most | Nth | Between | Beside | Nearest | Sized
 
 
 class _UnclearError(Exception):
@@ -130,8 +155,13 @@ def _meant(query: Query, view: View) -> Sequence[SeenThing]:
             return _at_most_one(candidates(noun, view))
         case Every(noun):
             return candidates(noun, view)
-        case For(use):
-            return _at_most_one(_unless_hidden([t for t in view.things if t.kind in USES[use]]))
+        case For(use, colour):
+            serving = _unless_hidden([t for t in view.things if t.kind in USES[use]])
+            return _at_most_one([t for t in serving if colour in (None, t.colour)])
+        case Nth(noun, rank, side):
+            return _nth(candidates(noun, view), rank, side, view)
+        case Between(noun, anchor, other):
+            return _between(noun, anchor, other, view)
         case Most(noun, which):
             return _most(candidates(noun, view), which, view)
         case Beside(noun, side, anchor):
@@ -201,18 +231,67 @@ def _first(things: Sequence[SeenThing], value: Callable[[SeenThing], float], mar
     return ranked[:1]
 
 
-def _most(things: list[SeenThing], which: Extreme, view: View) -> list[SeenThing]:
-    if not things:
-        return []
+def _along(which: Extreme, view: View) -> tuple[Callable[[SeenThing], float], float]:
+    """How far a thing is from this end, and by how much two must differ."""
     match which:
         case "leftmost":
-            return _first(things, lambda t: rightness(t, view), SIDE_MARGIN)
+            return lambda t: rightness(t, view), SIDE_MARGIN
         case "rightmost":
-            return _first(things, lambda t: -rightness(t, view), SIDE_MARGIN)
+            return lambda t: -rightness(t, view), SIDE_MARGIN
         case "frontmost":
-            return _first(things, lambda t: farness(t, view), DEPTH_MARGIN_M)
+            return lambda t: farness(t, view), DEPTH_MARGIN_M
         case "rearmost":
-            return _first(things, lambda t: -farness(t, view), DEPTH_MARGIN_M)
+            return lambda t: -farness(t, view), DEPTH_MARGIN_M
+
+
+def _most(things: list[SeenThing], which: Extreme, view: View) -> list[SeenThing]:
+    return _first(things, *_along(which, view)) if things else []
+
+
+def counted_from(things: Sequence[SeenThing], which: Extreme, view: View) -> list[SeenThing]:
+    """The things in the order in which one counts them from this end."""
+    return sorted(things, key=_along(which, view)[0])
+
+
+def _nth(things: list[SeenThing], rank: Rank, side: Extreme, view: View) -> list[SeenThing]:
+    """All up to the one after it must differ clearly; one thing alone is never counted."""
+    if len(things) == 1:
+        raise _UnclearError
+    value, margin = _along(side, view)
+    ranked = counted_from(things, side, view)
+    if any(value(b) - value(a) < margin for a, b in pairwise(ranked[: rank + 1])):
+        raise _UnclearError
+    return ranked[rank - 1 : rank]
+
+
+def _between(noun: Noun, anchor: Noun, other: Noun, view: View) -> list[SeenThing]:
+    ends = [_exactly_one(candidates(end, view)) for end in (anchor, other)]
+    things = [thing for thing in candidates(noun, view) if thing.id not in {end.id for end in ends}]
+    depths = [_betweenness(thing, ends[0], ends[1]) for thing in things]
+    if ends[0].id == ends[1].id or any(BETWEEN[0] < depth < BETWEEN[1] for depth in depths):
+        raise _UnclearError
+    return _at_most_one([thing for thing, depth in zip(things, depths, strict=True) if depth >= BETWEEN[1]])
+
+
+def _betweenness(thing: SeenThing, one: SeenThing, other: SeenThing) -> float:
+    """1 in the middle, 0 at an end or as far off the line as half its length; on the table or in the picture, the less.
+
+    Opinions differ when one says yes and the other no, so that a thing is then neither: between the two thresholds.
+    """
+    on_table = _inwardness(thing.position[:2], one.position[:2], other.position[:2])
+    in_picture = _inwardness(thing.centre, one.centre, other.centre)
+    if (on_table <= BETWEEN[0]) != (in_picture <= BETWEEN[0]):
+        return sum(BETWEEN) / 2
+    return min(on_table, in_picture)
+
+
+def _inwardness(point: Point, start: Point, end: Point) -> float:
+    way = (end[0] - start[0], end[1] - start[1])
+    off = (point[0] - start[0], point[1] - start[1])
+    square = max(way[0] ** 2 + way[1] ** 2, 1e-12)
+    along = (off[0] * way[0] + off[1] * way[1]) / square
+    across = abs(off[0] * way[1] - off[1] * way[0]) / square
+    return 1 - 2 * max(abs(along - 0.5), across)
 
 
 def _beside(noun: Noun, side: Side, anchor: Noun, view: View) -> list[SeenThing]:

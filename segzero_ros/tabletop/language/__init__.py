@@ -1,0 +1,1 @@
+"""What may be asked about a view of the demo world: what it means, in which words, with what thinking."""
