@@ -14,7 +14,7 @@ from segzero_ros.command import Command
 from segzero_ros.errors import Code
 from segzero_ros.frame import Frame
 from segzero_ros.tabletop import LiveWorld, meaning
-from segzero_ros.tabletop.query import Every, For, Most, Noun, One
+from segzero_ros.tabletop.language.query import Every, For, Most, Noun, One
 from tests.docs.test_readme import DOCS, commands
 from tools.readme import README, ROOT
 
