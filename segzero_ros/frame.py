@@ -235,7 +235,7 @@ def compressed_size(data: object) -> tuple[int, int]:
     Raises ``RejectedInput``: IMAGE_ENCODING for another kind of file, IMAGE_SIZE for one that is larger, or costs more
     to decode, than any picture may, IMAGE_UNREADABLE for a broken or truncated one.
     """
-    file = _picture_file(data)
+    file = _picture_file(data, follow_exif=True)
     return file.width, file.height
 
 
@@ -246,7 +246,7 @@ def decode_compressed(data: object, stamp_ns: int, frame_id: str = "", *, follow
     frame belongs to a calibration and to depth of the sensor's own orientation. Raises as ``compressed_size`` does,
     and IMAGE_UNREADABLE where the decoder finds damage.
     """
-    file = _picture_file(data)
+    file = _picture_file(data, follow_exif=follow_exif)
     rgb = decoder.decode(file.content, follow_exif=follow_exif)
     if rgb.shape[0] * rgb.shape[1] != file.width * file.height:
         raise unreadable("the decoder found another size than its header")
@@ -258,7 +258,7 @@ def decode_mosaic(data: object, encoding: str, stamp_ns: int, frame_id: str = ""
 
     Raises as ``decode_compressed``, and IMAGE_ENCODING for a JPEG, which has mixed the colours of neighbours.
     """
-    file = _picture_file(data)
+    file = _picture_file(data, follow_exif=False)
     if file.content[:2] == SOI:
         raise RejectedInput(
             Code.IMAGE_ENCODING,
@@ -282,7 +282,7 @@ def decode_mosaic(data: object, encoding: str, stamp_ns: int, frame_id: str = ""
     )()
 
 
-def _picture_file(data: object) -> PictureFile:
+def _picture_file(data: object, *, follow_exif: bool) -> PictureFile:
     """Return a file whose size and cost are within the limits."""
     content = _buffer(data)
     if content.size > MAX_COMPRESSED_BYTES:
@@ -291,7 +291,7 @@ def _picture_file(data: object) -> PictureFile:
         )
     file = read_picture_file(content.data)
     _check_size(file.width, file.height)
-    file.check_cost()
+    file.check_cost(follow_exif=follow_exif)
     return file
 
 

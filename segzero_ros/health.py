@@ -18,7 +18,7 @@ from segzero_ros.pipeline import Segmentation
 
 TOO_MANY_COMMANDS = "more came at once than its queue holds; wait for the answers"
 RATE_WINDOW = 30  # frames over which the rate is averaged: a second of a usual camera
-WINDOW_S = 10.0  # long enough for a person, and for the aggregator's 5 s, to see it
+WINDOW_S = 5.0  # long enough for a person, and for what the aggregator keeps, to see it
 _SERVER = {Code.SERVER_UNREACHABLE, Code.SERVER_STALLED, Code.SERVER_REFUSED}
 _FAULTS = frozenset({Code.REASONER_FAILED, Code.SEGMENTER_FAILED, Code.INTERNAL, *_SERVER})  # not the command's
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from segzero_ros.compressed.file import COPIED_RGB_BYTES, PictureFile, unreadable
+from segzero_ros.compressed.file import PictureFile, unreadable
 from segzero_ros.errors import Code, RejectedInput
 
 SOI = b"\xff\xd8"
@@ -11,7 +11,7 @@ MAX_SEGMENTS = 2_000  # a colour profile takes up to 255, ten scans with their t
 
 _MARKER = re.compile(rb"\xff+([^\xff])", re.DOTALL)  # any number of fill bytes may come before one
 _END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # a marker, but no stuffed byte and no restart
-_EOI, _SOS, _TEM = 0xD9, 0xDA, 0x01
+_EOI, _SOS, _APP1, _TEM = 0xD9, 0xDA, 0xE1, 0x01
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # but DHT, JPG, DAC
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 
@@ -31,6 +31,7 @@ def read_jpeg(content: memoryview) -> PictureFile:
     """Walk all segments and scans to the end marker; what comes after it is left away."""
     at, scans, header = len(SOI), 0, None
     whole = True  # each scan holds all components: the decoder need not keep coefficients
+    has_exif = False
     for _ in range(MAX_SEGMENTS):
         marker, body, at = _segment(content, at)
         if marker == _EOI:
@@ -39,6 +40,8 @@ def read_jpeg(content: memoryview) -> PictureFile:
             if header is not None:
                 raise unreadable("the JPEG has two frame headers")
             header = _frame_header(marker, body)
+        elif marker == _APP1:
+            has_exif = has_exif or bytes(body[:4]) == b"Exif"
         elif marker == _SOS:
             if header is None:
                 raise unreadable("the JPEG has no frame header before its data")
@@ -51,8 +54,7 @@ def read_jpeg(content: memoryview) -> PictureFile:
         raise unreadable("the JPEG has no picture in it")
     pixels = header.width * header.height
     coefficients = 0 if whole and not header.progressive else int(2 * header.samples_per_pixel * pixels)
-    decoder_bytes = max(COPIED_RGB_BYTES * pixels, 3 * pixels + coefficients)
-    return PictureFile(header.width, header.height, scans, decoder_bytes, content[:at])
+    return PictureFile(header.width, header.height, scans, 3 * pixels + coefficients, content[:at], has_exif)
 
 
 def _segment(content: memoryview, at: int) -> tuple[int, memoryview, int]:

@@ -1,11 +1,11 @@
 """The structure of a PNG file, chunk by chunk: W3C PNG, sections 5 and 11."""
 
-from segzero_ros.compressed.file import COPIED_RGB_BYTES, PictureFile, unreadable
+from segzero_ros.compressed.file import PictureFile, unreadable
 from segzero_ros.errors import Code, RejectedInput
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 20_000  # writers make chunks of 8 kB and more
-MAX_INFLATED_BYTES = 110_000_000  # 27 MP of RGBA
+MAX_INFLATED_BYTES = 100_000_000  # 7680 x 4320 of RGB, 25 MP of RGBA
 
 _PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")  # all that the pixels depend on
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
@@ -31,10 +31,11 @@ def read_png(content: memoryview) -> PictureFile:
     if kinds[0] != b"IHDR" or len(kept[1]) != 25 or b"IDAT" not in kinds:
         raise unreadable("the PNG has no picture in it")
     whole = len(kept) == len(kinds) + 1
-    return _with_header(kept[1][8:21], content[:at] if whole else memoryview(b"".join(kept)))
+    content = content[:at] if whole else memoryview(b"".join(kept))
+    return _with_header(kept[1][8:21], content, b"eXIf" in kinds)
 
 
-def _with_header(header: memoryview, content: memoryview) -> PictureFile:
+def _with_header(header: memoryview, content: memoryview, has_exif: bool) -> PictureFile:
     """``header``: what IHDR holds, 13 bytes."""
     depth, colour_type, interlaced = header[8], header[9], header[12]
     if colour_type not in _CHANNELS or depth not in (1, 2, 4, 8, 16):
@@ -48,4 +49,4 @@ def _with_header(header: memoryview, content: memoryview) -> PictureFile:
             "save it with 8 bits, or smaller",
         )
     passes = _INTERLACED_PASSES if interlaced else 1
-    return PictureFile(width, height, passes, COPIED_RGB_BYTES * width * height, content)
+    return PictureFile(width, height, passes, 3 * width * height, content, has_exif)

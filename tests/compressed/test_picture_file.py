@@ -79,7 +79,7 @@ def test_a_file_that_costs_more_than_a_picture_is_refused_before_it_is_decoded(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = COSTLY[what]()
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(decoder, "decode_as", lambda *_: pytest.fail("decoded"))
     begin = time.process_time()
     assert code_of(content) is Code.IMAGE_SIZE
     assert time.process_time() - begin < MOST_CPU_S
@@ -115,8 +115,8 @@ def test_walking_a_file_takes_linear_time(filling: bytes) -> None:
     assert time.process_time() - begin < 2 * MOST_CPU_S
 
 
-@pytest.mark.parametrize(("width", "height"), [(6000, 4000), (3840, 2160)])
-def test_photos_and_progressive_4k_are_read(width: int, height: int) -> None:
+@pytest.mark.parametrize(("width", "height"), [(7680, 4320), (6000, 4000), (3840, 2160)])
+def test_8k_photos_and_progressive_4k_are_read(width: int, height: int) -> None:
     progressive = int(width == 3840)
     content = jpeg(np.zeros((height, width, 3), np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
     begin = time.process_time()
@@ -172,11 +172,28 @@ def test_an_arithmetic_or_lossless_jpeg_is_of_a_kind_not_read() -> None:
 def test_what_others_write_to_stderr_meanwhile_arrives_and_the_decoders_words_do_not(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = cv2.imdecode
-    monkeypatch.setattr(cv2, "imdecode", lambda *given: (os.write(2, b"a line of a log\n"), decode(*given))[1])
+    decode = decoder._open_and_decode
+    monkeypatch.setattr(
+        decoder, "_open_and_decode", lambda *given: (os.write(2, b"a line of a log\n"), decode(*given))[1]
+    )
     assert code_of(DAMAGED["a twelfth lost"]()) is Code.IMAGE_UNREADABLE
     print("afterwards", file=sys.stderr)
     assert capfd.readouterr().err == "a line of a log\nafterwards\n"
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_an_older_opencv_that_copies_reads_and_refuses_the_same(copies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "_READS_WITHOUT_COPY", not copies)
+    assert np.abs(decode_compressed(jpeg(), 0).rgb.astype(int) - picture()).max() < 30
+    assert {code_of(make()) for make in DAMAGED.values()} == {Code.IMAGE_UNREADABLE}
+
+
+def test_a_turned_picture_counts_twice_where_it_is_turned() -> None:
+    exif, out = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.new("RGB", (6000, 4200)).save(out, "JPEG", exif=exif)
+    assert code_of(out.getvalue()) is Code.IMAGE_SIZE
+    assert decode_compressed(out.getvalue(), 0, follow_exif=False).size == (6000, 4200)
 
 
 def test_without_a_stderr_pictures_are_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
