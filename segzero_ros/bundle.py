@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from segzero_ros.errors import Code, RejectedInput, nearest, one_line
+from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.profile import Profile, get_profile
 
 FORMAT = 1
@@ -162,7 +162,7 @@ def open_bundle(path: Path | str) -> Bundle:
     _verify_files(path, files)
     _verify_graphs(path, files)
     profile = replace(get_profile(profile_name), prompt=prompt, system=system, image_size=image_size)
-    return Bundle(path, one_line(name), profile, backends, *bundle_parts, *notes)
+    return Bundle(path, name, profile, backends, *bundle_parts, *notes)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -90,9 +90,10 @@ def test_a_whole_bundle_opens_with_its_own_prompt_and_image_size(folder: Path) -
     assert bundle.versions["onnx"] == "1"
 
 
-def test_a_bundles_name_is_one_printable_line(folder: Path) -> None:
+def test_a_name_that_would_begin_another_line_of_a_log_is_refused_in_one(folder: Path) -> None:
     edit(folder, lambda content: content.update(name="mine\x1b[2J\n[INFO] configured\u2028\u202e"))
-    assert open_bundle(folder).name == "mine[2J [INFO] configured "
+    refusal = refused(folder)
+    assert refusal.code is Code.BUNDLE_FORMAT and str(refusal).isprintable()
 
 
 def test_what_lies_beside_the_manifest_is_not_part_of_it(folder: Path) -> None:

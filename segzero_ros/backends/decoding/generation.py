@@ -159,9 +159,9 @@ class LocalReasoner:
         prefill_ms += elapsed_ms(begun, time.perf_counter())
         decoded.prompt_ended()
         cursor = CacheCursor(self._append, logits, question, place, self._shape.max_length, self._draft_tokens)
-        constraint = (
-            ConstrainedDecoder(self._grammar, self._tokens, self._prompt) if self._grammar and self._tokens else None
-        )
+        constraint = None
+        if self._grammar and self._tokens:
+            constraint = ConstrainedDecoder(self._grammar.for_answer(), self._tokens, self._prompt)
         try:
             finish = self._generate(decoded, cursor, constraint, request.cancelled)
         except CacheFull:

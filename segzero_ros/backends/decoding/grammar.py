@@ -5,14 +5,16 @@ left, that text is handed to the decoder in one pass instead of token by token (
 it decides among the tokens that the grammar goes on with. Numbers are whole, inside the picture, and a box's second
 corner lies beyond its first: such an answer is always readable.
 
-Spaces and quotes are the model's own: where the grammar does not know yet how this model spells, it lets it choose, and
-``learn`` keeps the choice for the answers to come. A spelling that a model did not learn costs it the numbers after it
-(docs/decisions/0007), and the prompts' examples do not tell: Seg-Zero's shows single quotes and no spaces, and its
-models write double quotes and spaces. Profiles without ``<answer>`` tags answer freely and have no grammar.
+Spaces and quotes are the model's own: where the grammar does not know yet how this answer is spelled, it lets the model
+choose, and ``learn`` keeps the choice for the rest of that answer, and of that one only: no answer depends on those
+before it. A spelling that a model did not learn costs it the numbers after it (docs/decisions/0007), and the prompts'
+examples do not tell: Seg-Zero's shows single quotes and no spaces, and its models write double quotes and spaces.
+Profiles without ``<answer>`` tags answer freely and have no grammar.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -100,6 +102,12 @@ class AnswerGrammar:
             self._v1()
         else:
             self._v2(abstains=profile.abstains)
+
+    def for_answer(self) -> AnswerGrammar:
+        """Return this grammar for one answer: what it learns there is kept for no other answer, nor another robot's."""
+        one = copy.copy(self)
+        vars(one)["_spelling"] = dict(self._spelling)
+        return one
 
     def walk(self, state: State, text: str) -> State | None:
         """Return where ``text`` leads from ``state``, None when it is not a way on."""

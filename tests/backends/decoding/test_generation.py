@@ -132,6 +132,30 @@ def test_a_model_that_spells_its_answers_otherwise_is_complained_of(caplog: pyte
     assert "open it with constrained off" in caplog.text
 
 
+ODD = [
+    "<think>mug</think>\n\n<answer>[ { 'bbox_2d' : [ 12,30,145,160 ] , 'point_2d' : [60,90] } ]</answer>",
+    "<think>mug</think><answer>[]</answer>",
+    "<answer>\n[{'bbox_2d':[12,\n30,\n145,\n160],'point_2d':[60,\n90]}]</answer>",
+    "<think>mug</think> and so on",
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_no_answer_depends_on_those_before_it(odd: str) -> None:
+    engine = ScriptedEngine(ONE)
+    reasoner = LocalReasoner(engine, TOKENIZER, BUNDLE.profile)
+    engine.tokenizer = reasoner._prompt.tokenizer
+
+    def said(text: str, budget: int) -> tuple[str, int]:
+        engine._text, engine.passes = text, []
+        answer = reasoner.reason(Request(replace(FRAME), Command("1", "the red mug"), budget))
+        return answer.text, answer.steps
+
+    alone = [said(ONE, budget) for budget in (200, 2)]
+    said(odd, 200)
+    assert [said(ONE, budget) for budget in (200, 2)] == alone
+
+
 def test_a_profile_without_tags_answers_freely() -> None:
     profile = replace(BUNDLE.profile, tags=False)
     engine = ScriptedEngine('[{"bbox_2d": [12, 30, 145, 160]}]')

@@ -146,3 +146,11 @@ def test_the_paper_s_own_answers_are_spelled_otherwise_than_its_prompt() -> None
 def test_profiles_without_tags_have_no_grammar() -> None:
     with pytest.raises(ValueError, match="no <answer> tags"):
         AnswerGrammar(get_profile("qwen25vl_zero_shot"))
+
+
+def test_what_is_learned_in_one_answer_is_no_other_answers() -> None:
+    grammar = AnswerGrammar(get_profile("abstaining_v2"))
+    one = grammar.for_answer()
+    one.learn(one.start, "</think>\n<answer>[ {'bbox_2d' : [1,2,3,4]")
+    assert one.opening() == "</think>\n<answer>"
+    assert grammar.for_answer().opening() == grammar.opening() == "</think><answer>"
