@@ -85,7 +85,7 @@ def resolve_bundle(name_or_path: str) -> Path:
     if text.startswith("package://"):
         return _existing(_package_paths(text), text)
     if text.startswith(("/", "~", "./", "../")) or text in (".", ".."):
-        return _existing([Path(text).expanduser().absolute()], text)
+        return _existing([expand_home(text).absolute()], text)
     if "/" in text or not _NAME.fullmatch(text):
         raise _missing(f"got {text[:200]!r}, want a bundle's name, an absolute path, package://PKG/PATH or ./PATH")
     return _existing([folder / text for folder in bundle_folders()], text)
@@ -100,9 +100,17 @@ def open_named_bundle(text: str) -> Bundle:
     return open_bundle(resolve_bundle(text if plain else f"./{text}"))
 
 
+def expand_home(text: str) -> Path:
+    """Return the path with ~ at its beginning replaced; as it is where nobody knows whose home that would be."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def bundle_folders() -> list[Path]:
     """Return the directories in which bundles are looked for by name, first one first."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or expand_home("~/.cache"))
     shares = [prefix / "share" / "segzero_ros" / "bundles" for prefix in _prefixes()]
     return [_repository() / "bundles", *shares, cache / "segzero_ros" / "bundles"]
 
@@ -200,7 +208,7 @@ class _Manifest:
 
     def name(self) -> str:
         """Return the bundle's name: engines built of it go into a folder called so."""
-        wanted = "a name of at most 100 printable characters that begins with a letter or digit, without / and \\"
+        wanted = "a name of at most 100 characters that begins with a letter or digit, without / and \\"
         return str(self._get("name", _is_own_name, wanted))
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -259,7 +267,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_own_name(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable() and _OWN_NAME.fullmatch(value) is not None
+    return isinstance(value, str) and _OWN_NAME.fullmatch(one_line(value)) is not None
 
 
 def _is_size(value: object) -> bool:

@@ -6,7 +6,15 @@ import stat
 from pathlib import Path
 
 from segzero_ros.cli.options import add_engine_options, open_engines
-from segzero_ros.cli.output import as_json, format_result, print_piece, write_picture
+from segzero_ros.cli.output import (
+    MASK_KINDS,
+    PICTURE_KINDS,
+    as_json,
+    format_result,
+    picture_file,
+    print_piece,
+    write_picture,
+)
 from segzero_ros.cli.parser import NOT_OK, OK, Parser
 from segzero_ros.command import read_command
 from segzero_ros.errors import Code, RejectedInput
@@ -26,8 +34,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a JPEG or PNG file")
     parser.add_argument("command", metavar="COMMAND", help='what to find, in quotes: "the red mug"')
     add_engine_options(parser)
-    parser.add_argument("--out", type=Path, metavar="PNG", help="write the picture with masks, boxes and points on it")
-    parser.add_argument("--mask", type=Path, metavar="PNG", help="write the label image: 0 background, k = instance k")
+    drawn = "write the picture with masks, boxes and points on it, as .png or .jpg"
+    labels = "write the label image as .png: 0 background, k = instance k"
+    parser.add_argument("--out", type=picture_file(PICTURE_KINDS), metavar="FILE", help=drawn)
+    parser.add_argument("--mask", type=picture_file(MASK_KINDS), metavar="PNG", help=labels)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(run=run)
 

@@ -30,7 +30,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     add_bundle_options(parser)
     add = parser.add_argument
     cores = "CPU threads per engine; 0 = one per core, and one for small models"
-    add("--threads", type=at_least(0), default=0, metavar="N", help=cores)
+    add("--threads", type=at_least(0, 1024), default=0, metavar="N", help=cores)
     add("--server", default="", metavar="URL", help="remote: http://HOST:PORT/v1")
     add("--model", default="", metavar="NAME", help="a checkpoint's directory, or the server's name of its model")
     add("--provider", default="auto", metavar="NAME", help="of ONNX Runtime: auto, cpu, cuda, tensorrt")

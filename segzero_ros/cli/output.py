@@ -1,5 +1,6 @@
 """What commands print and write: answers as text and JSON, tables, growing text, pictures."""
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -87,13 +88,29 @@ def print_piece(piece: str) -> None:
     print(piece, end="", flush=True)
 
 
+PICTURE_KINDS = (".png", ".jpg", ".jpeg")  # what `write_picture` writes, by the file's name
+MASK_KINDS = (".png",)  # JPEG would change the numbers of instances
+
+
+def picture_file(kinds: Sequence[str]) -> Callable[[str], Path]:
+    """Return the ``type=`` of a file to write a picture to, whose name ends in one of ``kinds``."""
+
+    def read(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in kinds:
+            raise argparse.ArgumentTypeError(f"got {text[:200]!r}, want a name that ends in {' or '.join(kinds)}")
+        return path
+
+    return read
+
+
 def write_picture(path: Path, pixels: Any) -> None:
-    """Write an RGB picture (H, W, 3) or a label image (H, W) as PNG."""
+    """Write an RGB picture (H, W, 3) or a label image (H, W) as the file's name says: .png, .jpg or .jpeg."""
     import cv2
     import numpy as np
 
     stored = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if pixels.ndim == 3 else pixels
-    data = np.asarray(cv2.imencode(".png", stored)[1]).tobytes()
+    data = np.asarray(cv2.imencode(path.suffix.lower(), stored)[1]).tobytes()
     try:
         path.write_bytes(data)
     except OSError as error:

@@ -108,12 +108,17 @@ class Renamed(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Return the ``type=`` of a whole number with a lower bound."""
+LARGEST = 2**31 - 1  # of a whole number, where nothing less is said: what ROS, NumPy and the engines all take
+
+
+def at_least(least: int, most: int = LARGEST) -> Callable[[str], int]:
+    """Return the ``type=`` of a whole number with a lower bound, and an upper one."""
 
     def read(text: str) -> int:
-        if not text.lstrip("-").isdecimal() or int(text) < least:
+        if not text.lstrip("-").isdecimal() or int(text[:20]) < least:
             raise argparse.ArgumentTypeError(f"got {text[:100]!r}, want a whole number from {least} on")
+        if len(text) > 20 or int(text) > most:
+            raise argparse.ArgumentTypeError(f"got {text[:100]!r}, want a whole number of {least} to {most}")
         return int(text)
 
     return read

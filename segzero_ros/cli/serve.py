@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import ssl
 import sys
 
 from segzero_ros.backends import EngineOptions, choose_reasoner
 from segzero_ros.bundle import open_named_bundle
 from segzero_ros.cli.options import BACKENDS, DEFAULT_BUNDLE
 from segzero_ros.cli.parser import OK, Parser, at_least, missing, refuse
+from segzero_ros.errors import Code, RejectedInput
 
 ABOUT = (
     "Answer the questions of several robots (backend:=remote server:=http://HOST:PORT/v1) with one bundle's reasoner. "
@@ -28,13 +30,15 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--bundle", default=DEFAULT_BUNDLE, metavar="DIR", help="a bundle's directory or name")
     parser.add_argument("--backend", choices=LOCAL, default="auto", metavar="NAME", help=", ".join(LOCAL))
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="to listen on (default 127.0.0.1)")
-    parser.add_argument("--port", type=at_least(0), default=8000, metavar="N", help="default 8000; 0 = any free one")
+    parser.add_argument(
+        "--port", type=at_least(0, 65535), default=8000, metavar="N", help="default 8000; 0 = any free one"
+    )
     parser.add_argument("--name", default="", metavar="NAME", help="of the model, for clients (default the bundle's)")
     parser.add_argument(
         "--queue", type=at_least(1), default=16, metavar="N", help="questions that may wait (default 16)"
     )
     parser.add_argument(
-        "--threads", type=at_least(0), default=0, metavar="N", help="CPU threads, 0 = the engine's choice"
+        "--threads", type=at_least(0, 1024), default=0, metavar="N", help="CPU threads, 0 = the engine's choice"
     )
     parser.add_argument("--checkpoint", default="", metavar="DIR", help="for the backends tensorrt_llm and torch_cuda")
     parser.add_argument("--unconstrained", action="store_true", help="answers need not keep to the grammar")
@@ -56,8 +60,26 @@ def run(options: argparse.Namespace) -> int:
         )
     if bool(options.tls_cert) != bool(options.tls_key):
         return refuse("segzero serve", "got one of --tls-cert and --tls-key, want both or none")
+    if not options.host.strip():
+        return refuse("segzero serve", "got an empty --host, want the address to listen on, say 127.0.0.1")
+    if options.tls_cert:
+        check_tls_files(options.tls_cert, options.tls_key)
     serve(options)
     return OK
+
+
+def check_tls_files(certificate: str, key: str) -> None:
+    """Raise ``RejectedInput`` CONFIG_VALUE for files that no https can be served with."""
+    try:
+        # The empty password keeps OpenSSL from asking for one on the terminal: a key with one is refused.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise RejectedInput(
+            Code.CONFIG_VALUE,
+            f"cannot serve https with --tls-cert {certificate!r} and --tls-key {key!r} ({why}); give a certificate and "
+            "its own private key as PEM files, the key without a password",
+        ) from None
 
 
 def serve(options: argparse.Namespace) -> None:

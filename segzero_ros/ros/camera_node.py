@@ -50,7 +50,10 @@ class TabletopCamera(Node):  # type: ignore[misc]
             self._world = LiveWorld(scenario, seed, size, depth=True)
         except NoOpenGLError as error:
             raise BadStartError(str(error)) from error
-        self._log = TruthLog(Path(truth_dir)) if truth_dir else None
+        try:
+            self._log = TruthLog(Path(truth_dir)) if truth_dir else None
+        except OSError as error:
+            raise BadStartError(f"got truth_dir {truth_dir!r}, want a directory to write to ({error})") from error
         self._pictures = {name: self._publisher(Image, name) for name in ("image", "depth", TRUTH_LABELS)}
         self._info = self._publisher(CameraInfo, "camera_info")
         self._objects = self._publisher(String, TRUTH_OBJECTS)

@@ -46,6 +46,41 @@ def test_out_and_mask_are_written(picture, tmp_path):
     assert set(np.unique(labels)) == {0, 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("a.png", b"\x89PNG"), ("a.jpg", b"\xff\xd8\xff"), ("a.jpeg", b"\xff\xd8\xff"), ("A.JPG", b"\xff\xd8\xff")],
+)
+def test_the_name_decides_what_is_written(picture, tmp_path, name, start):
+    assert ground(picture, "the mug", "--out", str(tmp_path / name)) == 0
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("--out", "a.tiff"), ("--out", "a"), ("--out", "png"), ("--out", "a.gif"), ("--mask", "a.jpg")]
+)
+def test_a_name_that_says_no_picture_is_refused_before_anything_is_asked(picture, tmp_path, option, name, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        ground(picture, "the mug", option, str(tmp_path / name))
+    assert leaving.value.code == 2
+    shown = capsys.readouterr()
+    assert "want a name that ends in .png" in shown.err
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("threads", ["99999999999999999999", "9" * 5000, "1025"])
+def test_a_number_out_of_range_is_one_line(picture, threads, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        ground(picture, "the mug", "--threads", threads)
+    assert leaving.value.code == 2
+    assert "want a whole number of 0 to 1024" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bundle", ["~nosuchuser/x", "~nosuchuser"])
+def test_a_home_that_nobody_knows_is_no_bundle(picture, bundle, capsys):
+    assert main(["ground", picture, "the mug", "--bundle", bundle]) == 2
+    assert "BUNDLE_MISSING" in capsys.readouterr().err
+
+
 REFUSED = {
     "missing.png": "IMAGE_UNREADABLE",
     "notes.txt": "want JPEG or PNG",

@@ -146,6 +146,13 @@ def test_an_address_that_is_taken_is_one_line(server, capsys):
         (["--bundle", "nowhere"], "BUNDLE_MISSING"),
         (["--backend", "remote"], "got 'remote'"),
         (["--tls-cert", "x.pem"], "want both or none"),
+        (["--tls-cert", "/nowhere.pem", "--tls-key", "/nowhere.key"], "No such file or directory"),
+        (["--tls-cert", __file__, "--tls-key", __file__], "give a certificate and its own private key as PEM files"),
+        (["--tls-cert", "/", "--tls-key", "/"], "cannot serve https with"),
+        (["--host", ""], "got an empty --host"),
+        (["--threads", "1025"], "want a whole number of 0 to 1024"),
+        (["--port", "65536"], "want a whole number of 0 to 65535"),
+        (["--port", "9" * 30], "want a whole number of 0 to 65535"),
         (["--prot", "1"], "did you mean '--port'"),
     ],
 )

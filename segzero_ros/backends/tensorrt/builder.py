@@ -107,8 +107,12 @@ def build_engines(
     Raises `RejectedInput` BUNDLE_BACKEND when TensorRT cannot, or the disk is full. Nothing partial is left then.
     """
     folder = engine_folder(engine_dir, bundle)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    sweep(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(folder)
+    except OSError as error:
+        why = f"cannot make the folder {folder} ({error.strerror or error}); give another --engine-dir"
+        raise RejectedInput(Code.BUNDLE_BACKEND, why) from error
     files = []
     for role in roles:
         identity = wanted_identity(bundle, role, library, gpu)

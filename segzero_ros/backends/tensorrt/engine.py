@@ -8,6 +8,7 @@ on one profile.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,10 +40,23 @@ class Engine:
         self.buffers: dict[str, Buffer] = dict(shared or {})
         self._make_input_buffers()
         self.buffers = {**self._aliases(), **self.buffers}
+        self._executions: weakref.WeakSet[Execution] = weakref.WeakSet()
 
     def execution(self, profile: int = 0, *, captured: bool = False) -> Execution:
         """Return an execution context on ``profile``; ``captured``: its work will be recorded as a graph."""
-        return Execution(self, self._engine, profile, captured=captured)
+        execution = Execution(self, self._engine, profile, captured=captured)
+        self._executions.add(execution)
+        return execution
+
+    def grow(self, name: str, elements: int) -> Buffer:
+        """Give an output a larger buffer, in every context there is: none may write to an address that was freed.
+
+        Graphs recorded before it keep the old one, so the profile with the largest shapes comes first.
+        """
+        buffer = self.buffers[name] = Buffer(self.device, elements, self.dtype(name))
+        for execution in self._executions:
+            execution.bind(name, buffer)
+        return buffer
 
     def largest(self, name: str, profile: int) -> Shape:
         """The largest shape of an input under a profile, or the only one it has."""
@@ -81,6 +95,7 @@ class Execution:
     def __init__(self, owner: Engine, engine: Any, profile: int, *, captured: bool) -> None:
         self._owner, self._profile = owner, profile
         self._context = _new_context(owner.library, engine, captured=captured)
+        self._bound: list[Buffer] = []  # after the context, so that it goes before them
         if self._context is None:
             raise _refused("no execution context, most likely for want of memory")
         if not self._context.set_optimization_profile_async(profile, owner.device.handle):
@@ -118,12 +133,17 @@ class Execution:
             if buffer is None or buffer.elements < elements:
                 if name in owner.inputs:
                     raise _refused(f"got a shared {name} that is smaller than {elements} elements")
-                buffer = owner.buffers[name] = Buffer(owner.device, elements, owner.dtype(name))
+                buffer = owner.grow(name, elements)
             if buffer.dtype != owner.dtype(name):
                 raise _refused(f"{name}: got a shared buffer of {buffer.dtype}, want {owner.dtype(name)}")
-            address = buffer.host_pointer if owner.on_host(name) else buffer.pointer
-            if not self._context.set_tensor_address(name, address):
-                raise _refused(f"{name}: TensorRT refuses its address")
+            self.bind(name, buffer)
+
+    def bind(self, name: str, buffer: Buffer) -> None:
+        """Give a tensor its address; the buffer, and any it had before, live as long as this context does."""
+        self._bound.append(buffer)
+        address = buffer.host_pointer if self._owner.on_host(name) else buffer.pointer
+        if not self._context.set_tensor_address(name, address):
+            raise _refused(f"{name}: TensorRT refuses its address")
 
 
 def _new_context(library: Library, engine: Any, *, captured: bool) -> Any:

@@ -105,7 +105,7 @@ def new_logger(library: Library) -> Any:
             if severity <= api.ILogger.ERROR:
                 self.messages.append(msg)
             if severity <= api.ILogger.WARNING:
-                log.debug("TensorRT: %s", msg)
+                log.log(logging.ERROR if severity <= api.ILogger.ERROR else logging.WARNING, "TensorRT: %s", msg)
 
     return Logger()
 

@@ -23,7 +23,7 @@ from typing import Any
 from segzero_ros.backends.decoding.generation import read_shape
 from segzero_ros.backends.tensorrt.library import Gpu, Library, find_cuda, find_gpu, find_library
 from segzero_ros.backends.tensorrt.profiles import ROLES, Profiles, reasoner_profiles, segmenter_profiles
-from segzero_ros.bundle import MANIFEST, Bundle
+from segzero_ros.bundle import MANIFEST, Bundle, expand_home
 from segzero_ros.errors import Code, RejectedInput
 
 FORMAT = 1  # of the JSON beside an engine, and of how engines are built
@@ -67,8 +67,8 @@ class Note:
 
 def engine_folder(engine_dir: str, bundle: Bundle) -> Path:
     """Where the engines of ``bundle`` lie: ``engine_dir`` or ``~/.cache/segzero_ros/engines``, by the bundle's name."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(engine_dir).expanduser() if engine_dir else cache / "segzero_ros" / "engines") / bundle.name
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or expand_home("~/.cache"))
+    return (expand_home(engine_dir) if engine_dir else cache / "segzero_ros" / "engines") / bundle.name
 
 
 def engine_file(folder: Path, identity: Identity) -> Path:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # imported late: this takes seconds on a small machine, and s
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE_S = 2.5  # for engines that do not come back; three seconds are promised
+HUNG = 1  # exit status of a process that was ended because something in it did not come back
 RESULTS_S = 0.5  # for the results of the goals that the shutdown has cancelled
 MAX_DOMAIN = 232  # the highest whose ports are below 65536; DDS ends the process where one is above
 
@@ -60,7 +61,7 @@ class ShutdownSignals:
         self.wake()
         time.sleep(self._patience_s)  # the main thread normally ends the process before this is over
         print("segzero: something does not come back; ending without it", file=sys.stderr, flush=True)
-        os._exit(0)
+        os._exit(HUNG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,8 +13,11 @@ import pytest
 from segzero_ros.backends import EngineOptions, onnx, open_pipeline, tensorrt
 from segzero_ros.backends.tensorrt import library as tensorrt_library
 from segzero_ros.backends.tensorrt.builder import build_engines
+from segzero_ros.backends.tensorrt.device import Device
+from segzero_ros.backends.tensorrt.engine import Engine
 from segzero_ros.backends.tensorrt.library import Gpu, Library
 from segzero_ros.backends.tensorrt.profiles import ROLES
+from segzero_ros.backends.tensorrt.store import engine_folder, open_engine
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
@@ -176,3 +179,25 @@ def test_rows_of_an_older_picture_are_not_taken_for_the_newest(
     rows = np.zeros((60, engine.shape.head_dim // 2), np.float32)
     with pytest.raises(RuntimeError, match="older picture"):
         engine.append(np.zeros(60, np.int64), rows, rows, 0, (slice(2, 51), old))
+
+
+def test_no_buffer_is_freed_under_a_context_whichever_profile_comes_first(
+    machine: tuple[Library, FakeCuda], bundle: Bundle, options: EngineOptions
+) -> None:
+    """A larger profile made later gets larger outputs; the contexts before it write there too."""
+    library, cuda = machine
+    folder = engine_folder(options.engine_dir, bundle)
+    with open_engine(bundle, "reasoner.embeddings", folder, library, GPU) as plan:
+        engine = Engine(library, Device(cuda), plan)
+    first = engine.execution()
+    (name,) = engine.outputs
+    small = engine.buffers[name]
+    grown = engine.grow(name, 4 * small.elements)
+    old = small.pointer
+    del small
+    gc.collect()
+    assert first._context._addresses[name] == grown.pointer == engine.buffers[name].pointer
+    assert {old, grown.pointer} <= cuda.live.keys(), "a recorded graph may still write to the old one"
+    del first, engine, grown
+    gc.collect()
+    assert old not in cuda.live

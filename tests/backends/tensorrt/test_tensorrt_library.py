@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import types
@@ -104,12 +105,14 @@ def test_the_builder_needs_neither_torch_nor_onnx() -> None:
     }
 
 
-def test_warnings_are_passed_on_and_errors_kept() -> None:
+def test_warnings_are_passed_on_and_errors_kept(caplog: pytest.LogCaptureFixture) -> None:
     class Base:
         ERROR, WARNING = 1, 2
 
     library = tensorrt_library.Library("tensorrt", "1", types.SimpleNamespace(ILogger=Base))
     logger = tensorrt_library.new_logger(library)
-    for severity, text in ((0, "worst"), (1, "error"), (2, "warning"), (3, "chatter")):
-        logger.log(severity, text)
+    with caplog.at_level(logging.DEBUG):
+        for severity, text in ((0, "worst"), (1, "error"), (2, "warning"), (3, "chatter")):
+            logger.log(severity, text)
     assert logger.messages == ["worst", "error"]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.ERROR, logging.WARNING]

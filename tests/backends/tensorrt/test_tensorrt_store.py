@@ -239,6 +239,13 @@ def test_a_full_disk_leaves_nothing_and_says_so(
     assert list(engine_folder(str(tmp_path), bundle).iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(bundle: Bundle, library: Library) -> None:
+    """As under a HOME that is read-only."""
+    with pytest.raises(RejectedInput, match="give another --engine-dir") as refusal:
+        build_engines(bundle, SEGMENTER, "/proc/engines", library, GPU, report=lambda _: None)
+    assert refusal.value.code is Code.BUNDLE_BACKEND
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_really_full_file_system_leaves_nothing(tmp_path: Path) -> None:
     """A file-size limit stops the write in the kernel, as a full disk does."""
