@@ -267,7 +267,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_own_name(value: object) -> bool:
-    return isinstance(value, str) and _OWN_NAME.fullmatch(one_line(value)) is not None
+    return isinstance(value, str) and value.isprintable() and _OWN_NAME.fullmatch(value) is not None
 
 
 def _is_size(value: object) -> bool:
