@@ -105,3 +105,19 @@ def test_arguments_that_ros_refuses_end_in_a_line_and_status_2(start, arguments)
     assert child.process.returncode == 2
     assert "segzero_node: " in said
     assert "Traceback" not in said
+
+
+HANGS = """
+import threading
+from segzero_ros.ros.executor.process import ShutdownSignals
+ShutdownSignals(patience_s=0.05)
+print("ready", flush=True)
+threading.Event().wait(60)
+"""
+
+
+def test_a_process_whose_main_thread_does_not_come_back_does_not_say_that_all_is_well(start):
+    child = start(sys.executable, "-c", HANGS)
+    child.wait_for("ready")
+    status, _, said = child.end(signal.SIGTERM)
+    assert (status, "ending without it" in said) == (1, True), said
