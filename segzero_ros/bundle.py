@@ -208,7 +208,7 @@ class _Manifest:
 
     def name(self) -> str:
         """Return the bundle's name: engines built of it go into a folder called so."""
-        wanted = "a name of at most 100 characters that begins with a letter or digit, without / and \\"
+        wanted = "a name of at most 100 printable characters that begins with a letter or digit, without / and \\"
         return str(self._get("name", _is_own_name, wanted))
 
     def texts(self, key: str) -> tuple[str, ...]:

@@ -149,7 +149,9 @@ def test_a_path_that_leaves_the_bundle_is_refused(folder: Path, inside: str) -> 
     assert refused(folder).code is Code.BUNDLE_FORMAT
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc", "a/b", "..", ".hidden", "a\\b", "\u202e../x", "x" * 101])
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc", "a/b", "..", ".hidden", "a\\b", "a\nb", "a\x1b[31m", "\u202ea", "\u202e../x", "x" * 101]
+)
 def test_a_name_that_is_no_folders_is_refused(folder: Path, name: str) -> None:
     """Engines are built into a folder of this name, and it is printed."""
     edit(folder, lambda m: m.update(name=name))
