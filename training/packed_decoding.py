@@ -5,7 +5,7 @@ Equal to transformers' `generate` (tests/training/test_packed.py, test_grpo_pack
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,10 +41,12 @@ def sample(
     stops: Sequence[int],
     temperature: float,
     generator: torch.Generator | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> Samples:
     """`times` continuations of each question, in order, at most `most` tokens each.
 
-    `temperature` 0 is greedy. Never samples the picture's placeholder.
+    `temperature` 0 is greedy. `between`: called before each token; what it raises ends the sampling. Never samples the
+    picture's placeholder.
     """
     decoder = _Decoder(packed, visual, questions, images, times, most)
     count = len(questions) * times
@@ -52,6 +54,7 @@ def sample(
     doubts: list[float] = [0.0] * count
     stop = torch.tensor(list(stops))
     for _ in range(most):
+        between()
         logits = decoder.logits()
         logits[:, packed.model.config.image_token_id] = -torch.inf
         chances = logits.softmax(-1)

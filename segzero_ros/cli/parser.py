@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import importlib.util
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -114,6 +115,22 @@ def at_least(least: int) -> Callable[[str], int]:
         if not text.lstrip("-").isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"got {text[:100]!r}, want a whole number from {least} on")
         return int(text)
+
+    return read
+
+
+def number_in(low: float, high: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
+    """Return the ``type=`` of a finite number from ``low`` to ``high``; ``above``: ``low`` itself is too little."""
+    bounds = f"{'above' if above else 'from'} {low:g}{'' if math.isinf(high) else f' to {high:g}'}"
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or not low <= value <= high or (above and value == low):
+            raise argparse.ArgumentTypeError(f"got {text[:100]!r}, want a number {bounds}")
+        return value
 
     return read
 

@@ -13,14 +13,12 @@ This is the supervised start that GRPO needs; it is not Seg-Zero's method, which
 
 import argparse
 import json
-import math
 import queue
-import shutil
-import signal
+import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,19 +26,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from segzero_ros.cli.parser import Parser, Renamed
+from segzero_ros.backends.torch_cuda.weights import read_tokenizer
+from segzero_ros.cli.parser import Parser, Renamed, at_least, number_in, refuse
+from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import Profile
 from segzero_ros.tabletop.things import KINDS
 from training.demo_models.colour_augmentation import COLOUR_NAMES, draw
 from training.demo_models.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
 from training.demo_models.paraphrase import paraphrased
+from training.demo_models.reasoner_checkpoint import begin_from, newest_whole, restore, save
 from training.demo_models.reasoner_model import CELL, SIZE, build_model, demo_profile, learn_tokenizer
 from training.demo_models.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
 from training.demo_models.supervised_text import SupervisedText, Thing, prefix_text, write_supervised_text
@@ -50,10 +50,19 @@ from training.muon import Muon
 from training.packed import PackedReasoner, Watch, pack_sequences
 from training.packed_decoding import sample
 from training.rewards.truth import Truth
+from training.saving import LossGuard, Stop, stop_on_signals
 
 GUIDED_LAYERS = (1, 2)
 MOST_SHIFT = 10  # pixels the training picture is moved at most
 WHOLE = 1 / 3  # of the pictures with exchanged colours: the table with the things
+SHARE, RATE = number_in(0, 1), number_in(0, above=True)
+RANGES: Mapping[str, Callable[[str], float]] = {
+    **dict.fromkeys(("vision_steps", "steps", "seed"), at_least(0)),
+    **dict.fromkeys(("vision_images", "images", "questions"), at_least(1)),
+    **dict.fromkeys(("recoloured", "paraphrased", "word_noise", "decay_from"), SHARE),
+    **dict.fromkeys(("muon", "adam"), RATE),
+    "vision_rate": number_in(0),
+}
 WEIGHTS = {"dense": 0.3, "guide": 0.4, "align": 0.3}
 
 
@@ -272,15 +281,17 @@ def truth_of(example: SupervisedText, things: Mapping[int, Thing], profile: Prof
     return Truth(tuple(thing.box for thing in meant), tuple((thing.point,) for thing in meant), profile.image_size)
 
 
-def evaluate(learner: Learner, batches: Batches, folder: ShardFolder, most: int) -> dict[str, Any]:
-    """Greedy answers to the first `most` held-out instructions; shares by type."""
+def evaluate(
+    learner: Learner, batches: Batches, folder: ShardFolder, most: int, stop: Stop | None = None
+) -> dict[str, Any]:
+    """Greedy answers to the first `most` held-out instructions; shares by type. Cut short when asked to stop."""
     learner.eval()
     stop = batches.tokenizer.token_to_id("<|im_end|>")
     rows: list[dict[str, Any]] = []
     pending = iter(folder)
     while len(rows) < most:
         chunk = [item for item, _ in zip(pending, range(32), strict=False)]
-        if not chunk:
+        if not chunk or (rows and stop is not None and stop.is_set()):
             break
         with torch.no_grad():
             visual = learner.reasoner.encode_image(torch.from_numpy(np.stack([image for image, _ in chunk])))
@@ -322,53 +333,6 @@ def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-# Checkpoints: the Hugging Face folder that everyone reads, and beside it the state that only a resumed run needs.
-
-
-def save(out: Path, learner: Learner, optimiser: Optimiser, tokenizer: Tokenizer, recipe: Recipe, step: int) -> None:
-    """Write `checkpoint/` (config, safetensors, tokenizer) and `state/`; each appears whole or not at all."""
-    fresh = out / "checkpoint.partial"
-    learner.reasoner.model.save_pretrained(fresh)
-    tokenizer.save(str(fresh / "tokenizer.json"))
-    heads = {k: v for k, v in learner.state_dict().items() if not k.startswith("reasoner.")}
-    save_file({k: v.contiguous() for k, v in heads.items()}, fresh / "training_heads.safetensors")
-    state = {"muon": optimiser.muon.state_dict(), "adam": optimiser.adam.state_dict()}
-    torch.save(state, fresh / "optimiser.pt")
-    (fresh / "training.json").write_text(json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1))
-    old = out / "checkpoint.old"
-    shutil.rmtree(old, ignore_errors=True)
-    if (out / "checkpoint").exists():
-        (out / "checkpoint").replace(old)
-    fresh.replace(out / "checkpoint")
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def restore(out: Path, learner: Learner, optimiser: Optimiser) -> int:
-    """Load what `save` wrote; returns the next step."""
-    folder = out / "checkpoint"
-    saved = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder)
-    learner.reasoner.model.load_state_dict(saved.state_dict())
-    learner.load_state_dict(load_file(folder / "training_heads.safetensors"), strict=False)
-    state = torch.load(folder / "optimiser.pt", weights_only=True)
-    optimiser.muon.load_state_dict(state["muon"])
-    optimiser.adam.load_state_dict(state["adam"])
-    return int(json.loads((folder / "training.json").read_text())["step"])
-
-
-def begin_from(folder: Path, learner: Learner) -> None:
-    """Weights and heads of another run's checkpoint; a head that has grown since keeps its first rows.
-
-    A checkpoint made of a bundle has no heads: they begin anew.
-    """
-    saved = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder)
-    learner.reasoner.model.load_state_dict(saved.state_dict())
-    own, heads = learner.state_dict(), folder / "training_heads.safetensors"
-    with torch.no_grad():
-        for name, value in (load_file(heads) if heads.exists() else {}).items():
-            place = own[name][: len(value)] if value.ndim else own[name]
-            place.copy_(value)
-
-
 def make_learner(start: Path | None, tokenizer: Tokenizer, profile: Profile, recipe: Recipe) -> Learner:
     """A learner of random weights or of another run's; a tower that the recipe never changes needs no gradients."""
     learner = Learner(build_model(tokenizer), tokenizer, profile)
@@ -379,55 +343,72 @@ def make_learner(start: Path | None, tokenizer: Tokenizer, profile: Profile, rec
     return learner
 
 
-def train(args: argparse.Namespace, recipe: Recipe) -> None:
-    """The whole run; prints a bar, appends a JSON line per 50 steps to `log.jsonl`."""
+def train(args: argparse.Namespace, recipe: Recipe) -> int:
+    """The whole run; prints a bar, appends a JSON line per 50 steps to `log.jsonl`.
+
+    Returns 128 and the signal's number when it was stopped by one, else 0.
+    """
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     profile, folder, held_out = demo_profile(), ShardFolder(args.data, SIZE), ShardFolder(args.val, SIZE)
-    saved = args.out / "checkpoint" / "tokenizer.json"
+    resumed = newest_whole(args.out) if args.resume else None
+    if args.resume and resumed is None:
+        print(f"--resume: there is no checkpoint in {args.out}; the run begins at step 0", file=sys.stderr)
     begun = args.start / "tokenizer.json" if args.start else args.tokenizer
-    source = saved if args.resume and saved.exists() else begun
-    tokenizer = Tokenizer.from_file(str(source)) if source else learn_tokenizer(folder, profile)
+    source = resumed / "tokenizer.json" if resumed else begun
+    tokenizer = read_tokenizer(source) if source else learn_tokenizer(folder, profile)
     learner = make_learner(args.start, tokenizer, profile, recipe)
     optimiser = Optimiser(learner, recipe)
-    step = restore(args.out, learner, optimiser) if args.resume and saved.exists() else 0
+    step = restore(resumed, learner, optimiser) if resumed else 0
     batches = Batches(folder, tokenizer, profile, recipe)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    with stop_on_signals() as stop:
+        stop.saves = True
+        step = learn(args, learner, optimiser, (batches, held_out), step, stop)
+        save(args.out, learner, optimiser, tokenizer, recipe, step)
+    return 128 + stop.signal if stop.is_set() else 0
+
+
+def learn(
+    args: argparse.Namespace,
+    learner: Learner,
+    optimiser: Optimiser,
+    data: tuple[Batches, ShardFolder],
+    step: int,
+    stop: Stop,
+) -> int:
+    """The steps from `step` on, to the end or until asked to stop; returns the next one."""
+    batches, held_out = data
+    recipe, guard = batches.recipe, LossGuard("segzero train reasoner", learner)
     sums: dict[str, list[float]] = defaultdict(list)
     bar = tqdm(total=recipe.steps, initial=step, mininterval=5, ascii=True)
     log = (args.out / "log.jsonl").open("a")
     for batch in batches.run(step, recipe.steps):
-        if stopping.is_set():
+        if stop.is_set():
             break
         losses = learner.losses(batch)
         losses["total"].backward()
-        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        usable = guard.usable(losses["total"], norm, step + 1)
         optimiser.step(step)
         step += 1
         bar.update()
-        for name, value in losses.items():
+        for name, value in losses.items() if usable else ():
             sums[name].append(value.item())
         if step % 50 == 0:
-            record = {"step": step, "time": round(time.time()), "images": folder.refresh(most=1)}
+            record = {"step": step, "time": round(time.time()), "images": batches.folder.refresh(most=1)}
             record |= {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
             sums.clear()
             if step % args.evaluate_every == 0 and step > recipe.vision_steps:
-                record["held_out"] = evaluate(learner, batches, held_out, args.evaluate_count)
+                record["held_out"] = evaluate(learner, batches, held_out, args.evaluate_count, stop)
             print(json.dumps(record), file=log, flush=True)
-            if math.isnan(record["total"]):
-                raise FloatingPointError(
-                    f"the loss is not a number at step {step}; resume from the last checkpoint with a smaller rate"
-                )
         if step % args.save_every == 0:
-            save(args.out, learner, optimiser, tokenizer, recipe, step)
-    save(args.out, learner, optimiser, tokenizer, recipe, step)
+            save(args.out, learner, optimiser, batches.tokenizer, recipe, step)
     bar.close()
+    return step
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; what cannot be trained on, or saved, is one line and status 2."""
     parser = Parser("segzero train reasoner", __doc__ or "")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards (`segzero train data`)")
     parser.add_argument("--val", type=Path, required=True, help="folder of held-out shards")
@@ -435,18 +416,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to use instead of learning one")
     parser.add_argument("--start", type=Path, help="checkpoint of another run to begin from, with a fresh schedule")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--save-every", type=int, default=200)
-    parser.add_argument("--evaluate-every", type=int, default=500)
-    parser.add_argument("--evaluate-count", type=int, default=300)
+    parser.add_argument("--threads", type=at_least(1), default=1)
+    parser.add_argument("--save-every", type=at_least(1), default=200)
+    parser.add_argument("--evaluate-every", type=at_least(1), default=500)
+    parser.add_argument("--evaluate-count", type=at_least(1), default=300)
     for name, value in asdict(Recipe()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    parser.add_argument("--mumbled", action=Renamed, new="--word-noise", dest="word_noise", type=float)
-    parser.add_argument("--turns", action=Renamed, new="--questions", dest="questions", type=int)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=RANGES[name], default=value)
+    parser.add_argument("--mumbled", action=Renamed, new="--word-noise", dest="word_noise", type=RANGES["word_noise"])
+    parser.add_argument("--turns", action=Renamed, new="--questions", dest="questions", type=RANGES["questions"])
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    train(args, Recipe(**{name: getattr(args, name) for name in asdict(Recipe())}))
+    try:
+        return train(args, Recipe(**{name: getattr(args, name) for name in asdict(Recipe())}))
+    except (RejectedInput, OSError) as error:
+        return refuse(parser.prog, str(error))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

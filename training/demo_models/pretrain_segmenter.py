@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +34,8 @@ from torch import nn
 from tqdm import tqdm
 from transformers import Sam2Config, Sam2Model
 
-from segzero_ros.cli.parser import Parser
+from segzero_ros.cli.parser import Parser, at_least, number_in, refuse
+from segzero_ros.errors import RejectedInput
 from training.demo_models.evaluate_segmenter import evaluate, score_objects
 from training.demo_models.segmenter_data import Shards, draw_batch
 from training.demo_models.segmenter_model import (
@@ -45,6 +47,7 @@ from training.demo_models.segmenter_model import (
     segmentation_loss,
 )
 from training.muon import Muon
+from training.saving import LossGuard, check_finite, check_state, replace_file, replace_folder, written
 
 SINGLE_MASK_EVERY = 8  # steps; the tracker uses the single-mask output
 FORMAT = 1  # of state.pt
@@ -111,6 +114,7 @@ class Training:
         self.heads = ForegroundHeads((width // 8, width // 4, width))
         self.optimizers = make_optimizers(self.model, self.heads, recipe)
         self.shards = Shards(data, shards)
+        self.guard = LossGuard("segzero train segmenter", self.model)
         self.steps_done = 0
         self.seconds = 0.0
 
@@ -138,27 +142,42 @@ class Training:
         total = losses["mask"] + losses["score"]
         total = total + recipe.every_weight * losses["every"] + recipe.foreground_weight * losses["foreground"]
         total.backward()  # type: ignore[no-untyped-call]
-        self._update(rate_factor(self.progress, recipe))
+        self._update(total, rate_factor(self.progress, recipe))
         self.steps_done += 1
         self.seconds += time.process_time() - started
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _update(self, factor: float) -> None:
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+    def _update(self, loss: torch.Tensor, factor: float) -> None:
+        norm = torch.nn.utils.clip_grad_norm_([*self.model.parameters()], 1.0)
+        if not self.guard.usable(loss, norm + self._heads_norm(), self.steps_done + 1):
+            self.heads.zero_grad(set_to_none=True)
         for optimizer, rate in zip(self.optimizers, (self.recipe.muon_rate, self.recipe.adam_rate), strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
+    def _heads_norm(self) -> torch.Tensor:
+        grads = [parameter.grad.abs().sum() for parameter in self.heads.parameters() if parameter.grad is not None]
+        return torch.stack(grads).sum() if grads else torch.zeros(())
+
     def save(self, out: Path) -> None:
-        """Write `checkpoint/` and `state.pt`, each replaced in one go."""
-        fresh = out / "checkpoint.new"
+        """Write `checkpoint/` and `state.pt`, each replaced whole, numbers only; the state before stays beside them."""
+        check_finite(self.model, self.steps_done)
+        fresh, state = out / "checkpoint.new", out / "state.pt.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        self.model.save_pretrained(fresh)
-        shutil.rmtree(out / "checkpoint", ignore_errors=True)
-        fresh.rename(out / "checkpoint")
-        state = {
+        try:
+            with written(out / "checkpoint", "make room or name another --out; --resume goes on from the one before"):
+                self.model.save_pretrained(fresh)
+                torch.save(self._state(), state)
+                replace_folder(fresh, out / "checkpoint")
+                replace_file(state, out / "state.pt")
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+            state.unlink(missing_ok=True)
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "recipe": asdict(self.recipe),
             "model": self.model.state_dict(),
@@ -168,8 +187,6 @@ class Training:
             "steps_done": self.steps_done,
             "seconds": self.seconds,
         }
-        torch.save(state, out / "state.pt.new")
-        (out / "state.pt.new").replace(out / "state.pt")
 
     @classmethod
     def resume(
@@ -179,7 +196,7 @@ class Training:
 
         FileNotFoundError when there is none, ValueError when it is of another format.
         """
-        state = torch.load(out / "state.pt", weights_only=True)
+        state = torch.load(newest_state(out), weights_only=True)
         if state["format"] != FORMAT:
             raise ValueError(
                 f"got {out}/state.pt of format {state['format']}, want {FORMAT}; start anew without --resume"
@@ -194,6 +211,22 @@ class Training:
             optimizer.load_state_dict(saved)
         training.steps_done, training.seconds = state["steps_done"], state["seconds"]
         return training
+
+
+def newest_state(out: Path) -> Path:
+    """`state.pt`, or the one before where it is cut short or changed, with a word; RejectedInput when both are."""
+    state, before = out / "state.pt", out / "state.pt.old"
+    if not state.is_file() and not before.is_file():
+        raise FileNotFoundError(f"{state}: missing; start without --resume")
+    try:
+        check_state(state)
+    except RejectedInput as error:
+        if not before.is_file():
+            raise
+        check_state(before)
+        print(f"{error.detail}; going on from {before.name}", file=sys.stderr)
+        return before
+    return state
 
 
 class Stop:
@@ -220,6 +253,7 @@ class Stop:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        os.write(2, b"\nstopping: what is learned so far is saved; once more to end at once\n")
 
     def __bool__(self) -> bool:
         return self.asked
@@ -284,11 +318,13 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--val", type=Path, help="directory of held-out shards for the curve")
     parser.add_argument("--out", type=Path, help="where checkpoint, state and log go")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, help="budget in minutes of this process's CPU time (default 45)")
-    budget.add_argument("--steps", type=int, help="budget in steps instead")
-    parser.add_argument("--images-per-step", type=int, default=Recipe().images_per_step)
-    parser.add_argument("--prompts-per-image", type=int, default=Recipe().prompts_per_image)
-    parser.add_argument("--seed", type=int, default=0)
+    budget.add_argument(
+        "--minutes", type=number_in(0, above=True), help="budget in minutes of this process's CPU time (default 45)"
+    )
+    budget.add_argument("--steps", type=at_least(1), help="budget in steps instead")
+    parser.add_argument("--images-per-step", type=at_least(1), default=Recipe().images_per_step)
+    parser.add_argument("--prompts-per-image", type=at_least(1), default=Recipe().prompts_per_image)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -297,7 +333,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--evaluate", action="store_true", help="score --checkpoint on --data instead of training")
     parser.add_argument("--checkpoint", type=Path, help="Sam2Model directory to evaluate")
     parser.add_argument("--json", type=Path, help="where --evaluate writes its report")
-    parser.add_argument("--scenes", type=int, default=1000, help="most scenes to evaluate on")
+    parser.add_argument("--scenes", type=at_least(1), default=1000, help="most scenes to evaluate on")
     args = parser.parse_args(arguments)
     if args.evaluate and args.checkpoint is None:
         parser.error("--evaluate needs --checkpoint DIR")
@@ -307,8 +343,18 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train or evaluate; returns the exit status (130 when interrupted)."""
+    """Train or evaluate; returns the exit status (130 when interrupted, 2 for what is refused, in one line)."""
     args = read_arguments(arguments)
+    try:
+        return run(args)
+    except (RejectedInput, OSError) as error:
+        return refuse("segzero train segmenter", str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the options ask for."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if args.evaluate:
         text = json.dumps(evaluate(args.checkpoint, args.data, args.scenes), indent=1)
@@ -331,7 +377,7 @@ def _begin(args: argparse.Namespace) -> Training:
         minutes, steps = given or (DEFAULT_MINUTES, None)
         recipe = Recipe(minutes, steps, args.images_per_step, args.prompts_per_image, seed=args.seed)
         return Training(recipe, args.data)
-    if not (args.out / "state.pt").is_file():
+    if not any((args.out / name).is_file() for name in ("state.pt", "state.pt.old")):
         raise SystemExit(f"got --resume, but there is no {args.out / 'state.pt'}; start without --resume")
     return Training.resume(args.out, args.data, budget=given)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from segzero_ros.errors import Code, RejectedInput
+from training.saving import Stop
 
 
 class Validating(Protocol):
@@ -32,10 +34,48 @@ class Validating(Protocol):
         ...
 
 
+class Stopped(Exception):
+    """Somebody asked the run to end while nothing had been learned since the last step: the rest is not waited for."""
+
+
+class StepGuard(TrainerCallback):
+    """Leaves out the update of a step whose loss or gradient is no number, and says so; after ten in a row it ends.
+
+    `sick`: whether a loss of the running step was no number.
+    """
+
+    MOST_SKIPPED = 10
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer, self.sick, self.skipped = trainer, False, 0
+
+    def on_pre_optimizer_step(self, _a: TrainingArguments, state: TrainerState, _c: TrainerControl, **_: Any) -> None:
+        """Drop the gradients if any of them is no number, on every device alike."""
+        parameters = [parameter for parameter in self.trainer.model.parameters() if parameter.grad is not None]
+        sick = self.sick or not all(bool(torch.isfinite(parameter.grad).all()) for parameter in parameters)
+        self.sick = False
+        if not self.trainer.anywhere(sick):
+            self.skipped = 0
+            return
+        for parameter in parameters:
+            parameter.grad = None
+        self.skipped += 1
+        self.trainer.count_skipped()
+        if state.is_world_process_zero:
+            what = "the loss or a gradient is no number (NaN or infinity)"
+            print(f"step {state.global_step + 1}: {what}; the weights stay as they were", file=sys.stderr)
+        if self.skipped >= self.MOST_SKIPPED:
+            raise RejectedInput(
+                Code.CONFIG_VALUE,
+                f"got {self.skipped} steps in a row without a usable loss or gradient, up to step "
+                f"{state.global_step + 1}; try a smaller --lr or another --model",
+            )
+
+
 class ValidationCallback(TrainerCallback):
     """Validates every so many steps and before the first, keeps the best, and saves and stops when asked to."""
 
-    def __init__(self, trainer: Validating, stop: threading.Event) -> None:
+    def __init__(self, trainer: Validating, stop: Stop) -> None:
         self.trainer, self.stop = trainer, stop
 
     def on_train_begin(self, _a: TrainingArguments, state: TrainerState, _c: TrainerControl, **_: Any) -> None:
@@ -105,7 +145,7 @@ class Log(TrainerCallback):
         """Append a line."""
         if state.is_world_process_zero and logs:
             record: dict[str, Any] = {"step": state.global_step, "time": round(time.time())}
-            record |= {name: round(v, 6) if isinstance(v, float) else v for name, v in logs.items()}
+            record |= {name: round(v, 6) if isinstance(v, float) else v for name, v in logs.items() if v == v}  # no NaN
             with self.file.open("a") as file:
                 print(json.dumps(record), file=file, flush=True)
 
@@ -115,24 +155,3 @@ def _step_of(line: str) -> int:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError):
         return -1  # half a line of a killed run
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """While inside, Ctrl-C and SIGTERM ask for a save and an end after the step; a second one ends at once.
-
-    Background shells start their processes with SIGINT ignored, so the handler is set in any case.
-    """
-    asked = threading.Event()
-
-    def handle(number: int, _: Any) -> None:
-        if asked.is_set():
-            raise SystemExit(128 + number)
-        asked.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

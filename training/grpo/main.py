@@ -30,7 +30,9 @@ too. (VisionReasoner's own scripts take a KL of 1e-2: `--kl 1e-2`.) What still d
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -40,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.cli.parser import refuse
 from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.profile import Profile, get_profile
 from training.grpo.options import DEMO, DEMO_PROFILE, NO_THINKING, parse
@@ -50,37 +53,55 @@ if TYPE_CHECKING:
     from training.grpo.trainer import Validation
     from training.rewards.grounded import Grounded
 
+INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; refuses what cannot be trained on with one line."""
     args = parse(argv, __doc__ or "")
     try:
-        train(args)
+        return train(args)
     except RejectedInput as error:
-        from segzero_ros.cli.parser import refuse
-
         return refuse("segzero train grpo", str(error))
-    return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        return refuse("segzero train grpo", f"could not write or read ({error}); the checkpoints before are whole")
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
-def train(args: argparse.Namespace) -> None:
-    """The whole run. Raises ``RejectedInput`` for options and data that do not go together."""
+def train(args: argparse.Namespace) -> int:
+    """The whole run; 128 and the signal's number when it was stopped by one, else 0.
+
+    Raises ``RejectedInput`` for options and data that do not go together.
+    """
     _set_environment(args.out)
     import torch
 
-    from training.grpo.callbacks import stop_on_signals
-    from training.grpo.trainer import checkpoints
+    from training.grpo.callbacks import Stopped
+    from training.grpo.resume import checkpoints, newest_whole
+    from training.saving import stop_on_signals
 
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     last = checkpoints(args.out)[-1:]
     if last and not args.resume:
         raise _unfit(f"--out {args.out}, which holds {last[0].name}", "--resume to go on, or another folder")
+    if args.resume and not last:
+        print(f"--resume: there is no checkpoint in {args.out}; the run begins at step 0", file=sys.stderr)
     with stop_on_signals() as stop:
+        whole = newest_whole(args.out) if last else None
         trainer = build_trainer(args, stop)
-        trainer.train(resume_from_checkpoint=str(last[0]) if last else None)
-        if stop.is_set():
-            print(f"stopped at step {trainer.state.global_step}; the same command with --resume goes on")
+        stop.saves = True
+        try:
+            trainer.train(resume_from_checkpoint=str(whole) if whole else None)
+        except Stopped:
+            trainer.save_stopped()
+        if not stop.is_set():
+            return 0
+        saved = checkpoints(args.out)
+        kept = f"{saved[-1].name} is saved; the same command with --resume goes on" if saved else "nothing to save yet"
+        print(f"stopped at step {trainer.state.global_step}; {kept}")
+        return 128 + stop.signal
 
 
 def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
@@ -103,7 +124,7 @@ def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
     scorer = _scorer(args.reward, profile, questions, settings, segmenter)
     order = _order(args, questions)
     check_answers(questions, order, profile)
-    config.max_steps = len(order) // args.prompts_per_step
+    config.max_steps = args.steps or len(order) // args.prompts_per_step * args.iterations
     model = _model(args)
     if packed:
         model.model.visual.requires_grad_(not args.freeze_vision)
@@ -145,9 +166,12 @@ def grounded_settings(text: str, *, budget: bool = True) -> Grounded:
 
 def _number(text: str, what: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise _unfit(f"{what} {text!r}", "a number") from None
+    if not math.isfinite(value):
+        raise _unfit(f"{what} {text!r}", "a number")
+    return value
 
 
 def _unfit(got: str, want: str) -> RejectedInput:

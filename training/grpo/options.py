@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from segzero_ros.cli.parser import Parser, Renamed
+from segzero_ros.cli.parser import Parser, Renamed, at_least, number_in
 from segzero_ros.profile import PROFILES
 
 RULES = ("seg_zero_v1", "seg_zero_v1_soft", "vision_reasoner_v2", "grounded_v3")
@@ -127,38 +127,48 @@ def _add_reward(group: Any) -> None:
     )
     add("--thinking", action=argparse.BooleanOptionalAction, default=True, help="--no-thinking: answer at once")
     add("--prefix", default="", metavar="TEXT", help="what every thinking is forced to begin with")
-    add("--word-noise", type=float, metavar="SHARE", help="share of the questions with made-up words between theirs")
-    add("--val-word-noise", type=float, metavar="SHARE", help="of the held-out questions (default: as --word-noise)")
-    add("--mumble", action=Renamed, new="--word-noise", dest="word_noise", type=float)
-    add("--val-mumble", action=Renamed, new="--val-word-noise", dest="val_word_noise", type=float)
+    add(
+        "--word-noise",
+        type=number_in(0, 1),
+        metavar="SHARE",
+        help="share of the questions with made-up words between theirs",
+    )
+    add(
+        "--val-word-noise",
+        type=number_in(0, 1),
+        metavar="SHARE",
+        help="of the held-out questions (default: as --word-noise)",
+    )
+    add("--mumble", action=Renamed, new="--word-noise", dest="word_noise", type=number_in(0, 1))
+    add("--val-mumble", action=Renamed, new="--val-word-noise", dest="val_word_noise", type=number_in(0, 1))
     add("--mix", metavar="KIND=WEIGHT,...", help="how often each kind of question is asked (default 1)")
 
 
 def _add_method(group: Any) -> None:
     add = group.add_argument
-    add("--samples", type=int, help="answers per question, the group")
-    add("--prompts-per-step", type=int, help="questions per step")
-    add("--per-picture", type=int, help="questions asked about one picture in a row")
-    add("--steps", type=int, help="0 = one pass over the data")
-    add("--lr", type=float, help="AdamW's rate")
+    add("--samples", type=at_least(2), help="answers per question, the group")
+    add("--prompts-per-step", type=at_least(1), help="questions per step")
+    add("--per-picture", type=at_least(1), help="questions asked about one picture in a row")
+    add("--steps", type=at_least(0), help="0 = one pass over the data")
+    add("--lr", type=number_in(0, above=True), help="AdamW's rate")
     add("--schedule", choices=("constant", "linear", "cosine"), help="of the rate")
-    add("--warmup", type=int, help="steps until the full rate")
-    add("--weight-decay", type=float, default=0.01, help="AdamW's (default 0.01)")
-    add("--beta2", type=float, help="AdamW's second moment")
-    add("--kl", type=float, help="weight of the divergence from the start; 0 = off, and quicker")
-    add("--entropy", type=float, help="weight of the entropy bonus")
-    add("--clip", type=float, default=0.2, help="of the probability ratio")
-    add("--temperature", type=float, default=1.0, help="of the rollouts")
+    add("--warmup", type=at_least(0), help="steps until the full rate")
+    add("--weight-decay", type=number_in(0), default=0.01, help="AdamW's (default 0.01)")
+    add("--beta2", type=number_in(0, 0.999999), help="AdamW's second moment")
+    add("--kl", type=number_in(0), help="weight of the divergence from the start; 0 = off, and quicker")
+    add("--entropy", type=number_in(0), help="weight of the entropy bonus")
+    add("--clip", type=number_in(0, above=True), default=0.2, help="of the probability ratio")
+    add("--temperature", type=number_in(0, above=True), default=1.0, help="of the rollouts")
     add("--loss", default="bnpo", choices=("grpo", "bnpo", "dr_grpo", "dapo"), help="TRL's loss_type")
     add("--scale-rewards", default="group", choices=("group", "batch", "none"), help="what advantages are divided by")
     add(
         "--least-advantage",
-        type=float,
+        type=number_in(0),
         default=0.0,
         help="answers whose advantage is smaller are not learned from, which is quicker (default 0 = all are)",
     )
-    add("--iterations", type=int, default=1, help="updates per rollout")
-    add("--response", type=int, help="most tokens of an answer")
+    add("--iterations", type=at_least(1), default=1, help="updates per rollout")
+    add("--response", type=at_least(1), help="most tokens of an answer")
     add("--freeze-vision", action=argparse.BooleanOptionalAction, help="leave the vision tower as it is")
 
 
@@ -171,27 +181,42 @@ def _add_machine(group: Any) -> None:
         choices=("colocate", "server"),
         help="vLLM on the GPUs that train, or on others",
     )
-    add("--vllm-memory", type=float, default=0.3, help="share of each GPU that a colocated vLLM takes")
-    add("--vllm-tensor-parallel", type=int, default=1, help="GPUs that share one colocated vLLM")
+    add(
+        "--vllm-memory",
+        type=number_in(0, 1, above=True),
+        default=0.3,
+        help="share of each GPU that a colocated vLLM takes",
+    )
+    add("--vllm-tensor-parallel", type=at_least(1), default=1, help="GPUs that share one colocated vLLM")
     add("--vllm-host", default="127.0.0.1", help="of the server")
-    add("--vllm-port", type=int, default=8000, help="of the server")
-    add("--micro-batch", type=int, help="answers per device and forward pass; 0 = all of a step")
-    add("--lora", type=int, default=0, metavar="RANK", help="train adapters of this rank on the language model only")
+    add("--vllm-port", type=at_least(1), default=8000, help="of the server")
+    add("--micro-batch", type=at_least(0), help="answers per device and forward pass; 0 = all of a step")
+    add(
+        "--lora",
+        type=at_least(0),
+        default=0,
+        metavar="RANK",
+        help="train adapters of this rank on the language model only",
+    )
     add("--attention", default="sdpa", help="transformers' attn_implementation")
-    add("--threads", type=int, default=1, help="of the CPU")
+    add("--threads", type=at_least(1), default=1, help="of the CPU")
 
 
 def _add_run(group: Any) -> None:
     add = group.add_argument
     add("--out", type=Path, required=True, help="where checkpoints, best/ and logs go")
-    add("--seed", type=int, default=0, help="of the order of questions and of the samples")
-    add("--evaluate-every", type=int, help="steps between validations")
-    add("--evaluate-count", type=int, help="held-out questions, as even over the kinds as the data allows; 0 = none")
+    add("--seed", type=at_least(0), default=0, help="of the order of questions and of the samples")
+    add("--evaluate-every", type=at_least(1), help="steps between validations")
+    add(
+        "--evaluate-count",
+        type=at_least(0),
+        help="held-out questions, as even over the kinds as the data allows; 0 = none",
+    )
     add(
         "--best-by",
         default="",
         choices=("", "hit", "iou", "mask"),
         help="default: mask where masks are known, else iou",
     )
-    add("--save-every", type=int, help="steps between checkpoints")
+    add("--save-every", type=at_least(1), help="steps between checkpoints")
     add("--resume", action="store_true", help="go on from OUT's newest checkpoint")

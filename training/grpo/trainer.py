@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,15 +22,20 @@ from transformers import (
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from segzero_ros.backends.torch_cuda.weights import load_whole
+from segzero_ros.errors import Code, RejectedInput
 from training.evaluation.match_answer import match_answer
-from training.grpo.callbacks import Bar, Log, ValidationCallback
+from training.grpo.callbacks import Bar, Log, StepGuard, Stopped, ValidationCallback
 from training.grpo.packed import PackedPolicy
 from training.grpo.questions import Questions
+from training.grpo.resume import checkpoints
 from training.grpo.scoring import Scorer, summarise
 from training.packed_decoding import sample
 from training.processor import Picture, PictureProcessor
 from training.rewards.truth import Reward
+from training.saving import Stop, recover_folder, replace_folder, written
 
+FREE = "make room or name another --out; the checkpoints before are whole, --resume goes on from them"
 _BATCH = 64  # greedy answers at once
 
 
@@ -56,7 +60,7 @@ class GroundingTrainer(GRPOTrainer):
         validation: Validation | None,
         processor: PictureProcessor,
         policy: PackedPolicy | None,
-        stop: threading.Event,
+        stop: Stop,
         least_advantage: float = 0.0,
         **options: Any,
     ) -> None:
@@ -64,14 +68,44 @@ class GroundingTrainer(GRPOTrainer):
         self.least_advantage = least_advantage
         self._encoded: dict[bytes, Tensor] = {}
         self._uncertainty: list[float] = []
-        self._saving = False
+        self._saving, self._stop, self._guard = False, stop, StepGuard(self)
         super().__init__(reward_funcs=[self._reward], processing_class=processor, **options)
         self.out = Path(self.args.output_dir)
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         self.add_callback(Bar())
         self.add_callback(Log(self.out))
+        self.add_callback(self._guard)
         self.add_callback(ValidationCallback(self, stop))
+
+    # ---- steps ----
+
+    def training_step(self, *args: Any, **named: Any) -> Tensor:
+        """TRL's; a loss that is no number is remembered until the update, which it forbids."""
+        self._go_on()
+        loss: Tensor = super().training_step(*args, **named)
+        self._guard.sick |= not bool(torch.isfinite(loss).all())
+        return loss
+
+    def anywhere(self, value: bool) -> bool:
+        """Whether it is so on any device."""
+        told = torch.tensor(float(value), device=self.accelerator.device)
+        return float(self.accelerator.reduce(told, "sum")) > 0
+
+    def count_skipped(self) -> None:
+        """Into the log: this step changed nothing."""
+        self._metrics["train"]["skipped"].append(1.0)
+
+    def _go_on(self) -> None:
+        """Raise ``Stopped`` when asked to end; several processes end together, after the step."""
+        if self._stop.is_set() and self.accelerator.num_processes == 1:
+            raise Stopped
+
+    def save_stopped(self) -> None:
+        """Save what the last whole step left, if nothing did, for a run that was stopped within the next one."""
+        step = self.state.global_step
+        if step and step % self.num_iterations == 0 and not (self.out / f"checkpoint-{step}").exists():
+            self._save_checkpoint(self.model, None)
 
     # ---- rollouts ----
 
@@ -97,6 +131,7 @@ class GroundingTrainer(GRPOTrainer):
             self.eos_token_ids,
             self.temperature,
             self._generator(),
+            self._go_on,
         )
         self._uncertainty = samples.uncertainty
         return samples.ids, None
@@ -251,7 +286,7 @@ class GroundingTrainer(GRPOTrainer):
             questions = [self.processor.question_ids(question.text) for question in asked]
             images = [order[question.picture] for question in asked]
             most, stops = self.max_completion_length, self.eos_token_ids
-            return sample(self.policy.packed, visual, questions, images, 1, most, stops, 0.0).ids
+            return sample(self.policy.packed, visual, questions, images, 1, most, stops, 0.0, between=self._go_on).ids
         inputs = self.processor([Picture(one.rgb) for one in asked], [one.text for one in asked])
         inputs = {name: value.to(self.accelerator.device) for name, value in inputs.items()}
         config = GenerationConfig(
@@ -276,16 +311,24 @@ class GroundingTrainer(GRPOTrainer):
         """No card: a checkpoint holds what a run needs to go on, nothing else."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """As TRL does, but in a folder that gets its name only once it is whole; the two newest are kept."""
+        """As TRL does, but in a folder that gets its name only once it is whole; the two newest are kept.
+
+        ``RejectedInput`` for weights that are no numbers, which are not saved.
+        """
+        self._check_weights()
         self._saving = True
+        name = f"checkpoint-{self.state.global_step}"
         try:
-            super()._save_checkpoint(model, trial)
+            with written(self.out / name, FREE):
+                super()._save_checkpoint(model, trial)
+        except RejectedInput:
+            shutil.rmtree(self.out / ".partial", ignore_errors=True)
+            raise
         finally:
             self._saving = False
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            name = f"checkpoint-{self.state.global_step}"
-            _replace(self.out / ".partial" / name, self.out / name)
+            replace_folder(self.out / ".partial" / name, self.out / name)
             for old in checkpoints(self.out)[:-2]:
                 shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
@@ -298,33 +341,40 @@ class GroundingTrainer(GRPOTrainer):
         if self.is_fsdp_enabled or is_peft_model(self.model):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        saved = load_whole(type(self.model), resume_from_checkpoint, dtype=self.model.dtype)
         self.model.load_state_dict(saved.state_dict())
 
     def keep_best(self, summary: Mapping[str, Any]) -> None:
         """Copy the weights to OUT/best when `summary` beats what is there; config, safetensors and tokenizer only."""
-        file, score = self.out / "best" / "validation.json", summary["all"][self.validation.best_by]
+        file = recover_folder(self.out / "best") / "validation.json"
+        score = summary["all"][self.validation.best_by]
         if file.exists() and json.loads(file.read_text())["score"] >= score:
             return
+        self._check_weights()
         partial = self.out / ".best"
-        self.save_model(str(partial), _internal_call=True)
+        if self.args.should_save:
+            shutil.rmtree(partial, ignore_errors=True)
+        try:
+            with written(self.out / "best", FREE):
+                self.save_model(str(partial), _internal_call=True)
+        except RejectedInput:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         if self.args.should_save:
             (partial / "training_args.bin").unlink(missing_ok=True)
             record = {"step": self.state.global_step, "by": self.validation.best_by, "score": score, **summary}
             (partial / "validation.json").write_text(json.dumps(record, indent=1))
-            _replace(partial, self.out / "best")
+            replace_folder(partial, self.out / "best")
         self.accelerator.wait_for_everyone()
 
-
-def checkpoints(out: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    return sorted(out.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def _replace(fresh: Path, place: Path) -> None:
-    if place.exists():
-        shutil.rmtree(place)
-    fresh.replace(place)
+    def _check_weights(self) -> None:
+        """Refuse to save weights that are no numbers; every process learns it."""
+        if self.anywhere(not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters())):
+            raise RejectedInput(
+                Code.CONFIG_VALUE,
+                f"got weights that are no numbers after step {self.state.global_step}, which were not saved; "
+                "--resume with a smaller --lr goes on from the checkpoint before",
+            )
 
 
 def _distinct(pixels: Tensor) -> tuple[Tensor, list[int]]:

@@ -141,7 +141,7 @@ def test_sigterm_saves_and_ends(world, tmp_path, monkeypatch):
 
     interrupted.__name__ = reward.__name__
     monkeypatch.setattr(grpo_trainer.GroundingTrainer, "_reward", interrupted)
-    assert main(options(world, tmp_path / "run", "--evaluate-count", "0")) == 0
+    assert main(options(world, tmp_path / "run", "--evaluate-count", "0")) == 128 + signal.SIGTERM
     assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-1"]
     assert signal.getsignal(signal.SIGTERM) is before
 
