@@ -26,6 +26,7 @@ Mask = NDArray[np.bool_]
 # A box of s x s pixels whose corners are rounded to whole pixels keeps an IoU of ((s - 1) / s)^2 at worst: over the
 # 0.5 that every score asks for from 4 pixels on.
 LEAST_SIDE = 4.0
+BORDER = 1.0  # pixels; a rounded box may reach less than that beyond its picture
 LEAST_PICTURE = 28  # pixels: one visual token of Qwen2.5-VL, patch 14 x merge 2
 
 
@@ -150,7 +151,8 @@ def read_question(text: object) -> str:
 def read_boxes(value: object, size: tuple[int, int]) -> tuple[Box, ...]:
     """Return boxes of a list of [x0, y0, x1, y1]; ``RejectedInput`` naming all that are wrong.
 
-    ``size``: (width, height) of the picture they must lie in.
+    ``size``: (width, height) of the picture they must lie in; what is rounded beyond its border by less than a pixel
+    ends there.
     """
     if not isinstance(value, list):
         raise unusable(f"got boxes {quote(value)}, want a list of [x0, y0, x1, y1]; [] means there is no such object")
@@ -159,7 +161,14 @@ def read_boxes(value: object, size: tuple[int, int]) -> tuple[Box, ...]:
     faults = [fault for box in value if (fault := _box_fault(box, size))]
     if faults:
         raise unusable("; ".join(faults))
-    return tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in value)
+    return tuple(_within(box, size) for box in value)
+
+
+def _within(box: Sequence[float], size: tuple[int, int]) -> Box:
+    """Return the box cut at the picture's border."""
+    x0, x1 = (min(max(float(x), 0.0), float(size[0])) for x in box[::2])
+    y0, y1 = (min(max(float(y), 0.0), float(size[1])) for y in box[1::2])
+    return x0, y0, x1, y1
 
 
 def _box_fault(box: object, size: tuple[int, int]) -> str:
@@ -169,7 +178,8 @@ def _box_fault(box: object, size: tuple[int, int]) -> str:
     x0, y0, x1, y1 = box
     if not (x0 < x1 and y0 < y1):
         return f"got the box {quote(box)} without area, want x0 < x1 and y0 < y1 (corners, not width and height)"
-    if x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]:
+    beyond = max(-x0, -y0, x1 - size[0], y1 - size[1])
+    if beyond >= BORDER or x1 <= 0 or y1 <= 0 or x0 >= size[0] or y0 >= size[1]:
         return (
             f"got the box {quote(box)} outside the picture of {size[0]} x {size[1]} pixels; "
             "give pixels of this very file, as [x0, y0, x1, y1] from its top left corner"

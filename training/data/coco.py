@@ -30,7 +30,7 @@ from segzero_ros.cli.parser import missing
 from segzero_ros.errors import nearest
 from segzero_ros.matching import Box
 from training.data.base import Example, Examples, Mask, Rows, quote, read_boxes, read_question, unusable
-from training.data.files import inside, read_json, read_rgb
+from training.data.files import find_name, inside, read_json, read_rgb
 from training.data.masks import box_of_mask, decode_segmentation, inscribed_points, points_in_box, union
 
 LEVELS = ("expressions", "instances")
@@ -146,7 +146,7 @@ def _by_id(items: object, where: str) -> dict[int | str, dict[str, Any]]:
 def holds(folder: Path, name: object) -> bool:
     """Tell whether the folder has a file of this name."""
     try:
-        return isinstance(name, str) and (folder / name).is_file()
+        return isinstance(name, str) and find_name(folder, name) is not None
     except (OSError, ValueError):  # a name that no system takes
         return False
 
@@ -172,7 +172,10 @@ class Objects(NamedTuple):
 
 
 def read_objects(instances: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Objects:
-    """Return the objects of some annotations; boxes only where any of them has no segmentation."""
+    """Return the objects of some annotations; boxes only where any of them has no segmentation.
+
+    The box of an outline without ``bbox`` is the one around it.
+    """
     if len(instances) > MAX_TARGETS:
         raise unusable(f"got {len(instances)} objects, want at most {MAX_TARGETS}; leave this picture out")
     if all(instance.get("segmentation") for instance in instances):
@@ -181,8 +184,17 @@ def read_objects(instances: Sequence[Mapping[str, Any]], size: tuple[int, int]) 
             raise unusable("got an outline without a pixel inside the picture; draw it again")
         points = tuple(inscribed_points(mask) for mask in masks)
         return Objects(tuple(box_of_mask(mask) for mask in masks), points, union(masks, size), masks)
-    boxes = read_boxes([_corners(instance.get("bbox")) for instance in instances], size)
+    boxes = read_boxes([_box_of(instance, size) for instance in instances], size)
     return Objects(boxes, tuple(points_in_box(box) for box in boxes), None, ())
+
+
+def _box_of(instance: Mapping[str, Any], size: tuple[int, int]) -> object:
+    if instance.get("bbox") is None and instance.get("segmentation"):
+        mask = decode_segmentation(instance["segmentation"], size)
+        if not mask.any():
+            raise unusable("got an outline without a pixel inside the picture; draw it again")
+        return list(box_of_mask(mask))
+    return _corners(instance.get("bbox"))
 
 
 def _corners(bbox: object) -> object:

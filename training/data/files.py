@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from segzero_ros.frame import MAX_COMPRESSED_BYTES, decode_compressed
 from training.data.base import Mask, quote, unusable
 
 MAX_JSON_BYTES = 2 << 30  # COCO's largest annotation file has 0.5 GB; takes about ten times as much memory when read
+PICTURES = (".jpg", ".jpeg", ".png")
 MOST_COLOURS = 255  # objects in one mask picture
 _WITHOUT_ALPHA = (0, 2, 3)  # PNG colour types: grey, RGB, palette
 
@@ -23,7 +27,7 @@ def inside(folder: Path, name: object) -> Path:
     if not isinstance(name, str) or not name or "\0" in name:
         raise unusable(f"got the file name {quote(name)}, want a path inside {str(folder)!r}, such as 'images/one.jpg'")
     try:
-        path = (folder / name).resolve()
+        path = (find_name(folder, name) or folder / name).resolve()
         there = path.is_file()
     except (OSError, RuntimeError) as error:
         raise unusable(f"got the file name {quote(name)}, which the system refuses ({_reason(error)})") from None
@@ -32,6 +36,44 @@ def inside(folder: Path, name: object) -> Path:
     if not there:
         raise unusable(f"got the file {quote(name)}, which is not in {str(folder)!r}; correct the name (case counts)")
     return path
+
+
+def find_name(folder: Path, name: str) -> Path | None:
+    """Return the file of a name below a folder, None where there is none.
+
+    A Mac writes an accent as a letter of its own (NFD), keyboards give one letter (NFC): both are the same name here.
+    """
+    if (folder / name).is_file():
+        return folder / name
+    path = folder
+    for part in PurePosixPath(name).parts:
+        wanted = unicodedata.normalize("NFC", part)
+        path = path / part if (path / part).exists() else path / _names(path).get(wanted, part)
+    return path if path.is_file() else None
+
+
+def picture_of(file: Path) -> Path | None:
+    """Return the picture beside a JSON file of the same name, whatever the case of its ending; None without one."""
+    for ending in PICTURES:
+        for written in (ending, ending.upper()):
+            if (found := file.with_suffix(written)).is_file():
+                return found
+    stem = unicodedata.normalize("NFC", file.stem)
+    places = (path for name, path in _names(file.parent).items() if PurePosixPath(name).stem == stem)
+    return next((file.parent / path for path in places if PurePosixPath(path).suffix.lower() in PICTURES), None)
+
+
+def _names(folder: Path) -> Mapping[str, str]:
+    """The names in a folder as they are written there, by how they are typed."""
+    try:
+        return _listed(folder, folder.stat().st_mtime_ns)
+    except OSError:
+        return {}
+
+
+@lru_cache(maxsize=64)
+def _listed(folder: Path, _changed_ns: int) -> Mapping[str, str]:
+    return {unicodedata.normalize("NFC", path.name): path.name for path in sorted(folder.iterdir())}
 
 
 def _reason(error: Exception) -> str:

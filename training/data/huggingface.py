@@ -29,6 +29,7 @@ from segzero_ros.errors import nearest
 from segzero_ros.frame import MAX_COMPRESSED_BYTES, decode_compressed
 from segzero_ros.matching import Box
 from training.data.base import Example, Examples, Mask, at_row, quote, read_boxes, read_points, read_question, unusable
+from training.data.files import inside, read_json
 from training.data.masks import example_parts
 from training.rewards.truth import read_solution_v1, read_solution_v2
 
@@ -60,8 +61,9 @@ def open_huggingface(path: Path, split: str) -> Examples:
     rows = _table(path, split)
     for columns, read in ((TRAINING, _training_row), (MASKS, _mask_row)):
         if set(columns) <= set(rows.column_names):
-            if isinstance(rows.features["image"], datasets.Image):
-                rows = rows.cast_column("image", datasets.Image(decode=False))
+            for column in {"image", "mask"} & set(columns):  # decoded here: `datasets` would follow a path to anywhere
+                if isinstance(rows.features[column], datasets.Image):
+                    rows = rows.cast_column(column, datasets.Image(decode=False))
             return _Rows(rows, f"{path.name}{', ' * bool(split)}{split}", read, str(path))
     raise unusable(
         f"got the columns {', '.join(rows.column_names)[:200]} in {str(path)!r}, "
@@ -76,6 +78,7 @@ def _table(path: Path, split: str) -> Any:
         if path.is_file() or not any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
             files = _of_split([path] if path.is_file() else parquet_files(path), split)
             return datasets.Dataset.from_parquet([str(file) for file in files])
+        _check_inside(path)
         table = datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError, datasets.exceptions.DatasetsError) as error:
         raise unusable(f"could not read {str(path)!r} ({_first_line(error)}); save or copy it again") from None
@@ -84,6 +87,22 @@ def _table(path: Path, split: str) -> Any:
     if split and table.split is not None and str(table.split) != split:
         raise unusable(f"got the split {split!r} of {str(path)!r}, which is {str(table.split)!r}")
     return table
+
+
+def _check_inside(path: Path) -> None:
+    """Refuse a data set of ``save_to_disk`` that names a split or a file outside its own folder."""
+    folders = [path]
+    if (path / "dataset_dict.json").is_file():
+        named = read_json(path / "dataset_dict.json")
+        splits = named.get("splits") if isinstance(named, dict) else None
+        if not isinstance(splits, list) or not all(isinstance(split, str) for split in splits):
+            raise unusable(f"got {str(path / 'dataset_dict.json')!r} without a list of splits; save the set again")
+        folders = [inside(path, f"{split}/state.json").parent for split in splits]
+    for folder in folders:
+        state = read_json(folder / "state.json")
+        for key in ("_data_files", "_indices_data_files"):
+            for file in (state.get(key) if isinstance(state, dict) else None) or []:
+                inside(folder, file.get("filename") if isinstance(file, dict) else None)
 
 
 def _first_line(error: Exception) -> str:

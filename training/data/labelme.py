@@ -1,12 +1,14 @@
 """LabelMe's files as the tool writes them: beside each picture a NAME.json with ``shapes``.
 
 Every label is a question, and all the shapes of one picture that carry it are what it means: draw the mug, type "the
-red mug". Polygons are masks; a rectangle is a box without one. LabelMe cannot say that something is absent: such rows
+red mug". Polygons are masks; a rectangle is a box without one. Shapes of one label and one ``group_id`` are one object,
+drawn in pieces. LabelMe cannot say that something is absent: such rows
 need a ``data.jsonl``. LabelMe shows pictures turned by their EXIF orientation, as we do.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,7 @@ class _Labels(Rows):
         if picture is None:
             raise unusable(f"got no picture {file.stem}.jpg or .png beside it; put it there")
         rgb = read_rgb(picture)
-        objects = [_object(shape) for shape in shapes if shape["label"] == label]
+        objects = [_object(pieces) for pieces in _grouped([shape for shape in shapes if shape["label"] == label])]
         meant = read_objects(objects, (rgb.shape[1], rgb.shape[0]))
         return Example(f"{file.stem}-{label}", question, rgb, **meant._asdict())
 
@@ -70,15 +72,31 @@ def _shapes(value: Any) -> list[dict[str, Any]]:
     return shapes
 
 
-def _object(shape: dict[str, Any]) -> dict[str, Any]:
-    """Return a shape as a COCO annotation: an outline, or a box [x, y, width, height]."""
+def _grouped(shapes: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the shapes of each object: those of one ``group_id`` together, every other alone."""
+    objects: dict[str, list[dict[str, Any]]] = {}
+    for n, shape in enumerate(shapes):
+        group = shape.get("group_id")
+        objects.setdefault(f"alone {n}" if group is None else f"group {group!r}", []).append(shape)
+    return list(objects.values())
+
+
+def _object(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an object as a COCO annotation: its outlines, or where a piece is a rectangle the box around them all."""
+    corners = [_corners(shape) for shape in pieces]
+    if all(shape.get("shape_type", "polygon") == "polygon" for shape in pieces):
+        return {"segmentation": [[number for point in points for number in point] for points in corners]}
+    flat = [point for points in corners for point in points]
+    (x0, x1), (y0, y1) = ((min(values), max(values)) for values in zip(*flat, strict=True))
+    return {"bbox": [x0, y0, x1 - x0, y1 - y0]}
+
+
+def _corners(shape: dict[str, Any]) -> list[list[float]]:
+    """Return the corners of a polygon, or two (or all four) of a rectangle."""
     kind, points = shape.get("shape_type", "polygon"), shape.get("points")
     if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
         raise unusable(f"got the points {quote(points)}, want [[x, y], ...]")
-    flat = [number for point in points for number in point]
-    if kind == "polygon":
-        return {"segmentation": [flat]}
-    if kind == "rectangle" and len(flat) == 4 and all(isinstance(number, int | float) for number in flat):
-        (x0, x1), (y0, y1) = sorted(flat[::2]), sorted(flat[1::2])
-        return {"bbox": [x0, y0, x1 - x0, y1 - y0]}
+    numbers = all(type(number) in (int, float) and math.isfinite(number) for point in points for number in point)
+    if kind == "polygon" or (kind == "rectangle" and len(points) in (2, 4) and numbers):
+        return points
     raise unusable(f"got a {quote(kind)} with {len(points)} points, want a polygon or a rectangle; draw it as one")

@@ -60,11 +60,15 @@ def open_examples(source: str, *, split: str = "", seed: int = 0, count: int | N
 
     ``split``: train, val, test, as the data has them; empty = all of it (of the demo world: train). ``seed``: of the
     demo world's scenes. ``count``: at most so many, drawn without repeats by ``seed`` from data on disk; None = all.
-    Raises ``RejectedInput`` CONFIG_VALUE for what is no data set.
+    Raises ``RejectedInput`` CONFIG_VALUE for what is no data set, or has no example in it.
     """
     if source == "tabletop":
         return tabletop.open_tabletop(split, seed, count)
     examples = _open_path(source, split)
+    if not len(examples):
+        raise unusable(
+            f"got {source[:200]!r} without a single example ({examples.name}); annotate at least one picture"
+        )
     if count is None or count >= len(examples):
         return examples
     chosen = np.random.default_rng(seed).permutation(len(examples))[:count]

@@ -19,29 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.base import Example, Examples, RejectedInput, Rows, quote, read_question, unusable
-from training.data.files import read_json, read_rgb
+from training.data.files import picture_of, read_json, read_rgb
 from training.data.labelme import is_labelme, open_labelme
 from training.data.masks import example_parts
 
 TARGET, IGNORE = 1, 255
 SPLITS = ("train", "val", "test")
-_PICTURES = (".jpg", ".jpeg", ".png", ".JPG")
 
 
 def is_reasonseg(path: Path) -> bool:
     """Tell whether this folder, or one of its splits, has pictures with a JSON file of the same name."""
     return any(
-        _picture_of(file) is not None for folder in (path, *_splits(path)) for file in sorted(folder.glob("*.json"))[:3]
+        picture_of(file) is not None for folder in (path, *_splits(path)) for file in sorted(folder.glob("*.json"))
     )
 
 
 def _splits(path: Path) -> list[Path]:
     return [path / split for split in SPLITS if (path / split).is_dir()]
-
-
-def _picture_of(file: Path) -> Path | None:
-    found = (file.with_suffix(suffix) for suffix in _PICTURES)
-    return next((picture for picture in found if picture.is_file()), None)
 
 
 def open_reasonseg(path: Path, split: str) -> Examples:
@@ -51,9 +45,19 @@ def open_reasonseg(path: Path, split: str) -> Examples:
     if not files:
         names = ", ".join(folder.name for folder in _splits(path)) or "none"
         raise unusable(f"got the split {split!r} of {str(path)!r}, want one of its folders: {names}")
-    if any(is_labelme(file) for file in files[:1]):
-        return open_labelme(folder, {file: _picture_of(file) for file in files})
-    return _Files(folder, files)
+    pictures = {file: picture_of(file) for file in files}
+    own = [file for file in files if pictures[file] is not None]  # a JSON file without a picture may be anything
+    if any(is_labelme(file) for file in own):
+        return open_labelme(folder, {file: pictures[file] for file in files if file in own or is_labelme(file)})
+    return _Files(folder, [file for file in files if file in own or _has_text(file)])
+
+
+def _has_text(file: Path) -> bool:
+    """Tell whether a file is one of ReasonSeg's, whose picture is missing then."""
+    try:
+        return {"text", "shapes"} <= dict(read_json(file)).keys()
+    except (RejectedInput, TypeError, ValueError):
+        return False
 
 
 class _Files(Rows):
@@ -80,7 +84,7 @@ def _texts(file: Path) -> int:
 def _read(file: Path, text: int) -> Example:
     texts, shapes = _fields(read_json(file))
     question = read_question(texts[text])
-    picture = _picture_of(file)
+    picture = picture_of(file)
     if picture is None:
         raise unusable(f"got no picture {file.stem}.jpg beside it; put it there, or remove the JSON file")
     rgb = read_rgb(picture)

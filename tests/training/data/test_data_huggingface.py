@@ -147,3 +147,24 @@ def test_a_damaged_data_set_is_refused(tmp_path):
         file.write_bytes(b"not arrow")
     with pytest.raises(RejectedInput, match="could not read"):
         open_examples(str(tmp_path / "set"))
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("state.json", {"_data_files": [{"filename": "../outside.arrow"}]}),
+        ("state.json", {"_data_files": [{"filename": "/etc/hostname"}]}),
+        ("state.json", {"_data_files": [{}]}),
+        ("dataset_dict.json", {"splits": ["../elsewhere"]}),
+        ("dataset_dict.json", {"splits": 3}),
+    ],
+)
+def test_a_saved_set_names_no_file_outside_its_folder(tmp_path, file, change):
+    rows = datasets.Dataset.from_dict({"problem": ["it"], "solution": ["[]"], "image": ["none"]})
+    rows.save_to_disk(str(tmp_path / "set"))
+    rows.save_to_disk(str(tmp_path / "elsewhere"))
+    next((tmp_path / "set").glob("*.arrow")).rename(tmp_path / "outside.arrow")
+    state = json.loads((tmp_path / "set" / "state.json").read_text()) if file == "state.json" else {}
+    (tmp_path / "set" / file).write_text(json.dumps({**state, **change}))
+    with pytest.raises(RejectedInput, match=r"outside|inside|splits"):
+        open_examples(str(tmp_path / "set"), split="")
