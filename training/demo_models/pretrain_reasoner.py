@@ -40,8 +40,17 @@ from segzero_ros.tabletop.things import KINDS
 from training.demo_models.colour_augmentation import COLOUR_NAMES, draw
 from training.demo_models.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
 from training.demo_models.paraphrase import paraphrased
-from training.demo_models.reasoner_checkpoint import begin_from, newest_whole, restore, save
-from training.demo_models.reasoner_model import CELL, SIZE, build_model, demo_profile, learn_tokenizer
+from training.demo_models.reasoner_model import (
+    CELL,
+    SIZE,
+    begin_from,
+    build_model,
+    demo_profile,
+    learn_tokenizer,
+    newest_whole,
+    restore,
+    save,
+)
 from training.demo_models.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
 from training.demo_models.supervised_text import SupervisedText, Thing, prefix_text, write_supervised_text
 from training.demo_models.word_noise import add_word_noise

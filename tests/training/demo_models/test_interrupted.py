@@ -12,7 +12,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from segzero_ros.errors import RejectedInput  # noqa: E402
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
-from training.demo_models import pretrain_reasoner, pretrain_segmenter, reasoner_checkpoint  # noqa: E402
+from training.demo_models import pretrain_reasoner, pretrain_segmenter, reasoner_model  # noqa: E402
 from training.demo_models.segmenter_model import build_model, demo_config  # noqa: E402
 
 SMALL = ["--vision-steps", "2", "--vision-images", "2", "--images", "2", "--questions", "1", "--decay-from", "1"]
@@ -83,7 +83,7 @@ def test_a_broken_checkpoint_of_the_reasoner_gives_way_to_the_one_before(data, t
     for name in ("checkpoint", "checkpoint.old"):
         (tmp_path / name / "training.json").write_text("{")
     with pytest.raises(RejectedInput, match="start without --resume"):
-        reasoner_checkpoint.newest_whole(tmp_path)
+        reasoner_model.newest_whole(tmp_path)
 
 
 def test_a_broken_state_of_the_segmenter_gives_way_to_the_one_before(data, tmp_path, capfd, small_sam2):
