@@ -22,17 +22,20 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, DefaultWeightOnlyQuantizer
 
 from export.checks import Check, check_table, to_json
 from export.parity_check import COUNT, ExampleLike, check_parity, tabletop_examples
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle, write_manifest
 from segzero_ros.cli.offline import run_renamed
-from segzero_ros.cli.parser import Parser
+from segzero_ros.cli.parser import Parser, at_least
+from segzero_ros.errors import RejectedInput
 
 BITS = (4, 8)
 BLOCK = 32  # weights that share a scale; 16 is the least ONNX Runtime takes
+BLOCKS = (16, 32, 64, 128)
+LEVELS = (0, 4)
 LEAST_WEIGHTS = 4096  # of a product worth the trouble
 INT8_ACCUMULATION = 4  # MatMulNBits' accuracy_level: activations are rounded to int8 on the fly, which is what is fast
 DOMAIN = "com.microsoft"
@@ -84,10 +87,14 @@ def copy_quantised(
 
 
 def quantised(graph: Path, *, bits: int, block: int = BLOCK, accuracy_level: int = INT8_ACCUMULATION) -> bytes:
-    """Return the graph with its large products quantised, checked by opening it; ValueError when there are none."""
-    if bits not in BITS:
-        raise ValueError(f"got {bits} bits, want one of {BITS}")
-    model = onnx.load(graph)
+    """Return the graph with its large products quantised; ValueError when there are none, or not all in this file."""
+    asked = (("bits", bits, BITS), ("block", block, BLOCKS), ("accuracy level", accuracy_level, LEVELS))
+    for what, got, known in asked:
+        if got not in known:
+            raise ValueError(f"got the {what} {got}, want one of {', '.join(map(str, known))}")
+    model = onnx.load(graph, load_external_data=False)
+    if any(weight.data_location == TensorProto.EXTERNAL for weight in model.graph.initializer):
+        raise ValueError(f"{graph}: got weights in a file beside the graph, want them in it; give a smaller bundle")
     weights = {weight.name: weight for weight in model.graph.initializer}
     casts = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Cast"}
     nodes, changed = [], 0
@@ -181,11 +188,12 @@ def build_parser(prog: str) -> Parser:
     parser.add_argument("bundle", help="the parent's directory or name")
     parser.add_argument("--out", type=Path, required=True, help="the new bundle's directory; its name is its name")
     parser.add_argument("--bits", type=int, choices=BITS, default=8)
-    parser.add_argument("--block", type=int, default=BLOCK, help="weights per scale: 16, 32, 64 or 128")
-    parser.add_argument("--accuracy-level", type=int, default=INT8_ACCUMULATION, help="0: float sums; 4: int8, faster")
+    parser.add_argument("--block", type=int, choices=BLOCKS, default=BLOCK, help="weights per scale: 16, 32, 64 or 128")
+    what = "0: float sums; 4: int8, faster"
+    parser.add_argument("--accuracy-level", type=int, choices=LEVELS, default=INT8_ACCUMULATION, help=what)
     parser.add_argument("--split", default="val", help="of the questions (default val: the test set stays unseen)")
-    parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--count", type=int, default=COUNT, help=f"questions (default {COUNT})")
+    parser.add_argument("--seed", type=at_least(0), default=3)
+    parser.add_argument("--count", type=at_least(1), default=COUNT, help=f"questions (default {COUNT})")
     return parser
 
 
@@ -203,7 +211,7 @@ def run(parser: Parser, options: argparse.Namespace, examples: Iterable[ExampleL
     except NotGoodEnough as table:
         print(table)
         parser.exit(1, f"{parser.prog}: the smaller bundle does not pass the parity check; nothing written\n")
-    except (FileExistsError, ValueError) as error:
+    except (RejectedInput, OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     print(check_table(found))
     print(f"written: {bundle.path}")

@@ -146,3 +146,16 @@ def test_nothing_asked_passes_nothing():
 )
 def test_median_box_and_mean_drop_decide(overlaps, drops, passed):
     assert all(check.passed for check in checks(overlaps, drops)) is passed
+
+
+@pytest.mark.parametrize(("what", "value"), [("bits", 3), ("block", 48), ("accuracy_level", 9)])
+def test_what_onnx_runtime_does_not_take_is_refused_first(bundle, what, value):
+    with pytest.raises(ValueError, match=f"got the {what.replace('_', ' ')} {value}, want one of"):
+        quantised(bundle.reasoner.files["decoder"], **{"bits": 8, what: value})
+
+
+def test_weights_in_a_file_beside_the_graph_are_refused(bundle, tmp_path):
+    graph = onnx.load(bundle.reasoner.files["decoder"])
+    onnx.save(graph, tmp_path / "large.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with pytest.raises(ValueError, match="in a file beside the graph"):
+        quantised(tmp_path / "large.onnx", bits=8)

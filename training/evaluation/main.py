@@ -16,7 +16,7 @@ import platform
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
@@ -54,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(comparison_table(compared))
         write_json(options.json, compared)
         return OK
-    return evaluate(options)
+    try:
+        return evaluate(options)
+    except OSError as error:  # a full disk, say
+        kept = f"; {str(options.samples)!r} has what is done: make room, then --resume" if options.samples else ""
+        raise unusable(f"could not write or read ({error}){kept}") from None
 
 
 def evaluate(options: Namespace) -> int:
@@ -92,20 +96,38 @@ def go_on(options: Namespace, examples: Examples, about: dict[str, Any], done: S
         return
     pipeline = open_engines(options)
     with Progress(options.samples, about, done, len(examples)) as progress:
-        yield from ask_all(pipeline, examples, progress.seen, start=len(done), timeout_sec=options.timeout)
+        how: dict[str, Any] = {"timeout_sec": options.timeout, "tokens_of": tokens_of(options)}
+        yield from ask_all(pipeline, examples, progress.seen, start=len(done), **how)
 
 
 def spoken_figures(options: Namespace) -> dict[str, Any]:
     """Return the figures of the commands by hand, as those of one group."""
     pipeline = open_engines(options)
-    asked = ask_all(pipeline, SpokenExamples(), lambda _: None, timeout_sec=options.timeout)
+    how: dict[str, Any] = {"timeout_sec": options.timeout, "tokens_of": tokens_of(options)}
+    asked = ask_all(pipeline, SpokenExamples(), lambda _: None, **how)
     return scores(list(asked))
+
+
+def tokens_of(options: Namespace) -> Callable[[str], int] | None:
+    """Return what counts a text's tokens by the bundle's own tokenizer, local engine or server; None for the fakes."""
+    file = None if options.backend == "fake" else open_named_bundle(options.bundle).reasoner.files.get("tokenizer")
+    if file is None:
+        return None
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def write_json(file: Path | None, values: dict[str, Any]) -> None:
     """Write figures as JSON where a file is named."""
     if file:
-        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        fresh = file.with_name(f".{file.name}.partial")
+        try:
+            fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+            fresh.replace(file)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 def read_arguments(arguments: Sequence[str]) -> Namespace:
@@ -178,7 +200,7 @@ def begun(file: Path) -> bool:
 
 def check_same_run(file: Path, run: dict[str, Any], about: dict[str, Any], records: Sequence[Record]) -> None:
     """Raise ``RejectedInput`` CONFIG_VALUE, naming the first difference, unless the file is of the run now wanted."""
-    for key in SAME_RUN:
+    for key in (*SAME_RUN, *(key for key in SETTINGS if key in run)):  # 0.1 wrote no settings
         if run.get(key) != about[key]:
             was, now = run.get(key), about[key]
             raise unusable(f"got {str(file)!r} of a run with {key} {was!r}, now {now!r}; repeat its options or move it")
@@ -188,6 +210,10 @@ def check_same_run(file: Path, run: dict[str, Any], about: dict[str, Any], recor
 
 # What makes two runs the same one, so that the second may go on where the first was killed.
 SAME_RUN = ("data", "split", "seed", "count", "wording", "bundle", "bundle_sha256", "backend", "timeout_sec")
+
+
+# What the engine was opened with, beside its backend: the same answers are not to be had with others.
+SETTINGS = ("server", "model", "provider", "draft_tokens", "free_answers")
 
 
 class Progress:
@@ -233,6 +259,7 @@ def describe(options: Namespace, count: int) -> dict[str, Any]:
         "bundle_sha256": fingerprint(options),
         "backend": options.backend,
         "timeout_sec": options.timeout,
+        **{name: getattr(options, name) for name in SETTINGS},
         "date": datetime.now(timezone.utc).date().isoformat(),
         "machine": f"{processor()}, {os.cpu_count()} cores",
     }

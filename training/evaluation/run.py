@@ -22,24 +22,38 @@ from training.evaluation.record import STAGES, Record, pack_labels
 
 Mask = NDArray[np.bool_]
 
+TokensOf = Callable[[str], int]
 _THINK, _END = "<think>", "</think>"
 _MAX_DETAIL_CHARS = 500
 
 
 def ask_all(
-    pipeline: Pipeline, examples: Examples, seen: Callable[[Record], None], *, start: int = 0, timeout_sec: float = 0.0
+    pipeline: Pipeline,
+    examples: Examples,
+    seen: Callable[[Record], None],
+    *,
+    start: int = 0,
+    timeout_sec: float = 0.0,
+    tokens_of: TokensOf | None = None,
 ) -> Iterator[Record]:
     """Ask every question from ``start`` on and score its answer; ``seen`` gets each record at once.
 
-    ``timeout_sec``: a question's deadline, 0 = none.
+    ``timeout_sec``: a question's deadline, 0 = none. ``tokens_of``: how many tokens a text has, the same for every
+    engine; without it the thinking is counted by streamed pieces, of which a server may put several tokens into one.
     """
     for number in range(start, len(examples)):
-        record = ask(pipeline, examples, number, timeout_sec)
+        record = ask(pipeline, examples, number, timeout_sec, tokens_of)
         seen(record)
         yield record
 
 
-def ask(pipeline: Pipeline, examples: Examples, number: int, timeout_sec: float = 0.0) -> Record:
+def ask(
+    pipeline: Pipeline,
+    examples: Examples,
+    number: int,
+    timeout_sec: float = 0.0,
+    tokens_of: TokensOf | None = None,
+) -> Record:
     """Return what becomes of one sample."""
     try:
         example = examples[number]
@@ -59,7 +73,8 @@ def ask(pipeline: Pipeline, examples: Examples, number: int, timeout_sec: float 
         result = pipeline.ground(frame, command, deadline_ns=deadline_ns, on_text=listener.pieces.append)
     except Exception as error:  # noqa: BLE001 - a defect of ours is a wrong answer, too
         result = unanswered(command, Code.INTERNAL, _error_text(error), frame)
-    return score(number, example, result, listener.thinking_tokens)
+    thinking = tokens_of(listener.thinking) if tokens_of else listener.thinking_tokens
+    return score(number, example, result, thinking)
 
 
 class Listener:
@@ -70,6 +85,12 @@ class Listener:
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
+
+    @property
+    def thinking(self) -> str:
+        """The text between the tags, or from the opening one on."""
+        _, _, rest = "".join(self.pieces).partition(_THINK)
+        return rest.partition(_END)[0]
 
     @property
     def thinking_tokens(self) -> int:

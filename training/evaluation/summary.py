@@ -25,10 +25,11 @@ NO_VALUE = "-"
 
 def summarise(records: Records) -> dict[str, Any]:
     """Return all figures of an evaluation as plain JSON values."""
+    masks = knows_masks(records)
     return {
         "count": len(records),
-        "types": {name: scores(group) for name, group in by_type(records).items()},
-        "seen": {name: scores(group) for name, group in by_novelty(records).items()},
+        "types": {name: scores(group, masks=masks) for name, group in by_type(records).items()},
+        "seen": {name: scores(group, masks=masks) for name, group in by_novelty(records).items()},
         "codes": dict(sorted(Counter(record.code for record in records).items())),
         "latency_ms": {stage.removesuffix("_ms"): _latency(records, stage) for stage in STAGES},
         "ignored_pixels": sum(record.has_ignored for record in records),
@@ -59,12 +60,22 @@ def by_novelty(records: Records) -> dict[str, Records]:
     return {name: group for name, group in groups.items() if group}
 
 
-def scores(records: Records) -> dict[str, Any]:
-    """Return the figures of one group, shares and IoUs 0..1, with 95 % intervals; what cannot be said is left out."""
+def knows_masks(records: Records) -> bool:
+    """Tell whether the data has masks: of objects, not only the empty ones of rows that mean nothing."""
+    targets = [record for record in records if record.absent is False]
+    return not targets or any(record.union is not None for record in targets)
+
+
+def scores(records: Records, *, masks: bool | None = None) -> dict[str, Any]:
+    """Return the figures of one group, shares and IoUs 0..1, with 95 % intervals; what cannot be said is left out.
+
+    ``masks``: whether the data has any, else as the group itself tells. Boxes alone have no mask figures.
+    """
+    known = knows_masks(records) if masks is None else masks
     return {
         "count": len(records),
         "right": interval(_values(records, lambda r: r.right)),
-        **_mask_scores([r for r in records if r.has_mask]),
+        **_mask_scores([r for r in records if r.has_mask and known]),
         **_target_scores(records),
         "format_valid": round(float(np.mean([r.readable for r in records])), 4),
         "tokens": _amount(_values(records, lambda r: r.tokens)),

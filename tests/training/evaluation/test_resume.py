@@ -11,6 +11,7 @@ from segzero_ros.profile import get_profile
 from training.evaluation import main as evaluate
 from training.evaluation.main import main
 from training.evaluation.record import read_samples
+from training.evaluation.run import Listener, ask_all
 
 from .made_examples import MUG, Made, bad_row, example, said
 
@@ -147,3 +148,36 @@ def test_the_commands_by_hand_are_a_group_beside_the_others(engine, file, monkey
 def test_resuming_needs_a_file(engine):
     with pytest.raises(RejectedInput, match="without --samples FILE"):
         main(["--backend", "fake", "--data", "made", "--resume"])
+
+
+@pytest.mark.parametrize(
+    "more", [("--server", "http://127.0.0.1:9/v1"), ("--model", "other"), ("--draft-tokens", "4"), ("--free-answers",)]
+)
+def test_a_run_with_other_engine_options_is_refused(engine, file, more):
+    main(arguments(file))
+    with pytest.raises(RejectedInput, match=f"of a run with {more[0][2:].replace('-', '_')}"):
+        main(arguments(file, "--resume", *more))
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_partial_figures(engine, file, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left")
+
+    monkeypatch.setattr(type(tmp_path), "replace", full)
+    with pytest.raises(RejectedInput, match=r"No space left.*--resume"):
+        main(arguments(file, "--json", str(tmp_path / "figures.json")))
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_thinking_is_one_text_however_it_is_streamed(size):
+    text, listener = said(MUG, thinking="one two three"), Listener()
+    listener.pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    assert listener.thinking == "one two three"
+
+
+def test_thinking_is_counted_by_what_counts_tokens_for_every_engine():
+    reasoner = FakeReasoner(said(MUG, thinking="one two three"))
+    pipeline = Pipeline(get_profile("abstaining_v2"), reasoner, FakeSegmenter())
+    asked = ask_all(pipeline, Made(example("s", MUG)), lambda _: None, tokens_of=lambda text: 10 * len(text.split()))
+    assert [record.thinking_tokens for record in asked] == [30]

@@ -194,3 +194,12 @@ def test_the_readme_shows_evaluations_of_the_first_version_too():
     latency = {"total": {"p50": 80.0, "p95": 120.0}}
     shown = evaluation_table(about | {"types": {"all": group}, "seen": {}, "latency_ms": latency})
     assert "| all | 3 | 50.0 % (40-60) | 50.0 % (40-60) | 50.0 % (40-60) | 100.0 % |" in shown
+
+
+def test_boxes_alone_have_no_mask_figures_however_many_rows_mean_nothing():
+    boxes = {"both": None, "either": None, "filled": (None, None)}
+    records = [record(0, absent=False, found_pixels=9, **boxes), record(1, "absent", both=0, either=0)]
+    for group in summarise(records)["types"].values():
+        assert not {"giou", "ciou", "masks", "giou_empty_0"} & set(group)
+    with_mask = summarise([record(0, absent=False), records[1]])
+    assert "giou" in with_mask["types"]["all"] and "giou" in with_mask["types"]["absent"]
