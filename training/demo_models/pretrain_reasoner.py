@@ -69,7 +69,8 @@ RANGES: Mapping[str, Callable[[str], float]] = {
     **dict.fromkeys(("vision_steps", "steps", "seed"), at_least(0)),
     **dict.fromkeys(("vision_images", "images", "questions"), at_least(1)),
     **dict.fromkeys(("recoloured", "paraphrased", "word_noise", "decay_from"), SHARE),
-    **dict.fromkeys(("muon", "adam", "vision_rate"), RATE),
+    **dict.fromkeys(("muon", "adam"), RATE),
+    "vision_rate": number_in(0),
 }
 WEIGHTS = {"dense": 0.3, "guide": 0.4, "align": 0.3}
 
