@@ -1,5 +1,7 @@
 """The log tells of each command what became of it, in one line, and nothing that is not its business."""
 
+import os
+
 import pytest
 
 from segzero_ros.backends.fake import FakeReasoner, RaisingReasoner
@@ -10,16 +12,22 @@ SECRET = "sk-0123456789"
 
 
 @pytest.fixture
-def logged(capfd):
-    """What the process' log says of commands at INFO, by the time it is called; /rosout is one per process."""
-    said = []
+def logged(tmp_path):
+    """What the process' log says of commands at INFO, by the time it is called; /rosout is one per process.
+
+    A file that nobody empties: what a thread writes while ``capfd`` is read can be lost.
+    """
+    file, stderr = tmp_path / "stderr", os.dup(2)
+    with file.open("wb") as taken:
+        os.dup2(taken.fileno(), 2)
 
     def lines():
-        said.append(capfd.readouterr().err)
-        infos = [line for line in "".join(said).splitlines() if line.startswith("[INFO]")]
+        infos = [line for line in file.read_text("utf-8").splitlines() if line.startswith("[INFO]")]
         return [line.partition("]: ")[2] for line in infos if "]: command " in line]
 
-    return lines
+    yield lines
+    os.dup2(stderr, 2)
+    os.close(stderr)
 
 
 def about(answer, lines):
