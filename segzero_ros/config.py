@@ -72,6 +72,12 @@ class NodeConfig:
         "the reasoner's engine; auto takes the fastest that works",
         *("auto", *BACKENDS),
     )
+    isolation: str = _text(
+        "process",
+        "where the engines run: a process of their own, which may crash, hang or be of another Python, or in_process",
+        *("process", "in_process"),
+    )
+    host: str = _text("", "the socket of a `segzero host` that several nodes share; empty = a process of its own")
     provider: str = _text(
         "auto", "ONNX Runtime's provider; auto takes CUDA where it is", "auto", "cpu", "cuda", "tensorrt"
     )

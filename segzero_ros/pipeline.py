@@ -114,6 +114,24 @@ class Pipeline:
         self._caution = caution
         self._now = now
 
+    def for_client(self, *, budget: int, label: str) -> "Pipeline":
+        """Return the same engines with another budget and label; both may be used, by one thread at a time."""
+        return Pipeline(
+            self.profile,
+            self.reasoner,
+            self.segmenter,
+            budget=budget,
+            label=label,
+            engines=self.engines,
+            caution=self._caution,
+            now=self._now,
+        )
+
+    @property
+    def not_ready(self) -> tuple[Code, str] | None:
+        """Why no command can be taken now; engines in this process are open or not there at all."""
+        return None
+
     @property
     def degraded_reason(self) -> str:
         """What keeps the reasoner from its best while it answers all the same (a server that was lost), else ""."""

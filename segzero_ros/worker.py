@@ -4,7 +4,7 @@ Rules, each a test: every submitted job ends exactly once, in ``on_done``; at mo
 wins; cancel is honoured between tokens; what a callback raises is logged, counted and goes no further.
 Clock: deadlines and ages run on the monotonic clock, so jumps of ROS or system time do nothing.
 Covered: engines that raise, return rubbish, ignore cancel or hang (their command ends at ``stop`` or in ``expire``).
-Not covered: an engine that crashes the process, or getting a hung thread back; that needs a process of its own.
+Not covered: an engine in this process that crashes it, or getting a hung thread back; ``host/`` does both.
 """
 
 import collections
@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
 from segzero_ros.command import TRANSITIONS, Command, Stage
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
-from segzero_ros.pipeline import Pipeline, Segmentation, error_text, unanswered
+from segzero_ros.pipeline import Cancelled, OnStage, OnText, Segmentation, error_text, unanswered
 from segzero_ros.reasoner import ignore
 
 BusyPolicy = Literal["preempt", "reject"]
@@ -31,6 +31,40 @@ FRAME_MAX_AGE_S = 1.0  # an older picture shows where things were
 GRACE_S = 3.0  # what an engine may take to come back after a deadline (it still answers) or a cancel (one token)
 
 _log = logging.getLogger(__name__)
+
+
+class Grounder(Protocol):
+    """What the worker asks: ``Pipeline``, or one whose engines are in another process.
+
+    ``not_ready``: why a command would get no answer now, None when it may be asked.
+    """
+
+    @property
+    def not_ready(self) -> tuple[Code, str] | None:
+        """See the class."""
+        ...
+
+    @property
+    def degraded_reason(self) -> str:
+        """See ``Pipeline``."""
+        ...
+
+    def ground(
+        self,
+        frame: Frame,
+        command: Command,
+        *,
+        deadline_ns: int | None,
+        cancelled: Cancelled,
+        on_text: OnText,
+        on_stage: OnStage,
+    ) -> Segmentation:
+        """See ``Pipeline``."""
+        ...
+
+    def prefill_image(self, frame: Frame) -> None:
+        """See ``Pipeline``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +159,7 @@ class Worker:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: Grounder,
         *,
         busy_policy: BusyPolicy = "preempt",
         first_frame_wait_s: float = FIRST_FRAME_WAIT_S,
@@ -346,7 +380,7 @@ class Worker:
             on_text=partial(self._append, job),
             on_stage=partial(self._enter, job),
         )
-        if result.code is Code.CANCELLED and job.stop_code is not None:
+        if result.code in (Code.CANCELLED, Code.REASONER_DIED) and job.stop_code is not None:
             return replace(result, code=job.stop_code, detail=job.stop_detail)
         return result
 
@@ -389,6 +423,8 @@ class Worker:
     def _refusal(self) -> tuple[Code, str] | None:
         if self._stopping:
             return Code.NOT_ACTIVE, "got a command while stopped; activate the node first"
+        if (not_ready := self._pipeline.not_ready) is not None:
+            return not_ready
         if self._running is not None and self._running.stage is Stage.DONE:
             return Code.BUSY, "the engine has not come back from an earlier command; restart the node if it never does"
         if self._busy_policy == "reject" and (self._running is not None or self._waiting is not None):

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "say": "say a sentence to the running node and watch it reason",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
         "engine": "build, list or verify TensorRT engines for this machine",
+        "host": "open the engines once for all nodes of this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
         "train": "make training data; train a demo reasoner or segmenter",
         **{name: command.summary for name, command in offline.COMMANDS.items()},

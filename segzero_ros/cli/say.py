@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from segzero_ros.cli.output import GrowingText, as_json, format_result
@@ -12,6 +13,7 @@ from segzero_ros.cli.parser import NOT_OK, OK, Parser, at_least, refuse
 from segzero_ros.errors import Code
 
 if TYPE_CHECKING:
+    from segzero_ros.msg import Segmentation
     from segzero_ros.ros.client import Client
 
 EXAMPLES = ('segzero say "something to drink from"', 'segzero say "all the books" --json --ros-args -r __ns:=/arm')
@@ -19,6 +21,7 @@ ABOUT = "Say a sentence to the running node and watch it reason. Ctrl-C cancels 
 NO_ROS = "needs ROS 2: source your ROS's and this workspace's setup.bash, or use .venv/bin/segzero after `make demo`"
 NO_NODE = "ros2 launch segzero_ros demo.launch.py starts one, with a camera to look through"
 
+LOADING_S = 2.0  # between two tries while the engines are being opened
 CANCEL_S = 2.0  # for the answer to a cancel; Ctrl-C ends the process within three seconds
 
 
@@ -89,9 +92,7 @@ def send(client: "Client", options: argparse.Namespace, interrupt: Interrupt) ->
         client.wait_for_action(options.wait)
         interrupt.cancellable = True
         on_text = (lambda _: None) if options.json else reasoning
-        message = client.send_goal(
-            options.command, timeout_s=options.timeout, on_text=on_text, stop=lambda: bool(interrupt)
-        )
+        message = _ask(client, options, on_text, interrupt)
     except NoAnswerError as error:
         return refuse("segzero say", f"{error}; {NO_NODE}")
     except KeyboardInterrupt:
@@ -104,3 +105,17 @@ def send(client: "Client", options: argparse.Namespace, interrupt: Interrupt) ->
     reasoning.end()
     print(json.dumps(as_json(result)) if options.json else format_result(result))
     return OK if result.code is Code.OK else NOT_OK
+
+
+def _ask(
+    client: "Client", options: argparse.Namespace, on_text: Callable[[str], None], interrupt: Interrupt
+) -> "Segmentation":
+    """Send the command; again, while the node's engines are still being opened, as long as there is time."""
+    until = time.monotonic() + options.timeout
+    while True:
+        left_s = max(1.0, until - time.monotonic())
+        message = client.send_goal(options.command, timeout_s=left_s, on_text=on_text, stop=lambda: bool(interrupt))
+        if message.code != Code.LOADING or interrupt or time.monotonic() + LOADING_S > until:
+            return message
+        print(f"segzero say: {message.detail.partition(';')[0]}", file=sys.stderr)
+        client.wait(lambda: bool(interrupt), LOADING_S)

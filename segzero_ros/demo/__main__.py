@@ -167,6 +167,7 @@ def replaced(process: Process, **parameters: Value) -> Process:
 def wait_for_both(client: Any, processes: ProcessGroup) -> None:
     """Wait for the node's interface and the camera's first picture."""
     client.wait_for_node(START_S)
+    client.wait_for_engines(START_S)
     if not client.wait(lambda: len(client.frames) > 0, START_S):
         raise ProcessDiedError("the camera sends no picture; see camera.log")
     processes.check()

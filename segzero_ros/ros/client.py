@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -22,10 +23,12 @@ from segzero_ros.action import Segment
 from segzero_ros.command import Command
 from segzero_ros.errors import Code
 from segzero_ros.frame import Frame, no_frame
+from segzero_ros.health import Level
 from segzero_ros.msg import Segmentation
 from segzero_ros.ros.command_server import echoed_text
 from segzero_ros.ros.convert import frame_decoder, stamp_ns
 from segzero_ros.ros.executor.process import start_ros
+from segzero_ros.ros.processes import NODE
 from segzero_ros.ros.qos import topic_qos
 
 KEPT_FRAMES = 150  # 15 s at 10 pictures per second, 140 MB at 640 x 480: an answer comes well before
@@ -109,6 +112,28 @@ class Client:
             raise NoAnswerError(
                 f"no node offers the action 'segment' after {timeout_s:.0f} s; is it running, in this ROS_DOMAIN_ID?"
             )
+
+    def wait_for_engines(self, timeout_s: float) -> None:
+        """Wait until the node says that its engines are open; ``NoAnswerError`` with its words when they are not."""
+        name = f"{self._node.get_namespace().rstrip('/')}/{NODE}: node"
+        said: list[DiagnosticStatus] = []
+
+        def hear(message: DiagnosticArray) -> None:
+            said.extend(status for status in message.status if status.name == name)
+
+        def open_or_failed() -> bool:
+            values = {pair.key: pair.value for pair in said[-1].values} if said else {}
+            is_ready = values.get("engines_process", "ready").startswith("ready") and bool(values.get("engines"))
+            return is_ready or (
+                bool(said) and values.get("state") == "unconfigured" and said[-1].level == bytes([Level.ERROR])
+            )
+
+        subscription = self._node.create_subscription(DiagnosticArray, "/diagnostics", hear, topic_qos("/diagnostics"))
+        in_time = self.wait(open_or_failed, timeout_s)
+        self._node.destroy_subscription(subscription)
+        words = said[-1].message if said else "it publishes no diagnostics"
+        if not in_time or said[-1].level == bytes([Level.ERROR]):
+            raise NoAnswerError(f"the node's engines are not open after {timeout_s:.0f} s: {words}")
 
     # ---- commands ----
 

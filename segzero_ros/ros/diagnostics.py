@@ -8,6 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from segzero_ros.errors import RejectedInput
 from segzero_ros.health import Diagnostic, Level
+from segzero_ros.host.pipeline import HostState
 from segzero_ros.ros.convert import safe_text
 from segzero_ros.worker import Worker
 
@@ -15,12 +16,19 @@ PERIOD_S = 1.0
 
 
 def node_diagnostic(
-    state: str, bundle: str, fault: RejectedInput | None, worker: Worker | None, ignored: int, *, engines: str = ""
+    state: str,
+    bundle: str,
+    fault: RejectedInput | None,
+    worker: Worker | None,
+    ignored: int,
+    *,
+    engines: str = "",
+    host: HostState | None = None,
 ) -> Diagnostic:
     """Return the line about the node itself: life cycle, bundle, and what keeps it from working.
 
     ``ignored``: images that came while the node was not active. ``fault``: why the last configure failed. ``engines``:
-    which ones these are and why.
+    which ones these are and why. ``host``: where their own process is, None = they run in this one.
     """
     values = {"state": state, "bundle": bundle or "none", "images_ignored_while_inactive": str(ignored)}
     stats = worker.stats() if worker is not None else None
@@ -32,10 +40,20 @@ def node_diagnostic(
             "frames_looked_at_in_advance": str(stats.warmed),
             "engines": engines,
         }
+    if host is not None:
+        values |= {
+            "engines_process": f"{host.phase} for {host.seconds:.0f} s",
+            "engines_pid": str(host.pid or "another's"),
+            "engines_restarts": str(host.restarts),
+        }
     if fault is not None:
         return Diagnostic(Level.ERROR, "node", str(fault), values)
     if stats is not None and stats.engine_hung:
         return Diagnostic(Level.ERROR, "node", "an engine has not come back from a command; restart the node", values)
+    if host is not None and host.phase == "restarting":
+        return Diagnostic(Level.ERROR, "node", f"the engines are being opened again: {host.detail}", values)
+    if host is not None and host.phase == "loading":
+        return Diagnostic(Level.WARN, "node", f"the engines are being opened: {host.detail}", values)
     if state != "active":
         return Diagnostic(Level.WARN, "node", f"{state}; commands are answered with NOT_ACTIVE", values)
     if stats is not None and stats.degraded_reason:

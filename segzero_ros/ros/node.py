@@ -13,7 +13,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -24,11 +23,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-from segzero_ros.backends import EngineOptions, open_pipeline
-from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.health import TOO_MANY_COMMANDS, Diagnostic, Health, Level
+from segzero_ros.host.pipeline import HostPipeline, HostState
+from segzero_ros.host.start import open_here, start_host
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events, wait_for_depth
 from segzero_ros.ros.command_server import CommandServer
@@ -42,28 +41,15 @@ from segzero_ros.ros.parameters import Parameters
 from segzero_ros.ros.processes import NODE
 from segzero_ros.ros.qos import topic_qos
 from segzero_ros.ros.segment_action import SegmentAction
-from segzero_ros.worker import Worker
+from segzero_ros.worker import Grounder, Worker
 
 OpenEngines = Callable[[NodeConfig], tuple[str, Pipeline]]
 
 WARN_PERIOD_S = 10.0  # a camera at the edge of stale_sec must not fill the log
+HOST_ENDING_S = 0.3  # for a command to be cancelled between two tokens; then its process is ended
 ENDING_S = 1.0  # for an engine to come back when the process ends: a token takes a tenth of that
 _UNCONFIGURED = "the node is unconfigured; configure it with the service `enable`"
 _INACTIVE = "the node is inactive; activate it with the service `enable`"
-
-
-def open_engines(config: NodeConfig) -> tuple[str, Pipeline]:
-    """Open the bundle the configuration names: its name and its pipeline; ``RejectedInput`` with a BUNDLE_ code."""
-    bundle = None if config.backend == "fake" else open_bundle(resolve_bundle(config.bundle))
-    options = engine_options(config)
-    pipeline = open_pipeline(bundle, config.backend, budget=config.thinking_budget, label=config.label, options=options)
-    return (bundle.name if bundle else config.backend), pipeline
-
-
-def engine_options(config: NodeConfig) -> EngineOptions:
-    """Return the options of the engines: the parameters of the same name, but for the one that ROS calls ``_sec``."""
-    same = {option.name for option in fields(EngineOptions)} - {"server_timeout_s"}
-    return EngineOptions(**{name: getattr(config, name) for name in same}, server_timeout_s=config.server_timeout_sec)
 
 
 class GroundingNode(LifecycleNode):  # type: ignore[misc]
@@ -72,12 +58,12 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        open_engines: OpenEngines = open_engines,
+        open_engines: OpenEngines | None = None,
         stopping: threading.Event | None = None,
         arguments: Sequence[str] = (),
         **options: Any,
     ) -> None:
-        """``open_engines``: how the models are opened. ``stopping``: once set, opening them is given up.
+        """``open_engines``: opens them in this process, whatever ``isolation`` says. ``stopping``: gives that up.
 
         ``arguments``: the process' command line. ``options``: those of ``rclpy.node.Node``.
         """
@@ -94,6 +80,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._commands.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None
+        self._host: HostPipeline | None = None
         self._fault: RejectedInput | None = None
         self._engines = ""
         self._warned = ""
@@ -153,8 +140,13 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         """Open engines and camera; failing leaves the node unconfigured, with the reason in log and diagnostics."""
         try:
             config = self._settings.config()
-            name, pipeline = run_cancellable(lambda: self._open_engines(config), self._stopping)
-            self._set_up(config, name, pipeline)
+            if self._open_engines is None and config.isolation == "process":
+                self._start_host(config)
+            else:
+                opening = self._open_engines or open_here
+                name, pipeline = run_cancellable(lambda: opening(config), self._stopping)
+                self._set_up(config, pipeline)
+                self._note_engines(name, pipeline.profile.name, pipeline.engines)
         except Cancelled:
             return False
         except RejectedInput as error:
@@ -164,7 +156,6 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         else:
             self._fault = None
             self._commands.close(_INACTIVE)
-            self.get_logger().info(f"configured: bundle {name}, profile {pipeline.profile.name}, {pipeline.engines}")
             return True
         self._release()
         self._commands.close(f"the node is unconfigured, since {self._fault}; mend it, then call `enable`")
@@ -215,7 +206,41 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._action.destroy()
         super().destroy_node()
 
-    def _set_up(self, config: NodeConfig, name: str, pipeline: Pipeline) -> None:
+    def _start_host(self, config: NodeConfig) -> None:
+        """Have the engines opened in another process; they are ready later, or not at all (``_on_host``)."""
+
+        def on_change(state: HostState) -> None:
+            self._queue.post(lambda: self._on_host(host, state))
+
+        host = start_host(config, name=self.get_fully_qualified_name(), on_change=on_change)
+        self._host = host
+        self._set_up(config, host)
+        self.get_logger().info("configured; the engines are opened in a process of their own")
+
+    def _on_host(self, host: HostPipeline, state: HostState) -> None:
+        """Take note of what has become of the engines' process."""
+        if host is not self._host:
+            return
+        if state.opened is not None and state.phase == "ready":
+            self._note_engines(state.opened.bundle, state.opened.profile, state.opened.engines)
+        elif state.phase == "failed":
+            self._give_up(state.fault or RejectedInput(Code.HOST_UNUSABLE, state.detail))
+        self._publish_health()
+
+    def _note_engines(self, bundle: str, profile: str, engines: str) -> None:
+        self._outputs.bundle, self._engines = bundle, engines
+        self.get_logger().info(f"engines are open: bundle {bundle}, profile {profile}, {engines}")
+
+    def _give_up(self, fault: RejectedInput) -> None:
+        """Go back to where `configure` is possible: the engines do not open."""
+        for state, transition in (("active", self.trigger_deactivate), ("inactive", self.trigger_cleanup)):
+            if self.state == state:
+                transition()
+        self._fault = fault
+        self._commands.close(f"the node is unconfigured, since {fault}; mend it, then call `enable`")
+        self.get_logger().error(f"configure failed, {fault}")
+
+    def _set_up(self, config: NodeConfig, pipeline: Grounder) -> None:
         self._worker = Worker(
             pipeline,
             busy_policy="reject" if config.busy_policy == "reject" else "preempt",
@@ -227,7 +252,6 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._health.expect_frames_within(config.stale_sec)
         self._first_frame_s = config.first_frame_sec  # a camera may start together with the node
         self._camera = Camera(self, config, self._health, self._worker, self._publish_health)
-        self._outputs.bundle, self._engines = name, pipeline.engines
 
     def _stop_work(self, reason: str) -> None:
         """Close the command server, stop the worker's jobs and ignore the camera."""
@@ -238,14 +262,22 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             self._worker.reset()
 
     def _release(self, patience_s: float = 2.0) -> None:
-        if self._worker is not None and not self._worker.stop(patience_s):
+        if self._worker is not None and not self._stop_worker(self._worker, patience_s):
             self.get_logger().error("an engine hangs and was left behind; restart the node to get its memory back")
         self._queue.drain()  # the answers of the jobs that were stopped
         if self._camera is not None:
             self._camera.close()
-        self._worker = self._camera = None
+        self._worker = self._camera = self._host = None
         self._outputs.bundle = self._engines = ""
         self._commands.close(_UNCONFIGURED)
+
+    def _stop_worker(self, worker: Worker, patience_s: float) -> bool:
+        """Stop the worker and the engines' process; True if nothing is left of them."""
+        if self._host is None:
+            return worker.stop(patience_s)
+        stopped = worker.stop(min(patience_s, HOST_ENDING_S))
+        self._host.close()  # which ends whatever the worker still waits for
+        return stopped or worker.stop(patience_s)
 
     # ---- callbacks ----
 
@@ -307,7 +339,13 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
     def _diagnostics(self) -> list[Diagnostic]:
         ignored = self._camera.ignored if self._camera is not None else 0
         line = node_diagnostic(
-            self.state, self._outputs.bundle, self._fault, self._worker, ignored, engines=self._engines
+            self.state,
+            self._outputs.bundle,
+            self._fault,
+            self._worker,
+            ignored,
+            engines=self._engines,
+            host=self._host.state() if self._host is not None else None,
         )
         return [line, *self._health.report()]
 

@@ -174,6 +174,7 @@ COMMON_ARGUMENTS: Mapping[str, Argument] = {
     "namespace": ("", "namespace of all nodes", ()),
     "bundle": ("", "name, absolute path or package://PACKAGE/PATH; empty = as in the parameter file", ()),
     "backend": ("", "engine that runs the models; empty = as in the parameter file", ("", *BACKENDS)),
+    "host": ("", "the socket of a `segzero host` that several nodes share; empty = as in the parameter file", ()),
     "server": ("", "remote: http://HOST:PORT/v1", ()),
     "model": ("", "a checkpoint's directory, or the server's name of its model", ()),
     "warm_frame_hz": ("", "how often to prefill the newest frame while there is no command", ()),

@@ -26,10 +26,10 @@ from segzero_ros.frame import Frame
 from segzero_ros.profile import Profile
 from segzero_ros.server.chat_request import ChatRequest, Refusal, read_chat_request
 from segzero_ros.server.chat_response import ChatResponse, refused
-from segzero_ros.server.fair_queue import FairQueue
 from segzero_ros.server.peers import BodyRoom
 from segzero_ros.server.pictures import Pictures
 from segzero_ros.server.replies import models
+from segzero_ros.server.turns import Turns
 
 MAX_BODY_BYTES = 12 << 20  # a picture of the most pixels, as PNG in base64
 BODY_S = 30.0  # for a body to arrive
@@ -48,7 +48,7 @@ class Served:
     key: str
 
 
-def make_app(served: Served, queue: FairQueue) -> Starlette:
+def make_app(served: Served, queue: Turns) -> Starlette:
     """Return the ASGI application; ``queue`` belongs to the caller."""
     pictures, room = Pictures(), BodyRoom()
 

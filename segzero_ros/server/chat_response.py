@@ -14,9 +14,9 @@ from segzero_ros.frame import Frame
 from segzero_ros.pipeline import DEFAULT_BUDGET
 from segzero_ros.reasoner import Answer, Request
 from segzero_ros.server.chat_request import ChatRequest, Refusal
-from segzero_ros.server.fair_queue import FairQueue, Ticket
 from segzero_ros.server.replies import WAITING, Completion, StopText, event, failure, why_ended
 from segzero_ros.server.stream_buffer import StreamBuffer
+from segzero_ros.server.turns import Turns
 
 WAITING_S = 1.0  # a client that got nothing for so long gets a comment, to know that the server is alive
 BATCH_S = 0.01  # tokens that come closer together than this go out together: an event costs as much as a small token
@@ -26,7 +26,7 @@ class ChatResponse(Response):
     """A response that joins the queue when it is made (raises ``Refusal``) and leaves it when the client goes."""
 
     def __init__(
-        self, queue: FairQueue, chat: ChatRequest, frame: Frame, *, peer: str, id: str, model: str, tags: bool
+        self, queue: Turns, chat: ChatRequest, frame: Frame, *, peer: str, id: str, model: str, tags: bool
     ) -> None:
         super().__init__()
         self._queue, self._chat, self._tags = queue, chat, tags
@@ -38,7 +38,7 @@ class ChatResponse(Response):
         seconds = chat.deadline_s
         deadline_ns = None if seconds is None else time.monotonic_ns() + int(seconds * 1e9)
         request = Request(frame, Command(id, chat.text), budget, deadline_ns, on_text=self._on_text)
-        self._ticket = Ticket(chat.client, request, self._buffer.put_end, peer=peer)
+        self._ticket = queue.ticket(chat.client, request, self._buffer.put_end, peer=peer)
         queue.submit(self._ticket)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +59,7 @@ class ChatResponse(Response):
             self._pieces += 1
             self._buffer.put_text(self._stop.push(piece))
             if self._enough():
-                self._ticket.withdrawn.set()
+                self._ticket.withdraw()
 
     def _enough(self) -> bool:
         return self._cut or self._stop.stopped

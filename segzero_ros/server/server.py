@@ -17,8 +17,8 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Reasoner
 from segzero_ros.server.app import Served, make_app
-from segzero_ros.server.fair_queue import FairQueue
 from segzero_ros.server.peers import PeerProtocol
+from segzero_ros.server.turns import Turns
 
 GRACE_S = 2  # for answers at work when the server is told to stop
 
@@ -60,7 +60,7 @@ def serve(bundle: Bundle, reasoner: Reasoner, settings: Settings, *, announce: s
     ``RejectedInput`` CONFIG_VALUE for an address that cannot be had.
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
-    queue = FairQueue(reasoner, most_waiting=settings.most_waiting)
+    queue = Turns(reasoner, most_waiting=settings.most_waiting)
     app = make_app(Served(settings.name, bundle.profile, key), queue)
     config = uvicorn.Config(
         app,
@@ -92,7 +92,7 @@ def serve(bundle: Bundle, reasoner: Reasoner, settings: Settings, *, announce: s
 class _Server(uvicorn.Server):
     """Ends the requests at work before it waits for their connections."""
 
-    def __init__(self, config: uvicorn.Config, queue: FairQueue) -> None:
+    def __init__(self, config: uvicorn.Config, queue: Turns) -> None:
         super().__init__(config)
         self._queue = queue
 

@@ -108,22 +108,22 @@ def test_a_defect_while_configuring_is_logged_and_can_be_tried_again(make_robot)
 
 
 def test_a_real_bundle_that_is_missing_is_named_with_what_to_do(ros):
-    from segzero_ros.ros.node import NodeConfig, open_engines
+    from segzero_ros.host.start import NodeConfig, open_here
 
     with pytest.raises(RejectedInput, match="nosuchbundle") as refused:
-        open_engines(NodeConfig(bundle="nosuchbundle"))
+        open_here(NodeConfig(bundle="nosuchbundle"))
     assert refused.value.code == Code.BUNDLE_MISSING
 
 
 def test_the_fake_backend_needs_no_bundle(ros):
-    from segzero_ros.ros.node import NodeConfig, open_engines
+    from segzero_ros.host.start import NodeConfig, open_here
 
-    name, pipeline = open_engines(NodeConfig(bundle="nosuchbundle", backend="fake"))
+    name, pipeline = open_here(NodeConfig(bundle="nosuchbundle", backend="fake"))
     assert (name, pipeline.profile.name) == ("fake", "abstaining_v2")
 
 
 def test_every_option_of_the_engines_comes_from_its_parameter(ros):
-    from segzero_ros.ros.node import NodeConfig, engine_options
+    from segzero_ros.host.start import NodeConfig, engine_options
 
     changed = {"threads": 3, "constrained": False, "draft_tokens": 2, "provider": "cuda", "engine_dir": "/engines"}
     changed |= {"model": "m", "server": "http://s", "fallback": False, "encode_ahead": False}

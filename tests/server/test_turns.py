@@ -10,9 +10,10 @@ from segzero_ros.backends.fake import FakeReasoner, RaisingReasoner, WaitingReas
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
+from segzero_ros.host.fair_queue import PER_CLIENT, Ticket
 from segzero_ros.reasoner import Answer, Request
 from segzero_ros.server.chat_request import Refusal
-from segzero_ros.server.fair_queue import PER_CLIENT, FairQueue, Ticket
+from segzero_ros.server.turns import Turns
 from tests.server.conftest import LIMIT_S
 
 FRAME = Frame(np.zeros((8, 8, 3), np.uint8), 0)
@@ -21,12 +22,12 @@ FRAME = Frame(np.zeros((8, 8, 3), np.uint8), 0)
 class Robot:
     """Asks, and collects its answers in the order in which they came."""
 
-    def __init__(self, queue: FairQueue, name: str, ends: Queue[tuple[str, object]], peer: str = "") -> None:
+    def __init__(self, queue: Turns, name: str, ends: Queue[tuple[str, object]], peer: str = "") -> None:
         self._queue, self.name, self._ends, self._peer = queue, name, ends, peer
 
     def ask(self, text: str = "x") -> Ticket:
         end = lambda answer: self._ends.put((text, answer))  # noqa: E731
-        ticket = Ticket(self.name, Request(FRAME, Command(text, text), 10**6), end, peer=self._peer)
+        ticket = self._queue.ticket(self.name, Request(FRAME, Command(text, text), 10**6), end, peer=self._peer)
         self._queue.submit(ticket)
         return ticket
 
@@ -43,7 +44,7 @@ def engine():
 
 @pytest.fixture
 def queue(engine):
-    made = FairQueue(engine, most_waiting=6)
+    made = Turns(engine, most_waiting=6)
     yield made
     engine.go(10**5)
     assert made.stop(LIMIT_S)
@@ -57,7 +58,7 @@ def test_a_robot_with_many_questions_waits_between_them_for_the_others(queue, en
         greedy.ask(text)
     modest.ask("b1")
     modest.ask("b2")
-    running.withdrawn.set()
+    running.withdraw()
     engine.texts = ["<think></think><answer>[]</answer>"]
     engine.go(10**4)
     order = [ends.get(timeout=LIMIT_S)[0] for _ in range(6)]
@@ -88,7 +89,7 @@ def test_invented_names_share_the_turns_of_their_address(queue, engine, ends):
     honest = Robot(queue, "arm", ends, "10.0.0.2")
     honest.ask("a1")
     honest.ask("a2")
-    running.withdrawn.set()
+    running.withdraw()
     engine.texts = ["<think></think><answer>[]</answer>"]
     engine.go(10**4)
     order = [ends.get(timeout=LIMIT_S)[0] for _ in range(7)]
@@ -127,7 +128,7 @@ def test_a_question_withdrawn_while_it_waits_leaves_its_place_and_never_runs(que
 
 
 def test_stopping_tells_everybody_who_waits(engine, ends):
-    queue = FairQueue(engine, most_waiting=9)
+    queue = Turns(engine, most_waiting=9)
     robot = Robot(queue, "robot", ends)
     robot.ask("running")
     assert engine.started.wait(LIMIT_S)
@@ -152,7 +153,7 @@ def test_stopping_tells_everybody_who_waits(engine, ends):
 )
 def test_an_engine_that_raises_is_a_refusal_and_the_next_one_has_its_turn(error, status, reason, ends):
     engine = RaisingReasoner(error)
-    queue = FairQueue(engine, most_waiting=9)
+    queue = Turns(engine, most_waiting=9)
     robot = Robot(queue, "robot", ends)
     for _ in range(2):
         robot.ask()
@@ -162,7 +163,7 @@ def test_an_engine_that_raises_is_a_refusal_and_the_next_one_has_its_turn(error,
 
 
 def test_answers_are_counted(ends):
-    queue = FairQueue(FakeReasoner(), most_waiting=9)
+    queue = Turns(FakeReasoner(), most_waiting=9)
     Robot(queue, "robot", ends).ask()
     assert isinstance(ends.get(timeout=LIMIT_S)[1], Answer)
     assert queue.stop(LIMIT_S)

@@ -1,0 +1,46 @@
+"""From the node's configuration to its engines: in this process, in one of its own, or in one that others share."""
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from segzero_ros.backends import EngineOptions, open_pipeline
+from segzero_ros.bundle import open_bundle, resolve_bundle
+from segzero_ros.config import NodeConfig
+from segzero_ros.host import messages
+from segzero_ros.host.pipeline import HostPipeline, HostState
+from segzero_ros.host.process import command_line, connect, start_own
+from segzero_ros.pipeline import Pipeline
+
+
+def engine_options(config: NodeConfig) -> EngineOptions:
+    """Return the options of the engines: the parameters of the same name, but for the one that ROS calls ``_sec``."""
+    same = {option.name for option in fields(EngineOptions)} - {"server_timeout_s"}
+    return EngineOptions(**{name: getattr(config, name) for name in same}, server_timeout_s=config.server_timeout_sec)
+
+
+def open_here(config: NodeConfig) -> tuple[str, Pipeline]:
+    """Open the bundle in this process: its name and its pipeline; ``RejectedInput`` with a BUNDLE_ code."""
+    bundle = None if config.backend == "fake" else open_bundle(resolve_bundle(config.bundle))
+    options = engine_options(config)
+    pipeline = open_pipeline(bundle, config.backend, budget=config.thinking_budget, label=config.label, options=options)
+    return (bundle.name if bundle else config.backend), pipeline
+
+
+def start_host(config: NodeConfig, *, name: str, on_change: Callable[[HostState], None]) -> HostPipeline:
+    """Have the engines opened elsewhere and return at once; what can be checked without an engine is refused here.
+
+    ``name``: the node's, for the host's log. ``on_change``: see ``HostPipeline``. Raises ``RejectedInput``.
+    """
+    if config.host:
+        start = functools.partial(connect, Path(config.host).expanduser())
+        wanted = None
+    else:
+        where = str(resolve_bundle(config.bundle)) if config.backend != "fake" else ""
+        start = functools.partial(start_own, command_line(sys.executable))
+        wanted = messages.Open(where, config.backend, asdict(engine_options(config)), self_test=True)
+    return HostPipeline(
+        start, wanted, budget=config.thinking_budget, label=config.label, name=name, on_change=on_change
+    )
