@@ -1,4 +1,4 @@
-"""Write segzero_ros/engines/requirements-*.txt: the packages of an engine environment, pinned, with hashes of their wheels.
+"""Write segzero_ros/engines/requirements-*.txt: an engine environment's packages, pinned, with hashes of their wheels.
 
     .venv/bin/python tools/write_engine_requirements.py [cpu cuda tensorrt]
 

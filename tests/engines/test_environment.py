@@ -19,14 +19,6 @@ from segzero_ros.errors import Code, RejectedInput
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    """An empty home of environments; nothing of this machine's is seen."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_DATA_DIRS", str(tmp_path / "machine"))
-    return tmp_path / "home" / "segzero_ros" / "engines"
-
-
-@pytest.fixture
 def without_engines(monkeypatch):
     monkeypatch.setattr(environments_module, "NEEDED", ("onnxruntime_that_nobody_has",))
 
