@@ -77,8 +77,9 @@ class Bundle:
 def resolve_bundle(name_or_path: str) -> Path:
     """Return the directory of a bundle: an absolute path, ``package://pkg/sub``, ``./path``, or a bundle's name.
 
-    Names are looked for in the repository's ``bundles/``, in every installed ``share/segzero_ros/bundles/`` and in
-    ``~/.cache/segzero_ros/bundles/``; the working directory counts only for paths that begin with ``./`` or ``../``.
+    Names are looked for in ``bundles/`` of the repository or the wheel, in every installed
+    ``share/segzero_ros/bundles/`` and in ``~/.cache/segzero_ros/bundles/``; the working directory counts only for paths
+    that begin with ``./`` or ``../``.
     Raises ``RejectedInput`` BUNDLE_MISSING.
     """
     text = name_or_path.strip()
@@ -112,7 +113,8 @@ def bundle_folders() -> list[Path]:
     """Return the directories in which bundles are looked for by name, first one first."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or expand_home("~/.cache"))
     shares = [prefix / "share" / "segzero_ros" / "bundles" for prefix in _prefixes()]
-    return [_repository() / "bundles", *shares, cache / "segzero_ros" / "bundles"]
+    in_wheel = _repository() / "segzero_ros" / "bundles"
+    return [_repository() / "bundles", in_wheel, *shares, cache / "segzero_ros" / "bundles"]
 
 
 def _existing(candidates: list[Path], text: str) -> Path:

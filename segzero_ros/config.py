@@ -77,6 +77,9 @@ class NodeConfig:
         "where the engines run: a process of their own, which may crash, hang or be of another Python, or in_process",
         *("process", "in_process"),
     )
+    engines: str = _text(
+        "", "their environment (`segzero engines install`): a name or a path; empty = the fastest there is, or this Python"
+    )
     host: str = _text("", "the socket of a `segzero host` that several nodes share; empty = a process of its own")
     provider: str = _text(
         "auto", "ONNX Runtime's provider; auto takes CUDA where it is", "auto", "cpu", "cuda", "tensorrt"

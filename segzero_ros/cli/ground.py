@@ -21,9 +21,10 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import MAX_COMPRESSED_BYTES, Frame, decode_compressed
 from segzero_ros.pipeline import Segmentation
 
+SHIPPED = "table"  # the name of the picture that comes with the package
 EXAMPLES = (
-    'segzero ground docs/images/table.jpg "the mug left of the yellow ball" --out found.png',
-    'segzero ground docs/images/table.jpg "something to drink from" --json | jq .instances',
+    'segzero ground table "the mug left of the yellow ball" --out found.png',
+    'segzero ground table "something to drink from" --json | jq .instances',
     'segzero ground kitchen.png "the kettle" --bundle ~/.cache/segzero_ros/bundles/visionreasoner-7b',
 )
 
@@ -31,7 +32,9 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     """Add the options."""
     parser.describe("Find what a sentence means in a picture: masks, and the reasoning.", EXAMPLES)
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="a JPEG or PNG file")
+    parser.add_argument(
+        "image", type=Path, metavar="IMAGE", help=f"a JPEG or PNG file; {SHIPPED} = a picture of the demo world"
+    )
     parser.add_argument("command", metavar="COMMAND", help='what to find, in quotes: "the red mug"')
     add_engine_options(parser)
     drawn = "write the picture with masks, boxes and points on it, as .png or .jpg"
@@ -55,8 +58,16 @@ def run(options: argparse.Namespace) -> int:
     return OK if result.code is Code.OK else NOT_OK
 
 
+def shipped_picture() -> Path:
+    """Return the picture of the demo world: beside this file where installed, in docs/images/ of a source tree."""
+    installed = Path(__file__).resolve().with_name(f"{SHIPPED}.jpg")
+    return installed if installed.is_file() else installed.parents[2] / "docs" / "images" / installed.name
+
+
 def read_picture(path: Path) -> Frame:
-    """Read a JPEG or PNG file, or raise ``RejectedInput`` IMAGE_UNREADABLE or IMAGE_SIZE."""
+    """Read a JPEG or PNG file, or the shipped one by its name; ``RejectedInput`` IMAGE_UNREADABLE or IMAGE_SIZE."""
+    if str(path) == SHIPPED and not path.exists():
+        path = shipped_picture()
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # a pipe may never end, a device never does

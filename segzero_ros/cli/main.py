@@ -16,7 +16,7 @@ ABOUT = """A camera frame and a sentence in, masks and the reasoning behind them
 
 `segzero COMMAND --help` tells more about each. `make demo` shows all of it at work."""
 EXAMPLES = (
-    'segzero ground docs/images/table.jpg "the mug left of the yellow ball" --out found.png',
+    'segzero ground table "the mug left of the yellow ball" --out found.png',
     'segzero say "something to drink from"',
     "segzero eval --data tabletop --split test --seed 7 --count 300",
 )
@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "ground": "find what a sentence means in a picture (no ROS needed)",
         "say": "say a sentence to the running node and watch it reason",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
+        "engines": "make, list or remove engine environments: Pythons of their own for the engines",
         "engine": "build, list or verify TensorRT engines for this machine",
         "host": "open the engines once for all nodes of this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",

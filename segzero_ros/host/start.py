@@ -9,6 +9,7 @@ from pathlib import Path
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
+from segzero_ros.engines.environment import find_environment
 from segzero_ros.host import messages
 from segzero_ros.host.pipeline import HostPipeline, HostState
 from segzero_ros.host.process import command_line, connect, start_own
@@ -29,6 +30,13 @@ def open_here(config: NodeConfig) -> tuple[str, Pipeline]:
     return (bundle.name if bundle else config.backend), pipeline
 
 
+def _python(config: NodeConfig) -> str:
+    """Return the interpreter for the engines; the fake ones need nothing of it."""
+    if config.backend == "fake" and not config.engines:
+        return sys.executable
+    return str(find_environment(config.engines).python)
+
+
 def start_host(config: NodeConfig, *, name: str, on_change: Callable[[HostState], None]) -> HostPipeline:
     """Have the engines opened elsewhere and return at once; what can be checked without an engine is refused here.
 
@@ -39,7 +47,7 @@ def start_host(config: NodeConfig, *, name: str, on_change: Callable[[HostState]
         wanted = None
     else:
         where = str(resolve_bundle(config.bundle)) if config.backend != "fake" else ""
-        start = functools.partial(start_own, command_line(sys.executable))
+        start = functools.partial(start_own, command_line(_python(config)))
         wanted = messages.Open(where, config.backend, asdict(engine_options(config)), self_test=True)
     return HostPipeline(
         start, wanted, budget=config.thinking_budget, label=config.label, name=name, on_change=on_change

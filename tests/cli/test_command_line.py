@@ -18,7 +18,15 @@ from segzero_ros.profile import get_profile
 ROOT = Path(__file__).parents[2]
 
 
-NESTED = [["bundle", "verify"], ["engine", "build"], ["engine", "list"], ["engine", "verify"]]
+NESTED = [
+    ["engines", "install"],
+    ["engines", "list"],
+    ["engines", "remove"],
+    ["bundle", "verify"],
+    ["engine", "build"],
+    ["engine", "list"],
+    ["engine", "verify"],
+]
 
 
 def status_of(arguments):
@@ -46,6 +54,7 @@ def test_every_command_has_help_with_the_statuses(command, capsys):
     ("arguments", "hint"),
     [
         (["grond", "a.png", "the mug"], "did you mean 'ground'?"),
+        (["engines", "install", "cdua"], "did you mean 'cuda'?"),
         (["train", "reasonor"], "did you mean 'reasoner'?"),
         (["bundle", "verfy", "tabletop"], "did you mean 'verify'?"),
         (["engine", "list", "tabletop", "--jsn"], "did you mean '--json'?"),

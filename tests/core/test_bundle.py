@@ -364,11 +364,11 @@ def no_bundles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_name_is_looked_for_in_repository_shares_and_cache(no_bundles: Path, folder: Path) -> None:
+def test_a_name_is_looked_for_in_repository_wheel_shares_and_cache(no_bundles: Path, folder: Path) -> None:
     for place in reversed(bundle_folders()):
         shutil.copytree(folder, place / "mine")
         assert resolve_bundle("mine") == place / "mine"
-    assert len(bundle_folders()) == 4
+    assert len(bundle_folders()) == 5
 
 
 def test_absolute_and_dotted_paths_are_taken_as_they_are(no_bundles: Path, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Engine environments: Pythons of their own for the inference engines, apart from ROS 2's."""
