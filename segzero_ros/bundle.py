@@ -24,6 +24,7 @@ from segzero_ros.profile import Profile, get_profile
 
 FORMAT = 1
 MANIFEST = "bundle.json"
+CURRENT = "current"  # the name that stands for what `segzero bundle use` said
 MAX_MANIFEST_BYTES = 1 << 20  # the demo bundle's has 4 kB
 MAX_IMAGE_SIDE = 4096  # of a model's input; the largest in use is 1024
 _HASH_CHUNK = 1 << 20
@@ -79,10 +80,12 @@ def resolve_bundle(name_or_path: str) -> Path:
 
     Names are looked for in ``bundles/`` of the repository or the wheel, in every installed
     ``share/segzero_ros/bundles/`` and in ``~/.cache/segzero_ros/bundles/``; the working directory counts only for paths
-    that begin with ``./`` or ``../``.
+    that begin with ``./`` or ``../``. ``current`` is what `segzero bundle use` said last.
     Raises ``RejectedInput`` BUNDLE_MISSING.
     """
     text = name_or_path.strip()
+    if text == CURRENT:
+        text = current_bundles()[0]
     if text.startswith("package://"):
         return _existing(_package_paths(text), text)
     if text.startswith(("/", "~", "./", "../")) or text in (".", ".."):
@@ -90,6 +93,23 @@ def resolve_bundle(name_or_path: str) -> Path:
     if "/" in text or not _NAME.fullmatch(text):
         raise _missing(f"got {text[:200]!r}, want a bundle's name, an absolute path, package://PKG/PATH or ./PATH")
     return _existing([folder / text for folder in bundle_folders()], text)
+
+
+def current_file() -> Path:
+    """Return the file in which `segzero bundle use` notes the bundles that ``current`` has been, the newest first."""
+    return Path(os.environ.get("XDG_STATE_HOME") or expand_home("~/.local/state")) / "segzero_ros" / "bundles.json"
+
+
+def current_bundles() -> list[str]:
+    """Return the directories that ``current`` has been, the newest first; ``RejectedInput`` BUNDLE_MISSING if none."""
+    try:
+        noted = json.loads(current_file().read_bytes()[:MAX_MANIFEST_BYTES])["bundles"]
+        paths = [path for path in noted if isinstance(path, str) and path.startswith("/")]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        paths = []
+    if not paths:
+        raise _missing(f"got the bundle {CURRENT!r}, but none is noted in {current_file()}; segzero bundle use NAME")
+    return paths
 
 
 def open_named_bundle(text: str) -> Bundle:

@@ -50,8 +50,8 @@ class Parameter:
         return RejectedInput(Code.CONFIG_VALUE, f"got {self.name} = {value!r}"[:200] + f", want {wanted}{hint}")
 
 
-def _text(default: str, description: str, *choices: str) -> Any:
-    return field(default=default, metadata={"description": description, "choices": choices})
+def _text(default: str, description: str, *choices: str, live: bool = False) -> Any:
+    return field(default=default, metadata={"description": description, "choices": choices, "live": live})
 
 
 def _flag(default: bool, description: str) -> Any:
@@ -66,7 +66,11 @@ def _number(default: float, low: float, high: float, description: str, *, live: 
 class NodeConfig:
     """Everything that can be set about the node; times in seconds."""
 
-    bundle: str = _text("tabletop", "the models: a bundle's name, an absolute path or package://PKG/PATH")
+    bundle: str = _text(
+        "tabletop",
+        "the models: a bundle's name, an absolute path or package://PKG/PATH; current = what `segzero bundle use` says",
+        live=True,
+    )
     backend: str = _text(
         "auto",
         "the reasoner's engine; auto takes the fastest that works",
@@ -78,7 +82,8 @@ class NodeConfig:
         *("process", "in_process"),
     )
     engines: str = _text(
-        "", "their environment (`segzero engines install`): a name or a path; empty = the fastest there is, or this Python"
+        "",
+        "their environment (`segzero engines install`): a name or a path; empty = the fastest there is, or this Python",
     )
     host: str = _text("", "the socket of a `segzero host` that several nodes share; empty = a process of its own")
     provider: str = _text(

@@ -108,7 +108,7 @@ class Link:
             self.opened = message
             self.changed.set()
         elif isinstance(message, Fault):
-            self.fault = RejectedInput(Code(message.code), message.detail)
+            self.fault = self.fault or RejectedInput(Code(message.code), message.detail)
             self.changed.set()
         elif isinstance(message, messages.Pong):
             self.degraded = message.degraded

@@ -76,12 +76,12 @@ class HostPipeline:
         budget: int = DEFAULT_BUDGET,
         label: str = "",
         name: str = "node",
-        on_change: Callable[[HostState], None] = ignore,
+        on_change: "OnChange" = lambda host, state: None,
     ) -> None:
         """Start the host, in a thread of its own. ``start``: starts or finds it. ``wanted``: the engines to open.
 
         ``wanted`` None: the host is somebody else's and opens what it likes. ``budget``, ``label``: see ``Pipeline``.
-        ``name``: for the host's log. ``on_change`` is called at each new phase, in that thread.
+        ``name``: for the host's log. ``on_change`` gets each new phase and whose it is, in that thread.
         """
         self._start, self._wanted, self._name = start, wanted, name
         self._budget, self._label = budget, label
@@ -328,13 +328,16 @@ class HostPipeline:
                 return
             self._phase, self._detail, self._fault, self._since_s = phase, detail, fault, time.monotonic()
             self._changed.notify_all()
-        self._on_change(self.state())
+        self._on_change(self, self.state())
 
 
 def _give_up(link: Link) -> None:
     """End a host that does not come back."""
     link.started.kill()
     link.close()
+
+
+OnChange = Callable[[HostPipeline, HostState], None]
 
 
 class _Patience:

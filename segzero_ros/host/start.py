@@ -2,7 +2,6 @@
 
 import functools
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
 from segzero_ros.engines.environment import find_environment
 from segzero_ros.host import messages
-from segzero_ros.host.pipeline import HostPipeline, HostState
+from segzero_ros.host.pipeline import HostPipeline, OnChange
 from segzero_ros.host.process import command_line, connect, start_own
 from segzero_ros.pipeline import Pipeline
 
@@ -37,7 +36,7 @@ def _python(config: NodeConfig) -> str:
     return str(find_environment(config.engines).python)
 
 
-def start_host(config: NodeConfig, *, name: str, on_change: Callable[[HostState], None]) -> HostPipeline:
+def start_host(config: NodeConfig, name: str, on_change: OnChange) -> HostPipeline:
     """Have the engines opened elsewhere and return at once; what can be checked without an engine is refused here.
 
     ``name``: the node's, for the host's log. ``on_change``: see ``HostPipeline``. Raises ``RejectedInput``.

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.srv import SetParameters
 from rclpy.action import ActionClient
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from sensor_msgs.msg import Image
@@ -115,25 +117,46 @@ class Client:
 
     def wait_for_engines(self, timeout_s: float) -> None:
         """Wait until the node says that its engines are open; ``NoAnswerError`` with its words when they are not."""
+
+        def is_over(said: DiagnosticStatus, values: dict[str, str]) -> bool:
+            is_ready = values.get("engines_process", "ready").startswith("ready") and bool(values.get("engines"))
+            return is_ready or (values.get("state") == "unconfigured" and said.level == bytes([Level.ERROR]))
+
+        said = self._watch_node(is_over, timeout_s)
+        if said is None or said.level == bytes([Level.ERROR]):
+            words = said.message if said is not None else f"not after {timeout_s:.0f} s"
+            raise NoAnswerError(f"the node's engines are not open: {words}")
+
+    def change_bundle(self, bundle: str, timeout_s: float) -> None:
+        """Have the node take other models; ``NoAnswerError`` with its words where it does not."""
+        service = self._node.create_client(SetParameters, f"{NODE}/set_parameters")
+        if not self.wait(service.service_is_ready, GRACE_S):
+            raise NoAnswerError(f"no node {NODE!r} after {GRACE_S:.0f} s; is it running, in this ROS_DOMAIN_ID?")
+        change = Parameter("bundle", value=bundle).to_parameter_msg()
+        sending = service.call_async(SetParameters.Request(parameters=[change]))
+        answer = self._result(sending, GRACE_S, "did not take the parameter").results[0]
+        if not answer.successful:
+            raise NoAnswerError(f"the node refuses the bundle: {answer.reason}")
+        said = self._watch_node(lambda _, values: "opened" not in values.get("bundle_change", ""), timeout_s)
+        failure = "" if said is None else _values(said).get("bundle_change", "")
+        if said is None or failure:
+            raise NoAnswerError(f"the node goes on as before: {failure or f'nothing came of it in {timeout_s:.0f} s'}")
+
+    def _watch_node(
+        self, is_over: Callable[[DiagnosticStatus, dict[str, str]], bool], timeout_s: float
+    ) -> DiagnosticStatus | None:
+        """Return the first that the node says of itself for which ``is_over`` is true, None if nothing is in time."""
         name = f"{self._node.get_namespace().rstrip('/')}/{NODE}: node"
-        said: list[DiagnosticStatus] = []
+        found: list[DiagnosticStatus] = []
 
         def hear(message: DiagnosticArray) -> None:
-            said.extend(status for status in message.status if status.name == name)
-
-        def open_or_failed() -> bool:
-            values = {pair.key: pair.value for pair in said[-1].values} if said else {}
-            is_ready = values.get("engines_process", "ready").startswith("ready") and bool(values.get("engines"))
-            return is_ready or (
-                bool(said) and values.get("state") == "unconfigured" and said[-1].level == bytes([Level.ERROR])
-            )
+            mine = [status for status in message.status if status.name == name]
+            found.extend(status for status in mine if is_over(status, _values(status)))
 
         subscription = self._node.create_subscription(DiagnosticArray, "/diagnostics", hear, topic_qos("/diagnostics"))
-        in_time = self.wait(open_or_failed, timeout_s)
+        self.wait(lambda: found, timeout_s)
         self._node.destroy_subscription(subscription)
-        words = said[-1].message if said else "it publishes no diagnostics"
-        if not in_time or said[-1].level == bytes([Level.ERROR]):
-            raise NoAnswerError(f"the node's engines are not open after {timeout_s:.0f} s: {words}")
+        return found[0] if found else None
 
     # ---- commands ----
 
@@ -198,6 +221,10 @@ class Client:
     def frame_at(self, stamp: int) -> Frame | None:
         """Return the kept frame with this stamp (ns), or None."""
         return next((frame for frame in reversed(self.frames) if frame.stamp_ns == stamp), None)
+
+
+def _values(status: DiagnosticStatus) -> dict[str, str]:
+    return {pair.key: pair.value for pair in status.values}
 
 
 def read_answer(message: Segmentation, frame: Frame | None = None) -> pipeline.Segmentation:

@@ -24,11 +24,13 @@ def node_diagnostic(
     *,
     engines: str = "",
     host: HostState | None = None,
+    following: str = "",
 ) -> Diagnostic:
     """Return the line about the node itself: life cycle, bundle, and what keeps it from working.
 
     ``ignored``: images that came while the node was not active. ``fault``: why the last configure failed. ``engines``:
     which ones these are and why. ``host``: where their own process is, None = they run in this one.
+    ``following``: what becomes of another bundle.
     """
     values = {"state": state, "bundle": bundle or "none", "images_ignored_while_inactive": str(ignored)}
     stats = worker.stats() if worker is not None else None
@@ -40,25 +42,34 @@ def node_diagnostic(
             "frames_looked_at_in_advance": str(stats.warmed),
             "engines": engines,
         }
-    if host is not None:
-        values |= {
-            "engines_process": f"{host.phase} for {host.seconds:.0f} s",
-            "engines_pid": str(host.pid or "another's"),
-            "engines_restarts": str(host.restarts),
-        }
+    values |= _host_values(host, following)
     if fault is not None:
         return Diagnostic(Level.ERROR, "node", str(fault), values)
     if stats is not None and stats.engine_hung:
         return Diagnostic(Level.ERROR, "node", "an engine has not come back from a command; restart the node", values)
-    if host is not None and host.phase == "restarting":
-        return Diagnostic(Level.ERROR, "node", f"the engines are being opened again: {host.detail}", values)
-    if host is not None and host.phase == "loading":
-        return Diagnostic(Level.WARN, "node", f"the engines are being opened: {host.detail}", values)
+    if host is not None and host.phase in _HOST_LEVELS:
+        again = " again" if host.phase == "restarting" else ""
+        return Diagnostic(
+            _HOST_LEVELS[host.phase], "node", f"the engines are being opened{again}: {host.detail}", values
+        )
     if state != "active":
         return Diagnostic(Level.WARN, "node", f"{state}; commands are answered with NOT_ACTIVE", values)
-    if stats is not None and stats.degraded_reason:
-        return Diagnostic(Level.WARN, "node", stats.degraded_reason, values)
-    return Diagnostic(Level.OK, "node", "active", values)
+    caution = (stats.degraded_reason if stats is not None else "") or following
+    return Diagnostic(Level.WARN if caution else Level.OK, "node", caution or "active", values)
+
+
+_HOST_LEVELS = {"restarting": Level.ERROR, "loading": Level.WARN}
+
+
+def _host_values(host: HostState | None, following: str) -> dict[str, str]:
+    if host is None:
+        return {}
+    values = {
+        "engines_process": f"{host.phase} for {host.seconds:.0f} s",
+        "engines_pid": str(host.pid or "another's"),
+        "engines_restarts": str(host.restarts),
+    }
+    return values | ({"bundle_change": following} if following else {})
 
 
 def diagnostics_message(stamp: Time, node: str, lines: Sequence[Diagnostic], counted_s: float) -> DiagnosticArray:

@@ -13,6 +13,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -26,8 +27,9 @@ from std_srvs.srv import SetBool, Trigger
 from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.health import TOO_MANY_COMMANDS, Diagnostic, Health, Level
-from segzero_ros.host.pipeline import HostPipeline, HostState
+from segzero_ros.host.pipeline import HostState
 from segzero_ros.host.start import open_here, start_host
+from segzero_ros.host.switching import Start, SwitchingPipeline
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events, wait_for_depth
 from segzero_ros.ros.command_server import CommandServer
@@ -80,9 +82,10 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._commands.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None
-        self._host: HostPipeline | None = None
+        self._host: SwitchingPipeline | None = None
         self._fault: RejectedInput | None = None
-        self._engines = ""
+        self._config = NodeConfig()  # of the last configure
+        self._engines = self._not_taken = ""
         self._warned = ""
         self._first_frame_s = self._camera_due_s = 0.0
         self._create_interfaces()
@@ -128,10 +131,29 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         reason = self._settings.refusal(parameter_list)
         if reason:
             return SetParametersResult(successful=False, reason=reason)
+        bundle = next((change.value for change in parameter_list if change.name == "bundle"), None)
+        try:
+            if bundle is not None:
+                self._change_bundle(bundle)
+        except RejectedInput as error:
+            return SetParametersResult(successful=False, reason=str(error))
         result = super().set_parameters_atomically(parameter_list)
         if result.successful:
             self._settings.note_set(parameter_list)
         return result
+
+    def _change_bundle(self, bundle: str) -> None:
+        """Open another bundle beside the one in use; ``RejectedInput`` where that cannot be."""
+        if self._host is None:
+            if self._worker is not None:
+                self.get_logger().info(
+                    "bundle is set; with isolation: in_process it takes effect at the next configure"
+                )
+        elif self._config.host:
+            detail = f"the engines are those of {self._config.host}; start a host with the other bundle there"
+            raise RejectedInput(Code.CONFIG_VALUE, detail)
+        else:
+            self._host.switch(self._hosted(replace(self._config, bundle=bundle)))
 
     # ---- lifecycle ----
 
@@ -208,21 +230,35 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def _start_host(self, config: NodeConfig) -> None:
         """Have the engines opened in another process; they are ready later, or not at all (``_on_host``)."""
-
-        def on_change(state: HostState) -> None:
-            self._queue.post(lambda: self._on_host(host, state))
-
-        host = start_host(config, name=self.get_fully_qualified_name(), on_change=on_change)
-        self._host = host
+        host = SwitchingPipeline(
+            self._hosted(config),
+            on_change=lambda state: self._queue.post(lambda: self._on_host(host, state)),
+            on_refused=lambda fault: self._queue.post(lambda: self._on_refused(host, fault)),
+        )
+        self._host, self._config, self._not_taken = host, config, ""
         self._set_up(config, host)
         self.get_logger().info("configured; the engines are opened in a process of their own")
 
-    def _on_host(self, host: HostPipeline, state: HostState) -> None:
+    def _hosted(self, config: NodeConfig) -> Start:
+        """Return what starts a host with the engines of ``config``."""
+        return functools.partial(start_host, config, self.get_fully_qualified_name())
+
+    def _on_refused(self, host: SwitchingPipeline, fault: RejectedInput) -> None:
+        """Take note that another bundle did not pass: the one in use stays, and the parameter says so."""
+        if host is not self._host:
+            return
+        self._not_taken = f"another bundle was not taken, {fault}"
+        self.get_logger().error(f"{self._not_taken}; {self._outputs.bundle} goes on")
+        super().set_parameters_atomically([Parameter("bundle", value=self._config.bundle)])
+        self._publish_health()
+
+    def _on_host(self, host: SwitchingPipeline, state: HostState) -> None:
         """Take note of what has become of the engines' process."""
         if host is not self._host:
             return
         if state.opened is not None and state.phase == "ready":
             self._note_engines(state.opened.bundle, state.opened.profile, state.opened.engines)
+            self._config, self._not_taken = replace(self._config, bundle=self._settings.value("bundle")), ""
         elif state.phase == "failed":
             self._give_up(state.fault or RejectedInput(Code.HOST_UNUSABLE, state.detail))
         self._publish_health()
@@ -346,8 +382,14 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             ignored,
             engines=self._engines,
             host=self._host.state() if self._host is not None else None,
+            following=self._following(),
         )
         return [line, *self._health.report()]
+
+    def _following(self) -> str:
+        """Say what becomes of another bundle than the one in use, "" = there is none."""
+        state = self._host.next_state() if self._host is not None else None
+        return f"another bundle is being opened: {state.detail}" if state is not None else self._not_taken
 
     def _warn_about(self, lines: list[Diagnostic]) -> None:
         """Log that the camera is silent or its QoS incompatible, once each time it becomes so."""

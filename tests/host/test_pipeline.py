@@ -104,7 +104,7 @@ def test_commands_are_refused_at_once_while_engines_open_for_the_first_time(make
 )
 def test_engines_that_do_not_open_are_said_and_not_tried_for_ever(make_pipeline, bundle, code, words):
     phases = []
-    pipeline = make_pipeline(bundle, on_change=lambda state: phases.append(state.phase))
+    pipeline = make_pipeline(bundle, on_change=lambda _, state: phases.append(state.phase))
     until(lambda: pipeline.state().phase == "failed", "the failure")
     assert pipeline.state().fault.code == code
     assert words in pipeline.state().fault.detail
@@ -136,7 +136,7 @@ def test_a_host_of_another_version_is_refused_with_what_to_do(make_pipeline, mon
     pipeline = make_pipeline()
     until(lambda: pipeline.state().phase == "failed", "the failure")
     assert pipeline.state().fault.code == Code.HOST_UNUSABLE
-    assert "protocol 999" in pipeline.state().fault.detail
+    assert "this node 999" in pipeline.state().fault.detail
     assert "install the same version" in pipeline.state().fault.detail
 
 

@@ -65,7 +65,8 @@ def test_the_memory_has_no_name_and_goes_with_its_last_user() -> None:
 def test_memory_that_may_shrink_or_is_too_small_or_none_is_refused() -> None:
     unsealed = os.memfd_create("x")
     os.ftruncate(unsealed, 100 * PER_PIXEL)
-    for fd, pixels in ((unsealed, 100), (os.dup(Ring(1, 1, 4096).fd), 4097), (os.open("/dev/null", os.O_RDWR), 1)):
+    ring = Ring(1, 1, 4096)
+    for fd, pixels in ((unsealed, 100), (os.dup(ring.fd), 4097), (os.open("/dev/null", os.O_RDWR), 1)):
         with pytest.raises(ProtocolError, match="shared memory"):
             MappedRing(Map(1, 1, pixels), fd)
         with pytest.raises(OSError, match="Bad file descriptor"):
