@@ -61,8 +61,10 @@ def command_line(python: str) -> tuple[str, ...]:
     return python, "-m", "segzero_ros.cli", "host"
 
 
-def start_own(command: Sequence[str]) -> Started:
-    """Start a host as a process of ours, which ends with this one; ``command``: without its --fd.
+def start_own(command: Sequence[str], inherited: Sequence[int] = ()) -> Started:
+    """Start a host as a process of ours, which ends with this one.
+
+    ``command``: without its --fd. ``inherited``: file descriptors for it, beside our connection.
 
     Raises ``RejectedInput`` HOST_UNUSABLE where it cannot be started.
     """
@@ -70,7 +72,7 @@ def start_own(command: Sequence[str]) -> Started:
     try:
         process = subprocess.Popen(
             [*command, "--fd", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), *inherited],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is the node's to handle; the host ends with its connection
             env=_environment(),

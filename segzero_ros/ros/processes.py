@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from segzero_ros.config import BACKENDS as ENGINES
 from segzero_ros.config import NodeConfig, parameters
 from segzero_ros.errors import RejectedInput
+from segzero_ros.host.sockets import default_path
 
 if TYPE_CHECKING:
     from launch import LaunchContext, LaunchDescription
@@ -167,6 +168,43 @@ def demo(
     return tuple(table)
 
 
+def engine_host(socket: str, *, log_level: str = "info", **options: Value) -> Process:
+    """`segzero host`: engines for several nodes. ``options``: of that command; an empty string leaves its default."""
+    words = [word for name, value in options.items() if value != "" for word in (f"--{name}", str(value))]
+    arguments = ("host", "--socket", socket, *words)
+    return Process("segzero", "segzero_host", arguments=arguments, log_level=log_level, respawn=True)
+
+
+def cameras(
+    *,
+    cameras: str,
+    host: str = "",
+    namespace: str = "",
+    log_level: str = "info",
+    bundle: str = "",
+    backend: str = "",
+    engines: str = "",
+    server: str = "",
+    model: str = "",
+    **options: Any,
+) -> tuple[Process, ...]:
+    """A grounding node per camera, each in a namespace of the camera's name, and one host for all of them.
+
+    ``cameras``: names with commas. ``host``: the socket of a host that is there already. ``options``: of ``node``.
+    """
+    names = [name.strip() for name in cameras.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names) or not all(_NAME.fullmatch(name) for name in names):
+        raise ValueError(f"launch argument cameras: got {cameras!r}, want names with commas, as front,left")
+    place = namespace.strip("/").replace("/", "-") or "robot"
+    socket = host or str(default_path().with_name(f"{place}.sock"))
+    spaces = [f"{namespace.rstrip('/')}/{name}" if namespace else name for name in names]
+    nodes = [node(namespace=space, log_level=log_level, host=socket, **options) for space in spaces]
+    if host:
+        return tuple(nodes)
+    given = {"bundle": bundle, "backend": backend, "engines": engines, "server": server, "model": model}
+    return engine_host(socket, log_level=log_level, **given), *nodes
+
+
 Argument = tuple[str, str, Sequence[str]]  # of a launch file: default, meaning, choices (none = any text)
 
 COMMON_ARGUMENTS: Mapping[str, Argument] = {
@@ -174,6 +212,7 @@ COMMON_ARGUMENTS: Mapping[str, Argument] = {
     "namespace": ("", "namespace of all nodes", ()),
     "bundle": ("", "name, absolute path or package://PACKAGE/PATH; empty = as in the parameter file", ()),
     "backend": ("", "engine that runs the models; empty = as in the parameter file", ("", *BACKENDS)),
+    "engines": ("", "the engines' environment; empty = as in the parameter file", ()),
     "host": ("", "the socket of a `segzero host` that several nodes share; empty = as in the parameter file", ()),
     "server": ("", "remote: http://HOST:PORT/v1", ()),
     "model": ("", "a checkpoint's directory, or the server's name of its model", ()),

@@ -63,6 +63,13 @@ def test_the_demo_starts_the_processes_of_the_table():
     assert [executable for _, executable, _ in started(file, camera="none")] == ["segzero_node"]
 
 
+def test_cameras_start_one_host_and_a_node_each():
+    file = ROOT / "launch" / "cameras.launch.py"
+    table = [executable for _, executable, _ in started(file, cameras="front,left,arm/hand")]
+    assert table == ["segzero", "segzero_node", "segzero_node", "segzero_node"]
+    assert [executable for _, executable, _ in started(file, host="/run/host.sock")] == ["segzero_node"] * 2
+
+
 def test_a_wrong_choice_is_refused_by_name():
     module = module_of(ROOT / "launch" / "demo.launch.py")
     context = LaunchContext()
@@ -114,5 +121,5 @@ def test_the_node_comes_up_and_ends_with_status_0(file, monkeypatch):
     )
     service.run()
     assert "active: say" in "".join(said)
-    assert "arm.segzero" in "".join(said)
-    assert statuses == [0]
+    assert ("arm.front.segzero" if "cameras" in file.name else "arm.segzero") in "".join(said)
+    assert set(statuses) == {0}

@@ -59,6 +59,22 @@ def test_the_demo_is_camera_node_and_client():
     assert [process.executable for process in processes.demo(camera="none")] == ["segzero_node"]
 
 
+def test_cameras_have_one_host_and_a_node_each_that_is_told_where_it_is():
+    host, *nodes = processes.cameras(cameras="front, left", namespace="arm", bundle="b", backend="onnx", use_depth=True)
+    words = host.arguments
+    assert (words[0], words[3:]) == ("host", ("--bundle", "b", "--backend", "onnx"))
+    assert [node.namespace for node in nodes] == ["arm/front", "arm/left"]
+    assert {node.parameters["host"] for node in nodes} == {words[2]}
+    assert all(node.parameters["use_depth"] for node in nodes)
+    assert [node.namespace for node in processes.cameras(cameras="a,b", host="/run/h.sock")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("names", ["", " , ", "front,front", "front,2nd", "a-b"])
+def test_cameras_that_are_no_names_are_refused(names):
+    with pytest.raises(ValueError, match=r"launch argument cameras: .*, want names with commas"):
+        processes.cameras(cameras=names)
+
+
 def test_every_process_of_the_table_can_be_started():
     for process in processes.demo(command="the mug", namespace="arm", image="/eye/image", config="/tmp/x.yaml"):  # noqa: S108
         executable = processes.executable_path(process.executable)
