@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "say": "say a sentence to the running node and watch it reason",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
         "engines": "make, list or remove engine environments: Pythons of their own for the engines",
+        "doctor": "look at this machine: what is there, what is missing, what to do",
         "engine": "build, list or verify TensorRT engines for this machine",
         "host": "open the engines once for all nodes of this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
@@ -33,6 +34,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         **{name: command.summary for name, command in offline.COMMANDS.items()},
     }
 )
+
+
+ELSEWHERE: Mapping[str, str] = MappingProxyType({"doctor": "segzero_ros.doctor.command"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,4 +69,4 @@ def _command_parser(prog: str, **_: Any) -> CommandParser | offline.OfflineParse
     name = prog.rpartition(" ")[2]
     if name in offline.COMMANDS:
         return offline.OfflineParser(prog, offline.COMMANDS[name])
-    return CommandParser(prog, f"segzero_ros.cli.{name}")
+    return CommandParser(prog, ELSEWHERE.get(name, f"segzero_ros.cli.{name}"))
