@@ -178,6 +178,7 @@ def test_auto_follows_the_cameras_reliability_and_loses_no_picture_on_the_way(ro
 
     def publish(upto):
         while len(sent) < upto or not settled():
+            assert len(sent) < 20_000, f"the node asks for {asked()}, want {wanted}"
             robot.publish_image(picture(stamp=(len(sent) + 1, 0)))
             sent.append(robot.node.images_seen)
 
