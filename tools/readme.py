@@ -84,7 +84,7 @@ def parameter_table(names: Collection[str]) -> str:
     rows = []
     for parameter in (parameter for name in names for parameter in parameters() if parameter.name == name):
         span = "" if parameter.low is None else f"{parameter.low:g} to {parameter.high:g}"
-        allowed = (", ".join(parameter.choices) or span) + ("; live" if parameter.live else "")
+        allowed = "; ".join(filter(None, (", ".join(parameter.choices) or span, "live" if parameter.live else "")))
         rows.append([f"`{parameter.name}`", f"`{json.dumps(parameter.default)}`", allowed, parameter.description])
     return markdown(["parameter", "default", "range", "what"], rows)
 
