@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -117,6 +117,12 @@ class Robot:
     def is_(self, state: str) -> "Robot":
         """Wait for a lifecycle state."""
         self.until(lambda: self.node.state == state, f"the state {state}")
+        return self
+
+    def is_ready(self) -> "Robot":
+        """Wait until the engines, which are in another process, are open."""
+        self.is_("active")
+        self.until(lambda: self.diagnostics()["node"].level == DiagnosticStatus.OK, "the engines to open")
         return self
 
     def answer(self, number: int = 1) -> Segmentation:

@@ -41,7 +41,7 @@ def server():
 @pytest.fixture
 def robots(ros, server):
     made = [Robot(make_node(number, server.url)) for number in range(ROBOTS)]
-    yield [robot.is_("active") for robot in made]
+    yield [robot.is_ready() for robot in made]
     for robot in made:
         robot.close()
 

@@ -27,8 +27,7 @@ def robot(ros, monkeypatch):
     """A robot whose engines are in a troublesome process of their own; a bundle's name says what opening it does."""
     monkeypatch.setattr("segzero_ros.host.start.command_line", lambda _: TROUBLE)
     monkeypatch.setattr("segzero_ros.host.start.resolve_bundle", lambda name: name)
-    started = start(bundle="first").is_("active")
-    started.until(lambda: started.diagnostics()["node"].message == "active", "the engines to open")
+    started = start(bundle="first").is_ready()
     yield started
     started.close()
 
@@ -83,9 +82,9 @@ def copies(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_use_and_rollback_change_the_running_node(ros, copies, tmp_path):
-    robot = start(bundle=str(copies[0])).is_("active")
+    robot = start(bundle=str(copies[0]))
     try:
-        robot.until(lambda: robot.diagnostics()["node"].message == "active", "the engines to open")
+        robot.is_ready()
         robot.publish_image()
         for words, path in (
             (("use", str(copies[0])), copies[0]),
