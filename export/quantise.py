@@ -179,6 +179,7 @@ def _write(partial: Path, name: str, parent: Bundle, made: dict[str, Any], parit
         versions=parent.versions,
         provenance={**parent.provenance, "quantised": made},
         evaluation={"parity": to_json(parity)},
+        more={"self_test": parent.self_test, "spelling": parent.spelling},
     )
 
 

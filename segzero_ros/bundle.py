@@ -14,7 +14,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +26,7 @@ FORMAT = 1
 MANIFEST = "bundle.json"
 CURRENT = "current"  # the name that stands for what `segzero bundle use` said
 MAX_MANIFEST_BYTES = 1 << 20  # the demo bundle's has 4 kB
+MAX_SPELLING_CHARS = 12  # of white space; see AnswerGrammar
 MAX_IMAGE_SIDE = 4096  # of a model's input; the largest in use is 1024
 _HASH_CHUNK = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -58,7 +59,8 @@ class Bundle:
     """An opened bundle: every file in it has the size and SHA-256 its manifest names.
 
     ``profile``: the named profile with this bundle's own prompt, system message and image size. ``versions``,
-    ``provenance``, ``evaluation``: as the manifest has them, for people.
+    ``provenance``, ``evaluation``: as the manifest has them, for people. ``self_test``: see ``backends/self_test.py``.
+    ``spelling``: how this reasoner spaces and quotes its answers, by the slots of ``AnswerGrammar``.
     """
 
     path: Path
@@ -70,6 +72,8 @@ class Bundle:
     versions: Mapping[str, Any]
     provenance: Mapping[str, Any]
     evaluation: Mapping[str, Any]
+    self_test: Mapping[str, Any] = field(default_factory=dict)
+    spelling: Mapping[str, str] = field(default_factory=dict)
 
 
 # ---- finding one ----
@@ -189,10 +193,11 @@ def open_bundle(path: Path | str) -> Bundle:
         SegmenterFiles(segmenter.text("architecture"), segmenter.paths(path), segmenter.size("image_size")),
     )
     notes = [manifest.notes(key) for key in ("versions", "provenance", "evaluation")]
+    more = [manifest.optional("self_test"), manifest.spelling()]
     _verify_files(path, files)
     _verify_graphs(path, files)
     profile = replace(get_profile(profile_name), prompt=prompt, system=system, image_size=image_size)
-    return Bundle(path, name, profile, backends, *bundle_parts, *notes)
+    return Bundle(path, name, profile, backends, *bundle_parts, *notes, *more)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -245,6 +250,16 @@ class _Manifest:
 
     def notes(self, key: str) -> Mapping[str, Any]:
         return MappingProxyType(dict(self._get(key, lambda value: isinstance(value, dict), "an object")))
+
+    def optional(self, key: str) -> Mapping[str, Any]:
+        return self.notes(key) if key in self._content else MappingProxyType({})
+
+    def spelling(self) -> Mapping[str, str]:
+        """Return what bundles of before do not have."""
+        for slot, text in self.optional("spelling").items():
+            if not isinstance(text, str) or len(text) > MAX_SPELLING_CHARS or text.strip(" \n\"'"):
+                raise _bad_format(self._file, f"spelling.{slot} = {text!r}"[:200], "white space or a quote")
+        return self.optional("spelling")
 
     def part(self, key: str) -> "_Manifest":
         return _Manifest(self.notes(key), self._file, f"{self._prefix}{key}.")
@@ -457,11 +472,13 @@ def write_manifest(
     versions: Mapping[str, Any],
     provenance: Mapping[str, Any],
     evaluation: Mapping[str, Any],
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Bundle:
     """Hash every file below ``path``'s folders, write ``bundle.json`` in one step and open the result.
 
     ``reasoner``: {"architecture", "files": {role: relative path}, "max_length"}; ``segmenter``: {"architecture",
-    "image_size", "files"}. Files directly beside the manifest (a README, pictures) are not part of the bundle.
+    "image_size", "files"}. ``more``: "self_test", "spelling". Files directly beside
+    the manifest (a README, pictures) are not part of the bundle.
     """
     inside = sorted(file.relative_to(path).as_posix() for file in path.glob("*/**/*") if file.is_file())
     manifest = {
@@ -478,6 +495,7 @@ def write_manifest(
         "versions": dict(versions),
         "provenance": dict(provenance),
         "evaluation": dict(evaluation),
+        **{key: dict(value) for key, value in more.items() if value},
     }
     partial = path / f".{MANIFEST}.partial"
     partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")

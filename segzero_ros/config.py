@@ -89,6 +89,7 @@ class NodeConfig:
     provider: str = _text(
         "auto", "ONNX Runtime's provider; auto takes CUDA where it is", "auto", "cpu", "cuda", "tensorrt"
     )
+    self_test: bool = _flag(True, "ask the bundle's self-test when engines are opened; wrong coordinates are refused")
     threads: int = _number(0, 0, 256, "CPU threads per engine; 0 = one per core, and one for small models")
     engine_dir: str = _text("", "where built TensorRT engines lie; empty = ~/.cache/segzero_ros/engines")
     model: str = _text("", "tensorrt_llm, torch_cuda: a checkpoint's directory; remote: the server's name of its model")

@@ -39,6 +39,7 @@ class Code(enum.IntEnum):
     SERVER_STALLED = 33
     SERVER_REFUSED = 34
     REASONER_DIED = 35
+    ENGINE_COORDINATES = 36
 
     NOT_ACTIVE = 40
     UNSUPPORTED = 41

@@ -184,7 +184,7 @@ def link_sources(source: Path) -> None:
     CMake exports no include directories below the source directory, and NumPy's are: `.venv` lies in this repository.
     """
     source.mkdir(parents=True)
-    for name in ("CMakeLists.txt", "package.xml", "msg", "action", "segzero_ros", *INSTALLED):
+    for name in ("CMakeLists.txt", "package.xml", "msg", "action", "segzero_ros", "docs", *INSTALLED):
         if (ROOT / name).exists():
             (source / name).symlink_to(ROOT / name)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from segzero_ros.backends import EngineOptions, open_pipeline
+from segzero_ros.backends.self_test import check_coordinates
 from segzero_ros.bundle import MANIFEST, open_bundle, resolve_bundle
 from segzero_ros.command import Command, Stage
 from segzero_ros.errors import Code, RejectedInput
@@ -53,7 +54,10 @@ def open_engines(wanted: messages.Open) -> tuple[str, str, Pipeline]:
         return "fake", "", open_pipeline(None, "fake", options=options)
     bundle = open_bundle(resolve_bundle(wanted.bundle))
     digest = hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()
-    return bundle.name, digest, open_pipeline(bundle, wanted.backend, options=options)
+    pipeline = open_pipeline(bundle, wanted.backend, options=options)
+    if wanted.self_test:
+        _log.info("%s", check_coordinates(pipeline, bundle))
+    return bundle.name, digest, pipeline
 
 
 class Room:

@@ -6,6 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from segzero_ros.backends import EngineOptions, open_pipeline
+from segzero_ros.backends.self_test import check_coordinates
 from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
 from segzero_ros.engines.environment import find_environment
@@ -26,6 +27,8 @@ def open_here(config: NodeConfig) -> tuple[str, Pipeline]:
     bundle = None if config.backend == "fake" else open_bundle(resolve_bundle(config.bundle))
     options = engine_options(config)
     pipeline = open_pipeline(bundle, config.backend, budget=config.thinking_budget, label=config.label, options=options)
+    if bundle is not None and config.self_test:
+        check_coordinates(pipeline, bundle)
     return (bundle.name if bundle else config.backend), pipeline
 
 
@@ -47,7 +50,7 @@ def start_host(config: NodeConfig, name: str, on_change: OnChange) -> HostPipeli
     else:
         where = str(resolve_bundle(config.bundle)) if config.backend != "fake" else ""
         start = functools.partial(start_own, command_line(_python(config)))
-        wanted = messages.Open(where, config.backend, asdict(engine_options(config)), self_test=True)
+        wanted = messages.Open(where, config.backend, asdict(engine_options(config)), config.self_test)
     return HostPipeline(
         start, wanted, budget=config.thinking_budget, label=config.label, name=name, on_change=on_change
     )

@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,9 +105,16 @@ class LocalReasoner:
     """``Reasoner`` over an engine on this machine."""
 
     def __init__(
-        self, engine: ReasonerEngine, tokenizer_json: str, profile: Profile, options: EngineOptions = DEFAULTS
+        self,
+        engine: ReasonerEngine,
+        tokenizer_json: str,
+        profile: Profile,
+        options: EngineOptions = DEFAULTS,
+        spelling: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Of ``options``, ``constrained`` (for a profile that has a grammar) and ``draft_tokens`` count here.
+
+        ``spelling``: the bundle's.
 
         Raises ``RejectedInput`` BUNDLE_PROFILE for an engine made for another picture size than the profile's.
         """
@@ -120,7 +128,7 @@ class LocalReasoner:
         self._prompt = ChatPrompt(tokenizer_json, token_grid=shape.token_grid, system=profile.system)
         self._rotary = Rotary(shape.head_dim, shape.rope_theta, shape.mrope_section)
         self._text_rows = self._rotate_text()
-        self._grammar = AnswerGrammar(profile) if options.constrained and profile.tags else None
+        self._grammar = AnswerGrammar(profile, spelling) if options.constrained and profile.tags else None
         self._tokens = TokenIndex(self._prompt) if self._grammar else None
         self._draft_tokens = max(0, min(options.draft_tokens, shape.logit_rows - 1))
         self._frame: Frame | None = None

@@ -5,19 +5,21 @@ left, that text is handed to the decoder in one pass instead of token by token (
 it decides among the tokens that the grammar goes on with. Numbers are whole, inside the picture, and a box's second
 corner lies beyond its first: such an answer is always readable.
 
-Spaces and quotes are the model's own: where the grammar does not know yet how this answer is spelled, it lets the model
-choose, and ``learn`` keeps the choice for the rest of that answer, and of that one only: no answer depends on those
-before it. A spelling that a model did not learn costs it the numbers after it (docs/decisions/0007), and the prompts'
-examples do not tell: Seg-Zero's shows single quotes and no spaces, and its models write double quotes and spaces.
+Spaces and quotes are the model's own: the bundle says how it writes them, as was seen when it was exported. Where that
+is not known, the grammar lets the model choose, and ``learn`` keeps the choice for the rest of that answer, and of that
+one only: no answer depends on those before it. A spelling that a model did not learn costs it the numbers after it
+(docs/decisions/0007), and the prompts' examples do not tell: Seg-Zero's shows single quotes and no spaces, and its
+models write double quotes and spaces.
 Profiles without ``<answer>`` tags answer freely and have no grammar.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from segzero_ros import reasoner
@@ -89,12 +91,12 @@ class State(NamedTuple):
 class AnswerGrammar:
     """The answers of one profile and, as it comes to be known, of one model; a ``State`` walks through it."""
 
-    def __init__(self, profile: Profile) -> None:
-        """ValueError for a profile without tags, whose answers are free."""
+    def __init__(self, profile: Profile, spelling: Mapping[str, str] = MappingProxyType({})) -> None:
+        """ValueError for a profile without tags, whose answers are free. ``spelling``: what is known of it."""
         if not profile.tags:
             raise ValueError(f"the profile {profile.name} has no <answer> tags, so its answers have no grammar")
         self._width, self._height = profile.coordinate_size()
-        self._spelling: dict[str, str] = {}
+        self._spelling = dict(spelling)
         self._nodes: list[_Node] = []
         self.start = State(0)
         self._add(CLOSE_THINKING, "tags?", OPEN_ANSWER, "open?")
@@ -102,6 +104,11 @@ class AnswerGrammar:
             self._v1()
         else:
             self._v2(abstains=profile.abstains)
+
+    @property
+    def spelling(self) -> Mapping[str, str]:
+        """What is known: slot -> white space, and "quote" -> the one."""
+        return MappingProxyType(self._spelling)
 
     def for_answer(self) -> AnswerGrammar:
         """Return this grammar for one answer: what it learns there is kept for no other answer, nor another robot's."""
@@ -122,6 +129,10 @@ class AnswerGrammar:
         """Keep how ``text``, the model's own choice at ``state``, is spelled."""
         for char in text:
             node = self._nodes[state.node]
+            if isinstance(node, _Choice):
+                ways = (state._replace(node=way) for way in self._options(node, state))
+                state = next((way for way in ways if self._step(way, char) is not None), state)
+                node = self._nodes[state.node]
             if isinstance(node, _Gap) and char not in _WHITE:
                 self._spelling.setdefault(node.slot, state.done)
                 state = state._replace(node=node.then, done="")

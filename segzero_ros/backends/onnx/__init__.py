@@ -28,7 +28,7 @@ def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
     """Open the bundle's reasoner; ``RejectedInput`` says why not."""
     from segzero_ros.backends.onnx.reasoner import OnnxReasoner
 
-    return OnnxReasoner(bundle.reasoner.files, bundle.profile, options)
+    return OnnxReasoner(bundle.reasoner.files, bundle.profile, options, bundle.spelling)
 
 
 def open_segmenter(bundle: Bundle, options: EngineOptions) -> Segmenter:

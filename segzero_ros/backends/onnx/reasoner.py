@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,13 @@ class Decoder:
 class OnnxReasoner(LocalReasoner):
     """``Reasoner`` on ONNX Runtime."""
 
-    def __init__(self, files: Mapping[str, Path], profile: Profile, options: EngineOptions = DEFAULTS) -> None:
+    def __init__(
+        self,
+        files: Mapping[str, Path],
+        profile: Profile,
+        options: EngineOptions = DEFAULTS,
+        spelling: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Open ``files`` (an engine's and "tokenizer") or raise ``RejectedInput``; see ``LocalReasoner``."""
-        super().__init__(OnnxEngine(files, options), files["tokenizer"].read_text("utf-8"), profile, options)
+        tokenizer = files["tokenizer"].read_text("utf-8")
+        super().__init__(OnnxEngine(files, options), tokenizer, profile, options, spelling)

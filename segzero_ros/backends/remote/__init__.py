@@ -47,6 +47,8 @@ _log = logging.getLogger(__name__)
 class RemoteReasoner:
     """``Reasoner`` over a server; raises ``ServerFault`` when the server does not do its part."""
 
+    is_remote = True
+
     def __init__(
         self, profile: Profile, server: Server, *, model: str = "", constrained: bool = True, spare: bool = False
     ) -> None:

@@ -68,6 +68,8 @@ class Breaker:
 class FallbackReasoner:
     """``Reasoner``: a server's, or the local one; opened at the first need, which costs its opening once."""
 
+    is_remote = True
+
     def __init__(
         self,
         remote: Probed,
@@ -81,6 +83,7 @@ class FallbackReasoner:
         self._local: Reasoner | None = None
         self._last: RejectedInput | None = None
         self._breaker = Breaker(now)
+        self._distrusted = False
 
     def reason(self, request: Request) -> Answer:
         """Answer; see ``Reasoner``. ``timings_ms["server"]``: lost on a server that failed."""
@@ -113,11 +116,16 @@ class FallbackReasoner:
     @property
     def degraded_reason(self) -> str:
         """Why the local bundle answers, "" while the server does."""
-        return "" if self._breaker.closed else f"the local bundle answers: {self._last}"
+        return "" if self._breaker.closed and not self._distrusted else f"the local bundle answers: {self._last}"
 
     def prefill_image(self, frame: Frame) -> None:
         """Prepare the picture for the server."""
         self._remote.prefill_image(frame)
+
+    def distrust(self, fault: RejectedInput) -> None:
+        """Ask the server never again: it answers, but wrongly."""
+        self._last, self._distrusted = fault, True
+        _log.error("%s; the local bundle answers from now on", fault)
 
     def begin_without(self, fault: ServerFault) -> None:
         """Note that the server was down from the start."""
@@ -125,7 +133,7 @@ class FallbackReasoner:
 
     def _fault(self) -> RejectedInput | None:
         """Return why the server is not asked this time, None when it is."""
-        if self._breaker.left_s > 0:
+        if self._distrusted or self._breaker.left_s > 0:
             return self._last
         if self._breaker.closed:
             return None

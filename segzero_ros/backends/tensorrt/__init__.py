@@ -50,7 +50,7 @@ def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
     tokenizer = bundle.reasoner.files["tokenizer"].read_text("utf-8")
     shape = read_shape(bundle.reasoner.files["config"])
     engine = _open(TensorrtReasonerEngine, bundle, options, shape)
-    return LocalReasoner(engine, tokenizer, bundle.profile, options)
+    return LocalReasoner(engine, tokenizer, bundle.profile, options, bundle.spelling)
 
 
 def open_segmenter(bundle: Bundle, options: EngineOptions) -> Segmenter:

@@ -43,7 +43,7 @@ def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
     checkpoint = checkpoint_of(bundle, options)
     engine = _engine(checkpoint, bundle)
     tokenizer = bundle.reasoner.files["tokenizer"].read_text("utf-8")
-    return LocalReasoner(engine, tokenizer, bundle.profile, options)
+    return LocalReasoner(engine, tokenizer, bundle.profile, options, bundle.spelling)
 
 
 def _engine(checkpoint: Path, bundle: Bundle) -> Any:

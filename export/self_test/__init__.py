@@ -1,0 +1,1 @@
+"""The self-test and the spelling of a bundle: `python -m export.self_test BUNDLE`."""

@@ -1,0 +1,7 @@
+"""See ``main``."""
+
+import sys
+
+from export.self_test.main import main
+
+sys.exit(main())

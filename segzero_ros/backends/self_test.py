@@ -1,0 +1,212 @@
+"""The coordinate self-test: one picture, a few questions, known boxes; asked of engines when they are opened.
+
+An engine or a server that answers in another grid, swaps the axes, keeps the aspect of the picture, sees it at another
+size or has damaged weights says nothing of it: its boxes are wrong without a word. Here they are held against those
+that the bundle carries (``python -m export.self_test`` puts them there).
+Covered: every backend, through the whole pipeline, mask included. Not covered: a server that changes later.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from segzero_ros.bundle import Bundle
+from segzero_ros.command import Command
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.frame import Frame
+from segzero_ros.matching import Box, all_matched, box_iou
+from segzero_ros.pipeline import Pipeline, Segmentation
+from segzero_ros.profile import Profile
+
+LEAST_IOU = 0.5  # of a box with the known one: engines of fewer bits differ by a few pixels, a wrong grid by far more
+LEAST_INSIDE = 0.5  # of a mask's pixels, inside its known box
+LIMIT_S = 120.0  # for all questions: a first answer warms a GPU up
+MAX_QUESTIONS = 8
+PICTURE = "self_test/picture.png"
+
+_NUMBERS = re.compile(r"\[\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*\]")
+Size = tuple[int, int]
+_Fault = Callable[[Box, Size, Size], Box]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and the boxes (x0, y0, x1, y1) that are right, in pixels of the picture."""
+
+    text: str
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SelfTest:
+    """The picture and what is asked about it."""
+
+    frame: Frame
+    questions: tuple[Question, ...]
+
+
+def read_self_test(bundle: Bundle) -> SelfTest | None:
+    """Return the bundle's self-test, None without one; ``RejectedInput`` BUNDLE_FORMAT for one that is no test."""
+    noted = bundle.self_test
+    if not noted:
+        return None
+    try:
+        if noted["picture"] != PICTURE:
+            raise ValueError(f"picture {str(noted['picture'])[:100]!r}")
+        questions = tuple(_read_question(one) for one in noted["questions"])
+        if not 1 <= len(questions) <= MAX_QUESTIONS:
+            raise ValueError(f"{len(questions)} questions")
+        return SelfTest(_read_picture(bundle.path / PICTURE), questions)
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise RejectedInput(
+            Code.BUNDLE_FORMAT, f"{bundle.path}: got a self-test that is none ({error}); python -m export.self_test"
+        ) from None
+
+
+def _read_question(noted: Mapping[str, Any]) -> Question:
+    text, boxes = noted["text"], [tuple(map(float, box)) for box in noted["boxes"]]
+    if not isinstance(text, str) or not boxes or any(len(box) != 4 for box in boxes):
+        raise ValueError("a question without text or boxes")
+    return Question(text, tuple((box[0], box[1], box[2], box[3]) for box in boxes))
+
+
+def _read_picture(path: Path) -> Frame:
+    bgr = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError("a picture that cannot be decoded")
+    return Frame(np.ascontiguousarray(bgr[:, :, ::-1]), 0)
+
+
+def drawn_self_test() -> SelfTest:
+    """Return a test for whoever knows pictures in general: three plain shapes on a plain ground, none in the middle."""
+    rgb = np.full((480, 640, 3), 235, np.uint8)
+    cv2.rectangle(rgb, (40, 30), (149, 129), (220, 30, 30), -1)
+    cv2.circle(rgb, (520, 400), 55, (30, 60, 220), -1)
+    cv2.fillPoly(rgb, [np.array([[430, 150], [590, 150], [510, 20]])], (20, 150, 60))
+    boxes: dict[str, Box] = {
+        "the red square": (40, 30, 150, 130),
+        "the blue circle": (465, 345, 576, 456),
+        "the green triangle": (430, 20, 591, 151),
+    }
+    return SelfTest(Frame(rgb, 0), tuple(Question(text, (box,)) for text, box in boxes.items()))
+
+
+def check_coordinates(pipeline: Pipeline, bundle: Bundle, *, limit_s: float = LIMIT_S) -> str:
+    """Ask the self-test's questions; return a line about what was seen, for the log.
+
+    A bundle without one is not tested, unless a server reasons: that gets `drawn_self_test`. A server that fails is not
+    asked any more where the local bundle may answer for it (``distrust``), and that is tested then.
+    Raises ``RejectedInput`` ENGINE_COORDINATES with what was seen, what was expected and what it looks like.
+    """
+    test = read_self_test(bundle) or (drawn_self_test() if getattr(pipeline.reasoner, "is_remote", False) else None)
+    if test is None:
+        return "no self-test in this bundle (python -m export.self_test BUNDLE puts one there)"
+    began = time.monotonic()
+    distrust = getattr(pipeline.reasoner, "distrust", None)
+    try:
+        _ask(pipeline, test, limit_s)
+    except RejectedInput as error:
+        if distrust is None:
+            raise
+        distrust(error)
+        _ask(pipeline, test, limit_s)
+        return f"the server failed its self-test, the local bundle answers: {error.detail}"
+    return f"self-test passed, {len(test.questions)} questions in {time.monotonic() - began:.2f} s"
+
+
+def _ask(pipeline: Pipeline, test: SelfTest, limit_s: float) -> None:
+    deadline_ns = time.monotonic_ns() + int(limit_s * 1e9)
+    for number, question in enumerate(test.questions):
+        result = pipeline.ground(test.frame, Command(f"self-test {number}", question.text), deadline_ns=deadline_ns)
+        wrong = _judge(result, question, pipeline.profile)
+        if wrong:
+            raise RejectedInput(Code.ENGINE_COORDINATES, f"self-test: asked for {question.text!r}, {wrong}")
+
+
+def _judge(result: Segmentation, question: Question, profile: Profile) -> str:
+    """Return what is wrong with an answer and what to do, "" where nothing is."""
+    expected = f"want {_shown(question.boxes)}"
+    found = [instance.box for instance in result.instances]
+    if result.code is Code.OK and all_matched(found, question.boxes, LEAST_IOU):
+        inside = _inside(result, question.boxes)
+        if inside >= LEAST_INSIDE:
+            return ""
+        return (
+            f"the boxes are right and {100 * inside:.0f} % of the mask lies in them, want {100 * LEAST_INSIDE:.0f}; "
+            "the segmenter's engine is wrong: build or export it again"
+        )
+    seen = _shown(found) if found else f"{result.code.name} ({result.detail[:200]})"
+    cause = fault_named(result.text, question.boxes, result.frame.size, profile)
+    return f"got {seen}, {expected}; {cause}"
+
+
+def _inside(result: Segmentation, boxes: tuple[Box, ...]) -> float:
+    """Return how much of the mask lies in the boxes; 0 for an empty mask."""
+    mask = result.labels > 0
+    allowed = np.zeros_like(mask)
+    for x0, y0, x1, y1 in boxes:
+        allowed[max(0, round(y0)) : round(y1), max(0, round(x0)) : round(x1)] = True
+    return float((mask & allowed).sum() / mask.sum()) if mask.any() else 0.0
+
+
+def _shown(boxes: Any) -> str:
+    return "; ".join("[" + ", ".join(f"{side:.0f}" for side in box) + "]" for box in list(boxes)[:3])
+
+
+# ---- which fault it looks like ----
+#
+# Each maps the right box in the profile's grid to what a faulty engine writes; arguments: box, grid, picture's size.
+
+
+def _scaled(box: Box, x: float, y: float) -> Box:
+    return box[0] * x, box[1] * y, box[2] * x, box[3] * y
+
+
+def _letterboxed(box: Box, grid: Size, picture: Size) -> Box:
+    scale = min(grid[0] / picture[0], grid[1] / picture[1])
+    width, height = picture[0] * scale, picture[1] * scale
+    x, y = (grid[0] - width) / 2, (grid[1] - height) / 2
+    inner = _scaled(box, width / grid[0], height / grid[1])
+    return inner[0] + x, inner[1] + y, inner[2] + x, inner[3] + y
+
+
+FAULTS: Mapping[str, _Fault] = MappingProxyType(
+    {
+        "answers in a grid of 0-1000": lambda box, grid, _: _scaled(box, 1000 / grid[0], 1000 / grid[1]),
+        "answers in a grid of 0-1": lambda box, grid, _: _scaled(box, 1 / grid[0], 1 / grid[1]),
+        "swaps x and y": lambda box, _grid, _size: (box[1], box[0], box[3], box[2]),
+        "sees the picture at half its size": lambda box, _grid, _size: _scaled(box, 0.5, 0.5),
+        "sees the picture at twice its size": lambda box, _grid, _size: _scaled(box, 2, 2),
+        "answers in the camera's pixels": lambda box, grid, size: _scaled(box, size[0] / grid[0], size[1] / grid[1]),
+        "keeps the picture's aspect and pads it": _letterboxed,
+    }
+)
+
+
+def fault_named(text: str, boxes: tuple[Box, ...], picture: Size, profile: Profile) -> str:
+    """Say which fault an answer's own numbers look like, and what to do."""
+    grid = profile.coordinate_size()
+    right = [_scaled(box, grid[0] / picture[0], grid[1] / picture[1]) for box in boxes]
+    written = [_as_box(found.groups()) for found in _NUMBERS.finditer(text)]
+    for name, fault in FAULTS.items():
+        faulty = [fault(box, grid, picture) for box in right]
+        if any(one is not None and max(box_iou(one, box) for box in faulty) > LEAST_IOU for one in written):
+            return f"it looks as if the engine {name}, want a grid of {grid[0]} x {grid[1]}; mend its processor"
+    return "no known grid explains it: another prompt or model, or damaged weights; export the bundle again"
+
+
+def _as_box(texts: tuple[str, ...]) -> Box | None:
+    try:
+        x0, y0, x1, y1 = map(float, texts)
+    except ValueError:
+        return None
+    return x0, y0, x1, y1
