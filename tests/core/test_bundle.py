@@ -419,7 +419,7 @@ def fake_engines(monkeypatch: pytest.MonkeyPatch, opening: Callable[..., Any]) -
     """Put engines into the places where the onnx backend is looked for."""
     for name, attribute in (("reasoner", "OnnxReasoner"), ("segmenter", "OnnxSegmenter")):
         module = types.ModuleType(f"segzero_ros.backends.onnx.{name}")
-        setattr(module, attribute, lambda _files, _made_for, options, n=name: opening(n, options.threads))
+        setattr(module, attribute, lambda _files, _made_for, options, *_, n=name: opening(n, options.threads))
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
