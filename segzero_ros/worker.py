@@ -93,8 +93,9 @@ class Job:
 
     ``source``: what its frame is made from: the sender's own image, else the newest one that the worker has taken.
     ``timeout_s``: from the arrival on, waiting included; None = none. ``pieces``: the model's text so far.
-    ``result``: how it ended. ``on_progress`` is called at each new stage and piece, ``on_done`` at the end, once.
-    ``stop_code``: what its end is called once it is asked to stop. Times are on the worker's clock.
+    ``result``: how it ended. ``prepared``: what ``before_end`` made of that. ``on_progress`` is called at each new
+    stage and piece, ``on_done`` at the end, once. ``stop_code``: what its end is called once it is asked to stop.
+    Times are on the worker's clock.
     """
 
     command: Command
@@ -106,6 +107,7 @@ class Job:
     stage: Stage = Stage.QUEUED
     pieces: list[str] = field(default_factory=list)
     result: Segmentation | None = None
+    prepared: object = None
     arrived_ns: int = field(default_factory=time.monotonic_ns)
     started_ns: int | None = None
     frames_before: int = 0
@@ -176,7 +178,7 @@ class Worker:
         often the newest frame is prefilled while there is no command, at most; 0 = never. A command then takes the
         newest frame that was prefilled, as long as that one is not older than ``frame_max_age_s``.
         ``before_end``: called in the worker's thread with what was found, before anybody is told; it may wait for what
-        belongs to the frame.
+        belongs to the frame, and do what the answer needs time for.
         """
         self._pipeline = pipeline
         self._busy_policy = busy_policy

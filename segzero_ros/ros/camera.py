@@ -173,8 +173,7 @@ class Camera:
         """Return where the instances of ``result`` are in ``depth``, () where depth is not used or nothing found."""
         if not (self._uses_depth and result.instances):
             return ()
-        with self._lock:
-            return self._depth.locate(result.labels, len(result.instances), depth, header)
+        return self._depth.locate(result.labels, len(result.instances), depth, header)
 
     def check_publishers(self) -> None:
         """Note which publishers of our topics cannot reach us, and clear the notes of those that are gone.

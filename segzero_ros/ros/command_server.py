@@ -39,7 +39,7 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 OnAnswer = Callable[[Segmentation], None]
-Publish = Callable[[Result, Frame | FrameSource | None], Segmentation]
+Publish = Callable[[Result, Frame | FrameSource | None, object], Segmentation]
 Report = Callable[[str, BaseException], str]
 Log = Callable[[str], object]
 
@@ -56,8 +56,9 @@ class CommandServer:
         report: Report,
         log: Log = ignore,
     ) -> None:
-        """``publish`` sends an answer to everybody and returns it; ``on_progress`` gets the progress of every command.
+        """``publish`` sends an answer to everybody and returns it; it gets ``source`` and ``prepared`` of the job, too.
 
+        ``on_progress`` gets the progress of every command.
         ``report`` logs a defect, (where, what), and returns a line about it; ``log`` gets a line per command.
         """
         self._queue = queue
@@ -124,9 +125,11 @@ class CommandServer:
         result = cast(Result, job.result)
         self._health.count_end(result)
         try:
-            answer = self._publish(result, job.source)
+            answer = self._publish(result, job.source, job.prepared)
         except Exception as error:  # noqa: BLE001 - a defect, but the command gets its answer
-            answer = self._publish(unanswered(result.command, Code.INTERNAL, self._report("publish", error)), None)
+            answer = self._publish(
+                unanswered(result.command, Code.INTERNAL, self._report("publish", error)), None, None
+            )
         self._log(log_line(answer))
         return answer
 

@@ -101,7 +101,7 @@ def image_message(header: Header, pixels: NDArray[Any], encoding: str) -> Image:
     return message
 
 
-def compressed_message(header: Header, content: bytes, kind: str = "jpeg") -> CompressedImage:
+def compressed_message(header: Header, content: bytes | NDArray[np.uint8], kind: str = "jpeg") -> CompressedImage:
     """Wrap an encoded picture."""
     message = CompressedImage(header=header, format=kind)
     message.data.frombytes(content)
@@ -109,7 +109,10 @@ def compressed_message(header: Header, content: bytes, kind: str = "jpeg") -> Co
 
 
 def mask_message(header: Header, labels: pipeline.Labels) -> Image:
-    """Wrap a label image: mono8, or mono16 where there are more than 254 instances."""
+    """Wrap a label image: mono8, or mono16 where there are more than 254 instances.
+
+    ``header``: the source image's own, passed on untouched (empty when there was no image).
+    """
     return image_message(header, labels, "mono8" if labels.dtype == np.uint8 else "mono16")
 
 
@@ -146,28 +149,28 @@ def timing_message(timing: pipeline.Timing) -> Timing:
 def segmentation_message(
     result: pipeline.Segmentation,
     *,
-    header: Header,
+    mask: Image,
     completed: Time,
     bundle: str,
     positions: tuple[Position, ...] = (),
     note: str = "",
 ) -> Segmentation:
-    """Convert an answer. ``header``: the source image's own, passed on untouched (empty when there was no image).
+    """Convert an answer. ``mask``: that of ``result.labels``; its header is the answer's, too.
 
     ``positions``: one per instance or none at all. ``note``: added to ``detail``: what went wrong beside the answer.
     """
     places = positions or (NAN_POINT,) * len(result.instances)
     return Segmentation(
-        header=header,
+        header=mask.header,
         command_id=result.command.id,
         command=result.command.text,
         code=int(result.code),
         detail=safe_text("; ".join(part for part in (result.detail, note) if part)),
         reasoning=result.reasoning[:MAX_TEXT_CHARS],
         instances=[instance_message(i, place) for i, place in zip(result.instances, places, strict=True)],
-        mask=mask_message(header, result.labels),
+        mask=mask,
         tracked=False,
-        grounded_stamp=header.stamp,
+        grounded_stamp=mask.header.stamp,
         completed=completed,
         timing=timing_message(result.timing),
         bundle=safe_text(bundle),

@@ -31,7 +31,7 @@ from segzero_ros.host.pipeline import HostState
 from segzero_ros.host.start import open_here, start_host
 from segzero_ros.host.switching import Start, SwitchingPipeline
 from segzero_ros.pipeline import Pipeline
-from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events, wait_for_depth
+from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events
 from segzero_ros.ros.command_server import CommandServer
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
 from segzero_ros.ros.executor import guard
@@ -75,7 +75,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._settings = Parameters(self, [*arguments, *(options.get("cli_args") or ())])
         self._health = Health(self._settings.value("stale_sec"))
         self._queue = ExecutorQueue(self)
-        self._outputs = Outputs(self, self._settings, self._health)
+        self._outputs = Outputs(self, self._settings, self._health, self._queue)
         report = functools.partial(guard.report, self)
         publish, on_progress, log = self._outputs.publish_answer, self._outputs.publish_progress, self.get_logger().info
         self._commands = CommandServer(self._queue, self._health, publish, on_progress, report, log)
@@ -224,6 +224,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
     def destroy_node(self) -> None:
         """Close, then destroy."""
         self.close()
+        self._outputs.close()
         self._queue.close()
         self._action.destroy()
         super().destroy_node()
@@ -283,7 +284,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             first_frame_wait_s=config.first_frame_sec,
             frame_max_age_s=config.stale_sec,
             warm_hz=config.warm_frame_hz,
-            before_end=wait_for_depth,
+            before_end=self._outputs.before_end,
         )
         self._health.expect_frames_within(config.stale_sec)
         self._first_frame_s = config.first_frame_sec  # a camera may start together with the node

@@ -2,8 +2,11 @@
 
 The optional parts cost nothing unless somebody listens (overlay) or their package is installed (detections).
 Mask and detections carry no code, and empty ones say "nothing there": only commands that were carried out have them.
+What takes time is done beside the executor: positions and mask in the worker's thread before the answer's end, the
+overlay in a thread of its own once the answer is out.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,26 +18,52 @@ from segzero_ros.errors import ANSWERED, RejectedInput
 from segzero_ros.health import Health
 from segzero_ros.msg import Instance, Segmentation
 from segzero_ros.overlay import draw_overlay
+from segzero_ros.pipeline import Labels
 from segzero_ros.pipeline import Segmentation as Result
 from segzero_ros.ros import convert
-from segzero_ros.ros.camera import CameraFrame
+from segzero_ros.ros.camera import CameraFrame, wait_for_depth
 from segzero_ros.ros.command_server import Progress
 from segzero_ros.ros.executor import guard
+from segzero_ros.ros.executor.aside import NewestCall
+from segzero_ros.ros.executor.queue import ExecutorQueue
 from segzero_ros.ros.parameters import Parameters
 from segzero_ros.ros.qos import ENDPOINTS, interface_type, topic_qos
+from segzero_ros.worker import Job
 
 if TYPE_CHECKING:
     from rclpy.node import Node
+    from sensor_msgs.msg import CompressedImage, Image
+
+PAINTING_S = 1.0  # for the last overlay when the node ends; one of 4K takes a quarter of that
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What takes time of the answer with these ``labels``: its mask, and where its instances are.
+
+    ``positions``: one per instance or none. ``fault``: why there are none, where there should be.
+    """
+
+    labels: Labels
+    mask: "Image"
+    positions: tuple[convert.Position, ...] = ()
+    fault: RejectedInput | None = None
 
 
 class Outputs:
-    """The publishers; single-threaded. ``bundle`` is set at configure and "" otherwise."""
+    """The publishers; but for ``before_end`` the executor's thread alone calls them.
 
-    def __init__(self, node: "Node", parameters: Parameters, health: Health) -> None:
+    ``bundle`` is set at configure and "" otherwise.
+    """
+
+    def __init__(self, node: "Node", parameters: Parameters, health: Health, queue: ExecutorQueue) -> None:
+        """``queue``: carries what is painted beside the executor to it."""
         self.bundle = ""
         self._node = node
         self._parameters = parameters
         self._health = health
+        self._queue = queue
+        self._painter = NewestCall("segzero-painter", self._report_painting)
         self._publishers = {
             endpoint.name: publisher
             for endpoint in ENDPOINTS.values()
@@ -46,17 +75,31 @@ class Outputs:
         if progress.reasoning:
             self._publishers["reasoning_stream"].publish(String(data=progress.reasoning))
 
-    def publish_answer(self, result: Result, source: object) -> Segmentation:
-        """Publish an answer everywhere and return it. ``source``: the ``CameraFrame`` it was grounded on, if any."""
-        source = source if isinstance(source, CameraFrame) else None
-        positions, note = self._positions(result, source)
+    def before_end(self, job: Job, result: Result) -> None:
+        """Do in the worker's thread what an answer's message needs time for; the depth it is in may still have to come.
+
+        What that takes is part of the command's time.
+        """
+        wait_for_depth(job, result)
+        job.prepared = _prepare(result, job.source)
+
+    def publish_answer(self, result: Result, source: object, prepared: object = None) -> Segmentation:
+        """Publish an answer everywhere and return it. ``source``: the ``CameraFrame`` it was grounded on, if any.
+
+        ``prepared``: what ``before_end`` made of it; where a command ended otherwise it is made here.
+        """
+        if not isinstance(prepared, Prepared) or prepared.labels is not result.labels:
+            prepared = _prepare(result, source)
+        fault = prepared.fault
+        if fault is not None:
+            self._health.count_rejection(fault.code, fault.detail)
         message = convert.segmentation_message(
             result,
-            header=source.header if source else Header(),
+            mask=prepared.mask,
             completed=self._node.get_clock().now().to_msg(),
             bundle=self.bundle,
-            positions=positions,
-            note=note,
+            positions=prepared.positions,
+            note=str(fault or ""),
         )
         self._publishers["segmentation"].publish(message)
         if result.code in ANSWERED:
@@ -65,6 +108,10 @@ class Outputs:
             self._publishers["reasoning"].publish(String(data=message.reasoning))
         guard.callback(self._node, self._publish_optional)(result, message)
         return message
+
+    def close(self) -> None:
+        """End the painter."""
+        self._painter.close(PAINTING_S)
 
     def publish_diagnostics(self, message: Any) -> None:
         """Publish the health."""
@@ -81,23 +128,33 @@ class Outputs:
             from segzero_ros.ros.detections import detections_message
 
             self._publishers["detections"].publish(detections_message(message))
-        overlay = self._publishers["overlay/compressed"]
-        if result.frame.rgb.size and overlay.get_subscription_count() > 0:
-            overlay.publish(self._overlay(result, message.header))
+        if result.frame.rgb.size and self._publishers["overlay/compressed"].get_subscription_count() > 0:
+            header, quality = message.header, int(self._parameters.value("overlay_quality"))
+            self._painter.submit(lambda: self._paint(result, header, quality))
 
-    def _positions(self, result: Result, source: CameraFrame | None) -> tuple[tuple[convert.Position, ...], str]:
-        """Where the instances are, or nothing and a note why not; the 2-D answer stands either way."""
-        try:
-            return source.locate(result) if source else (), ""
-        except RejectedInput as error:
-            self._health.count_rejection(error.code, error.detail)
-            return (), str(error)
+    def _paint(self, result: Result, header: Header, quality: int) -> None:
+        """Paint an overlay and have it published; in the painter's thread."""
+        message = _overlay(result, header, quality)
+        self._queue.post(lambda: self._publishers["overlay/compressed"].publish(message))
 
-    def _overlay(self, result: Result, header: Header) -> Any:
-        quality = int(self._parameters.value("overlay_quality"))
-        bgr = cv2.cvtColor(draw_overlay(result), cv2.COLOR_RGB2BGR)
-        content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        return convert.compressed_message(header, content.tobytes())
+    def _report_painting(self, error: Exception) -> None:
+        self._queue.post(lambda: guard.report(self._node, "overlay", error))
+
+
+def _prepare(result: Result, source: object) -> Prepared:
+    """Convert the mask and look for positions; the 2-D answer stands whatever becomes of them."""
+    source = source if isinstance(source, CameraFrame) else None
+    mask = convert.mask_message(source.header if source else Header(), result.labels)
+    try:
+        return Prepared(result.labels, mask, source.locate(result) if source else ())
+    except RejectedInput as error:
+        return Prepared(result.labels, mask, fault=error)
+
+
+def _overlay(result: Result, header: Header, quality: int) -> "CompressedImage":
+    bgr = cv2.cvtColor(draw_overlay(result), cv2.COLOR_RGB2BGR)
+    content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return convert.compressed_message(header, content)
 
 
 def _publisher(node: "Node", name: str) -> Any:

@@ -155,9 +155,15 @@ def test_an_answer_survives_the_wire():
     header = Header(frame_id="camera")
     header.stamp.nanosec = 5
     message = convert.segmentation_message(
-        result, header=header, completed=header.stamp, bundle="b", positions=((1.0, 2.0, 3.0),), note="a note"
+        result,
+        mask=convert.mask_message(header, labels),
+        completed=header.stamp,
+        bundle="b",
+        positions=((1.0, 2.0, 3.0),),
+        note="a note",
     )
     again = deserialize_message(serialize_message(message), Segmentation)
     assert again == message
+    assert again.header == again.mask.header == header
     assert (again.instances[0].position.z, again.instances[0].score, again.timing.tokens) == (3.0, 0.5, 9)
     assert (again.detail, again.reasoning, again.bundle) == ("a note", "Here.", "b")

@@ -67,6 +67,47 @@ def test_pixels_without_depth_do_not_count():
     assert buffer_with(camera=info()).locate(labels(), 1, depth)[0][2] == 2.0
 
 
+def test_each_instance_gets_the_median_of_its_own_pixels():
+    noise = np.random.default_rng(1)
+    owners = noise.integers(0, 301, (48, 64)).astype(np.uint16)  # scattered over the whole picture, 0 = nothing
+    metres = noise.uniform(0.5, 3.0, (48, 64)).astype(np.float32)
+    metres[noise.random((48, 64)) < 0.2] = np.nan
+    depth = convert.image_message(depth_image(1.0).header, metres, "32FC1")
+    v, u = np.mgrid[:48, :64]
+    points = np.stack([(u - CX) * metres / FX, (v - CY) * metres / FY, metres])
+    wanted = [np.nanmedian(points[:, owners == k].astype(np.float64), axis=1) for k in range(1, 301)]
+    positions = buffer_with(camera=info()).locate(owners, 300, depth)
+    np.testing.assert_allclose(positions, wanted, atol=1e-6)
+
+
+def test_of_a_large_surface_a_sample_is_near_enough(monkeypatch):
+    metres = np.random.default_rng(2).uniform(1.0, 1.2, (48, 64)).astype(np.float32)
+    depth = convert.image_message(depth_image(1.0).header, metres, "32FC1")
+    buffer, everything = buffer_with(camera=info()), np.ones((48, 64), np.uint8)
+    exact = buffer.locate(everything, 1, depth)
+    monkeypatch.setattr("segzero_ros.ros.depth.SAMPLED_PIXELS", 1000)
+    sampled = buffer.locate(everything, 1, depth)
+    assert sampled == buffer.locate(everything, 1, depth) != exact
+    assert sampled == pytest.approx(exact, abs=0.08)  # of a surface 1.4 m wide, by a twentieth of the pixels allowed
+
+
+def test_the_label_image_is_looked_at_once_however_many_objects_there_are():
+    class Counted(np.ndarray):
+        looks = 0
+
+        def __array_ufunc__(self, ufunc, method, *inputs, **named):
+            Counted.looks += 1
+            return getattr(ufunc, method)(*(np.asarray(value) for value in inputs), **named)
+
+    def looks(count):
+        image = (np.arange(48 * 64).reshape(48, 64) % (count + 1)).astype(np.uint8).view(Counted)
+        Counted.looks = 0
+        buffer_with(camera=info()).locate(image, count, depth_image(2.0))
+        return Counted.looks
+
+    assert looks(64) == looks(1) > 0
+
+
 def test_an_instance_without_any_depth_has_no_position():
     positions = buffer_with(camera=info()).locate(labels(), 2, depth_image(math.nan))
     assert all(math.isnan(value) for position in positions for value in position)

@@ -407,10 +407,10 @@ def test_detections_are_published_where_vision_msgs_is_installed(make_robot):
 def test_an_answer_keeps_its_header_however_many_frames_are_decoded_before_it_is_published(robot, monkeypatch):
     publish = robot.node._commands._publish
 
-    def publish_late(result, source):
+    def publish_late(*end):
         for second in range(20):
             robot.node._camera.wrap(picture(stamp=(second, 0), frame_id="later"))()
-        return publish(result, source)
+        return publish(*end)
 
     monkeypatch.setattr(robot.node._commands, "_publish", publish_late)
     image = picture(stamp=(1234567, 8), frame_id="left/optical")

@@ -45,11 +45,11 @@ def test_goals_that_come_at_once_are_answered_too(robot):
     assert robot.segment.wait_for_server(60)
     sent = threading.Event()
     robot.node._queue.post(lambda: sent.wait(60))
-    for number in range(60):
-        robot.segment.send_goal_async(Segment.Goal(command=f"the cup {number}"))
+    sending = [robot.segment.send_goal_async(Segment.Goal(command=f"the cup {number}")) for number in range(60)]
     sent.set()
-    robot.until(lambda: len(robot.answers) >= 60, "an answer to each goal")
-    assert {answer.command for answer in robot.answers} == {f"the cup {number}" for number in range(60)}
+    handles = [robot.result(future, "a goal's acceptance") for future in sending]
+    results = [robot.result(handle.get_result_async(), "a goal's result").result for handle in handles]
+    assert [result.segmentation.command for result in results] == [f"the cup {number}" for number in range(60)]
 
 
 def test_what_the_queue_cannot_hold_is_counted_and_said(make_robot):
