@@ -1,6 +1,7 @@
 """The wheel has the package, the demo bundle and the picture to try it on, and nothing else of this repository."""
 
 import email
+import re
 import shutil
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def test_it_has_the_demo_bundle_and_the_picture(names):
 def test_it_has_nothing_else(names):
     foreign = [name for name in names if not name.startswith(("segzero_ros/", f"segzero_ros-{__version__}.dist-info/"))]
     assert foreign == []
-    assert not [name for name in names if "test" in name or "__pycache__" in name]
+    assert not [name for name in names if re.search(r"(^|/)(tests?/|test_|__pycache__)", name)]
 
 
 def test_its_metadata_names_licence_command_and_the_least_python(wheel):
