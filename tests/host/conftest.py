@@ -17,7 +17,7 @@ from segzero_ros.host.pipeline import HostPipeline
 from segzero_ros.host.process import start_own
 
 LIMIT_S = 60.0
-TROUBLE = (sys.executable, "-m", "tests.host.trouble")
+TROUBLE = (sys.executable, "-m", "bench.host.trouble")
 
 
 def picture(width: int = 64, height: int = 48, *, seed: int = 0) -> Frame:

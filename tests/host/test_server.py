@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.host.trouble import open_engines
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.host import server as server_module
 from segzero_ros.host.messages import Fault, Hello, Loading, Map, Message, Open, Opened, Ping, Pong
@@ -29,7 +30,6 @@ from segzero_ros.host.room import Room
 from segzero_ros.host.server import MAX_CLIENTS, Server
 from segzero_ros.host.sockets import default_path, listen
 from tests.host.conftest import LIMIT_S, TROUBLE, ask, picture, until
-from tests.host.trouble import open_engines
 
 HELLO = Hello(PROTOCOL, "0", "test")
 

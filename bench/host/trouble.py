@@ -1,4 +1,4 @@
-"""`python -m tests.host.trouble --fd N`: a real host whose engines do what the words of a command say.
+"""`python -m bench.host.trouble --fd N`: a real host whose engines do what the words of a command say.
 
 crash, hang, hold (Python's lock), raise, slow; all other words: the middle of the picture. What the bundle is called
 says what opening it does: crash, slow, refuse.
@@ -26,6 +26,7 @@ class Trouble(FakeReasoner):
     """Does what the command says."""
 
     def reason(self, request: Request) -> Answer:
+        """Obey, or answer with the middle."""
         word = request.command.text.partition(" ")[0]
         if word == "crash":
             signal.raise_signal(signal.SIGSEGV)
@@ -43,6 +44,7 @@ class Trouble(FakeReasoner):
 
 
 def open_engines(wanted: Open) -> tuple[str, str, Pipeline]:
+    """Open what the bundle's name says; see ``Room``."""
     if wanted.bundle == "crash":
         signal.raise_signal(signal.SIGABRT)
     if wanted.bundle == "refuse":
