@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
@@ -29,7 +29,7 @@ from segzero_ros.frame import Frame
 from segzero_ros.matching import Box, all_matched, box_iou
 from segzero_ros.pipeline import Pipeline, Segmentation
 from segzero_ros.profile import Profile
-from segzero_ros.reasoner import Reasoner, Request
+from segzero_ros.reasoner import Answer, Reasoner, Request
 from segzero_ros.segmenter import Masks
 
 LEAST_IOU = 0.5  # of a box with the known one: engines of fewer bits differ by a few pixels, a wrong grid by far more
@@ -138,6 +138,25 @@ def check_coordinates(pipeline: Pipeline, bundle: Bundle, *, limit_s: float = LI
     if fault is not None:
         return f"the server is not asked, the local bundle answers: {fault.detail}"
     return f"self-test passed, {len(test.questions)} questions in {time.monotonic() - began:.2f} s"
+
+
+def check_served(reasoner: Reasoner, bundle: Bundle, *, limit_s: float = LIMIT_S) -> str:
+    """Ask a server's own reasoner, to which messages come rendered; the masks are for those who ask it."""
+    return check_coordinates(
+        Pipeline(bundle.profile, _Rendering(reasoner, bundle), FilledBoxes()), bundle, limit_s=limit_s
+    )
+
+
+class _Rendering:
+    """``Reasoner`` that puts the bundle's prompt around the question, as a server's clients do."""
+
+    def __init__(self, reasoner: Reasoner, bundle: Bundle) -> None:
+        self._reasoner, self._profile = reasoner, bundle.profile
+
+    def reason(self, request: Request) -> Answer:
+        """Answer; see ``Reasoner``."""
+        message = self._profile.render(request.command.text)
+        return self._reasoner.reason(replace(request, command=replace(request.command, text=message)))
 
 
 @runtime_checkable

@@ -15,11 +15,18 @@ import pytest
 from onnx import numpy_helper
 
 from segzero_ros.answer import Target
-from segzero_ros.backends import EngineOptions, open_pipeline
+from segzero_ros.backends import EngineOptions, open_pipeline, open_reasoner
 from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter, RaisingReasoner
 from segzero_ros.backends.remote.fallback import COOL_S, FallbackReasoner
 from segzero_ros.backends.remote.http import ServerFault
-from segzero_ros.backends.self_test import FilledBoxes, check_coordinates, drawn_self_test, fault_named, read_self_test
+from segzero_ros.backends.self_test import (
+    FilledBoxes,
+    check_coordinates,
+    check_served,
+    drawn_self_test,
+    fault_named,
+    read_self_test,
+)
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle
 from segzero_ros.command import read_command
 from segzero_ros.errors import ANSWERED, Code, RejectedInput
@@ -28,6 +35,7 @@ from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Answer, Reasoner, Request
 from segzero_ros.segmenter import Masks
+from segzero_ros.server.server import as_rendered
 
 BUNDLE = open_bundle(resolve_bundle("tabletop"))
 GRID = 196
@@ -293,6 +301,13 @@ def test_an_engine_that_fails_keeps_its_own_code(pipeline):
     with pytest.raises(RejectedInput) as refused:
         check_coordinates(with_reasoner(pipeline, RaisingReasoner()), BUNDLE)
     assert refused.value.code is Code.REASONER_FAILED
+
+
+def test_a_server_is_judged_by_what_its_clients_would_send():
+    served = open_reasoner("onnx", as_rendered(BUNDLE), EngineOptions(threads=1))
+    assert "passed" in check_served(served, BUNDLE)
+    with pytest.raises(RejectedInput, match="swaps x and y"):
+        check_served(Faulty(served, numbers=pairs_swapped), BUNDLE)
 
 
 def test_an_answer_that_no_known_grid_explains_is_said_to_be_so():
