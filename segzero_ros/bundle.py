@@ -194,6 +194,10 @@ def open_bundle(path: Path | str) -> Bundle:
     )
     notes = [manifest.notes(key) for key in ("versions", "provenance", "evaluation")]
     more = [manifest.optional("self_test"), manifest.spelling()]
+    if more[0] and str(more[0].get("picture")) not in files:
+        raise _bad_format(
+            path / MANIFEST, f"self_test.picture = {more[0].get('picture')!r}"[:200], "a path listed under files"
+        )
     _verify_files(path, files)
     _verify_graphs(path, files)
     profile = replace(get_profile(profile_name), prompt=prompt, system=system, image_size=image_size)

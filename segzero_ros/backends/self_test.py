@@ -3,7 +3,8 @@
 An engine or a server that answers in another grid, swaps the axes, keeps the aspect of the picture, sees it at another
 size or has damaged weights says nothing of it: its boxes are wrong without a word. Here they are held against those
 that the bundle carries (``python -m export.self_test`` puts them there).
-Covered: every backend, through the whole pipeline, mask included. Not covered: a server that changes later.
+Covered: every backend, through the whole pipeline: boxes, points, masks; a server with a fall-back again each time it
+was away. Not covered: a server that changes while it answers; damage that leaves easy questions right.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from segzero_ros.answer import Target
 from segzero_ros.bundle import Bundle
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
@@ -26,13 +29,22 @@ from segzero_ros.frame import Frame
 from segzero_ros.matching import Box, all_matched, box_iou
 from segzero_ros.pipeline import Pipeline, Segmentation
 from segzero_ros.profile import Profile
+from segzero_ros.reasoner import Answer, Reasoner, Request
+from segzero_ros.segmenter import Masks
 
 LEAST_IOU = 0.5  # of a box with the known one: engines of fewer bits differ by a few pixels, a wrong grid by far more
 LEAST_INSIDE = 0.5  # of a mask's pixels, inside its known box
+LEAST_FILLED = 0.15  # of the known boxes, by the mask: a lamp with a thin foot fills a third of its box
 LIMIT_S = 120.0  # for all questions: a first answer warms a GPU up
 MAX_QUESTIONS = 8
 PICTURE = "self_test/picture.png"
 
+_NO_ANSWER = frozenset(  # says nothing about coordinates
+    {
+        *(Code.TIMEOUT, Code.CANCELLED, Code.REASONER_FAILED, Code.SEGMENTER_FAILED),
+        *(Code.SERVER_UNREACHABLE, Code.SERVER_STALLED, Code.SERVER_REFUSED),
+    }
+)
 _NUMBERS = re.compile(r"\[\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*\]")
 Size = tuple[int, int]
 _Fault = Callable[[Box, Size, Size], Box]
@@ -103,33 +115,102 @@ def drawn_self_test() -> SelfTest:
 def check_coordinates(pipeline: Pipeline, bundle: Bundle, *, limit_s: float = LIMIT_S) -> str:
     """Ask the self-test's questions; return a line about what was seen, for the log.
 
-    A bundle without one is not tested, unless a server reasons: that gets `drawn_self_test`. A server that fails is not
-    asked any more where the local bundle may answer for it (``distrust``), and that is tested then.
-    Raises ``RejectedInput`` ENGINE_COORDINATES with what was seen, what was expected and what it looks like.
+    A bundle without one is not tested, unless a server reasons: that gets `drawn_self_test`. A server with a fall-back
+    (`Judged`) that fails is one that does not answer: the local bundle does, and is tested, too. The thinking budget is
+    the pipeline's default, whatever commands get.
+    Raises ``RejectedInput`` ENGINE_COORDINATES with what was seen, what was expected and what it looks like; the
+    engine's or server's own code where no answer came.
     """
     test = read_self_test(bundle) or (drawn_self_test() if getattr(pipeline.reasoner, "is_remote", False) else None)
     if test is None:
         return "no self-test in this bundle (python -m export.self_test BUNDLE puts one there)"
-    began = time.monotonic()
-    distrust = getattr(pipeline.reasoner, "distrust", None)
-    try:
-        _ask(pipeline, test, limit_s)
-    except RejectedInput as error:
-        if distrust is None:
-            raise
-        distrust(error)
-        _ask(pipeline, test, limit_s)
-        return f"the server failed its self-test, the local bundle answers: {error.detail}"
+    began, reasoner, known = time.monotonic(), pipeline.reasoner, test
+
+    def judge(server: Reasoner, request: Request | None) -> bool:
+        if request is not None:
+            return _is_back(Pipeline(pipeline.profile, server, FilledBoxes()), known, request)
+        _ask(Pipeline(pipeline.profile, server, pipeline.segmenter), known, limit_s)
+        return True
+
+    fault = reasoner.judge_by(judge) if isinstance(reasoner, Judged) else None
+    if fault is not None or not isinstance(reasoner, Judged):
+        _ask(Pipeline(pipeline.profile, reasoner, pipeline.segmenter), test, limit_s)
+    if fault is not None:
+        return f"the server is not asked, the local bundle answers: {fault.detail}"
     return f"self-test passed, {len(test.questions)} questions in {time.monotonic() - began:.2f} s"
+
+
+def check_served(reasoner: Reasoner, bundle: Bundle, *, limit_s: float = LIMIT_S) -> str:
+    """Ask a server's own reasoner, to which messages come rendered; the masks are for those who ask it."""
+    return check_coordinates(
+        Pipeline(bundle.profile, _Rendering(reasoner, bundle), FilledBoxes()), bundle, limit_s=limit_s
+    )
+
+
+class _Rendering:
+    """``Reasoner`` that puts the bundle's prompt around the question, as a server's clients do."""
+
+    def __init__(self, reasoner: Reasoner, bundle: Bundle) -> None:
+        self._reasoner, self._profile = reasoner, bundle.profile
+
+    def reason(self, request: Request) -> Answer:
+        """Answer; see ``Reasoner``."""
+        message = self._profile.render(request.command.text)
+        return self._reasoner.reason(replace(request, command=replace(request.command, text=message)))
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A reasoner that asks a server, and another where that is away or wrong."""
+
+    def judge_by(self, judge: Callable[[Reasoner, Request | None], bool]) -> RejectedInput | None:
+        """Have the server judged now, and in the time of a request whenever it was away; return why it is not asked.
+
+        ``judge`` raises ``RejectedInput`` for a server that is wrong, and returns False where it could not be seen.
+        """
+        ...
+
+
+class FilledBoxes:
+    """``Segmenter`` whose masks are the boxes: where a reasoner alone is judged."""
+
+    def set_image(self, frame: Frame) -> None:
+        """Take the size of ``frame``."""
+        self._shape = frame.rgb.shape[:2]
+
+    def predict(self, targets: tuple[Target, ...]) -> Masks:
+        """Return the boxes, filled; see ``Segmenter``."""
+        masks = [_filled((target.box,), self._shape) for target in targets]
+        return Masks(np.array(masks, np.bool_).reshape(-1, *self._shape), np.ones(len(targets), np.float32))
 
 
 def _ask(pipeline: Pipeline, test: SelfTest, limit_s: float) -> None:
     deadline_ns = time.monotonic_ns() + int(limit_s * 1e9)
     for number, question in enumerate(test.questions):
         result = pipeline.ground(test.frame, Command(f"self-test {number}", question.text), deadline_ns=deadline_ns)
-        wrong = _judge(result, question, pipeline.profile)
-        if wrong:
-            raise RejectedInput(Code.ENGINE_COORDINATES, f"self-test: asked for {question.text!r}, {wrong}")
+        _check(result, question, pipeline.profile)
+
+
+def _is_back(pipeline: Pipeline, test: SelfTest, request: Request) -> bool:
+    """Ask a server that was away the first question, as long as ``request`` may take; whether it could be judged."""
+    question, frame = test.questions[0], Frame(test.frame.rgb, 0)
+    result = pipeline.ground(
+        frame, Command("self-test", question.text), deadline_ns=request.deadline_ns, cancelled=request.cancelled
+    )
+    if result.code in (Code.TIMEOUT, Code.CANCELLED):
+        return False
+    _check(result, question, pipeline.profile)
+    return True
+
+
+def _check(result: Segmentation, question: Question, profile: Profile) -> None:
+    """Raise ENGINE_COORDINATES for a wrong answer, the code of what failed where there is none."""
+    if result.code in _NO_ANSWER:
+        got = f"got {result.code.name}: {result.detail}"
+        raise RejectedInput(result.code, f"self-test: asked for {question.text!r}, {got}")
+    wrong = _judge(result, question, profile)
+    if wrong:
+        raise RejectedInput(Code.ENGINE_COORDINATES, f"self-test: asked for {question.text!r}, {wrong}")
 
 
 def _judge(result: Segmentation, question: Question, profile: Profile) -> str:
@@ -137,25 +218,44 @@ def _judge(result: Segmentation, question: Question, profile: Profile) -> str:
     expected = f"want {_shown(question.boxes)}"
     found = [instance.box for instance in result.instances]
     if result.code is Code.OK and all_matched(found, question.boxes, LEAST_IOU):
-        inside = _inside(result, question.boxes)
-        if inside >= LEAST_INSIDE:
-            return ""
-        return (
-            f"the boxes are right and {100 * inside:.0f} % of the mask lies in them, want {100 * LEAST_INSIDE:.0f}; "
-            "the segmenter's engine is wrong: build or export it again"
-        )
+        return _judge_points(result, question.boxes) or _judge_mask(result, question.boxes)
     seen = _shown(found) if found else f"{result.code.name} ({result.detail[:200]})"
     cause = fault_named(result.text, question.boxes, result.frame.size, profile)
     return f"got {seen}, {expected}; {cause}"
 
 
-def _inside(result: Segmentation, boxes: tuple[Box, ...]) -> float:
-    """Return how much of the mask lies in the boxes; 0 for an empty mask."""
+def _judge_points(result: Segmentation, boxes: tuple[Box, ...]) -> str:
+    """Return what is wrong with the points, which have to lie in a known box, "" where nothing is."""
+    for instance in result.instances:
+        x, y = instance.point
+        if not any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in boxes):
+            return (
+                f"the boxes are right and the point ({x:.0f}, {y:.0f}) lies in none: points have another grid or order"
+            )
+    return ""
+
+
+def _judge_mask(result: Segmentation, boxes: tuple[Box, ...]) -> str:
+    """Return what is wrong with the masks, which have to lie in the known boxes and fill them, "" where nothing is."""
     mask = result.labels > 0
-    allowed = np.zeros_like(mask)
+    allowed = _filled(boxes, mask.shape)
+    both = float((mask & allowed).sum())
+    inside, filled = both / max(1, mask.sum()), both / max(1, allowed.sum())
+    if inside >= LEAST_INSIDE and filled >= LEAST_FILLED:
+        return ""
+    return (
+        f"the boxes are right and {100 * inside:.0f} % of the mask lies in them, want {100 * LEAST_INSIDE:.0f}, "
+        f"and fills {100 * filled:.0f} % of them, want {100 * LEAST_FILLED:.0f}; "
+        "the segmenter's engine is wrong: build or export it again"
+    )
+
+
+def _filled(boxes: tuple[Box, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return bool (H, W), True in the boxes."""
+    filled = np.zeros(shape, np.bool_)
     for x0, y0, x1, y1 in boxes:
-        allowed[max(0, round(y0)) : round(y1), max(0, round(x0)) : round(x1)] = True
-    return float((mask & allowed).sum() / mask.sum()) if mask.any() else 0.0
+        filled[max(0, round(y0)) : round(y1), max(0, round(x0)) : round(x1)] = True
+    return filled
 
 
 def _shown(boxes: Any) -> str:

@@ -5,7 +5,7 @@ import json
 import stat
 from pathlib import Path
 
-from segzero_ros.cli.options import add_engine_options, open_engines
+from segzero_ros.cli.options import add_engine_options, check_opened, open_engines
 from segzero_ros.cli.output import (
     MASK_KINDS,
     PICTURE_KINDS,
@@ -41,6 +41,8 @@ def configure(parser: Parser) -> None:
     labels = "write the label image as .png: 0 background, k = instance k"
     parser.add_argument("--out", type=picture_file(PICTURE_KINDS), metavar="FILE", help=drawn)
     parser.add_argument("--mask", type=picture_file(MASK_KINDS), metavar="PNG", help=labels)
+    asked = "ask the bundle's self-test first, and refuse with the reason what fails it"
+    parser.add_argument("--self-test", action="store_true", help=asked)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.set_defaults(run=run)
 
@@ -93,6 +95,8 @@ def ground(frame: Frame, options: argparse.Namespace) -> Segmentation:
     """Open the bundle and answer; without --json the text appears as the model writes it."""
     command = read_command(options.command, "segzero-ground")
     pipeline = open_engines(options)
+    if options.self_test:
+        check_opened(pipeline, options)
     if options.json:
         return pipeline.ground(frame, command)
     result = pipeline.ground(frame, command, on_text=print_piece)

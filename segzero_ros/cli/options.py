@@ -1,6 +1,7 @@
 """The options that several commands have: which bundle, and how its engines are opened."""
 
 import argparse
+import sys
 from dataclasses import replace
 
 from segzero_ros.backends import DEFAULTS, EngineOptions, open_pipeline
@@ -45,6 +46,15 @@ def open_engines(options: argparse.Namespace) -> Pipeline:
     if options.backend == "fake" and options.bundle == DEFAULT_BUNDLE:
         return open_pipeline(None, options.backend, options=engines)
     return open_pipeline(open_named_bundle(options.bundle), options.backend, options=engines)
+
+
+def check_opened(pipeline: Pipeline, options: argparse.Namespace) -> None:
+    """Ask what `open_engines` opened the bundle's self-test; the line about it goes to standard error."""
+    if options.backend == "fake":
+        return
+    from segzero_ros.backends.self_test import check_coordinates
+
+    print(check_coordinates(pipeline, open_named_bundle(options.bundle)), file=sys.stderr)
 
 
 def engine_options(options: argparse.Namespace) -> EngineOptions:

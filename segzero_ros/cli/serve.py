@@ -9,6 +9,7 @@ import ssl
 import sys
 
 from segzero_ros.backends import EngineOptions, choose_reasoner
+from segzero_ros.backends.self_test import check_served
 from segzero_ros.bundle import open_named_bundle
 from segzero_ros.cli.options import BACKENDS, DEFAULT_BUNDLE
 from segzero_ros.cli.parser import OK, Parser, at_least, missing, refuse
@@ -42,6 +43,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--checkpoint", default="", metavar="DIR", help="for the backends tensorrt_llm and torch_cuda")
     parser.add_argument("--unconstrained", action="store_true", help="answers need not keep to the grammar")
+    parser.add_argument("--no-self-test", action="store_true", help="do not ask the bundle's self-test at the start")
     parser.add_argument("--tls-cert", default="", metavar="FILE", help="a certificate: serve https")
     parser.add_argument("--tls-key", default="", metavar="FILE", help="its private key")
     parser.set_defaults(run=run)
@@ -89,6 +91,8 @@ def serve(options: argparse.Namespace) -> None:
     bundle = open_named_bundle(options.bundle)
     wanted = EngineOptions(threads=options.threads, constrained=not options.unconstrained, model=options.checkpoint)
     reasoner, backend, _ = choose_reasoner(options.backend, server.as_rendered(bundle), wanted)
+    if not options.no_self_test:
+        logging.getLogger(__name__).info("%s", check_served(reasoner, bundle))
     name = options.name or bundle.name
     settings = server.Settings(options.host, options.port, name, options.queue, options.tls_cert, options.tls_key)
     server.serve(bundle, reasoner, settings, announce=f"{name}, by {backend},")

@@ -14,20 +14,33 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from segzero_ros.backends import EngineOptions, open_pipeline
-from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter
-from segzero_ros.backends.remote.fallback import FallbackReasoner
-from segzero_ros.backends.self_test import check_coordinates, drawn_self_test, fault_named, read_self_test
+from segzero_ros.answer import Target
+from segzero_ros.backends import EngineOptions, open_pipeline, open_reasoner
+from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter, RaisingReasoner
+from segzero_ros.backends.remote.fallback import COOL_S, FallbackReasoner
+from segzero_ros.backends.remote.http import ServerFault
+from segzero_ros.backends.self_test import (
+    FilledBoxes,
+    check_coordinates,
+    check_served,
+    drawn_self_test,
+    fault_named,
+    read_self_test,
+)
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle
-from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.command import read_command
+from segzero_ros.errors import ANSWERED, Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Answer, Reasoner, Request
 from segzero_ros.segmenter import Masks
+from segzero_ros.server.server import as_rendered
 
 BUNDLE = open_bundle(resolve_bundle("tabletop"))
 GRID = 196
+MUG = read_command("the red mug", "1")
+BLANK = Frame(np.full((240, 320, 3), 200, np.uint8), 0)
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +57,23 @@ class Faulty:
         numbers: Callable[[list[float]], list[float]] = list,
         picture: Callable[[Frame], Frame] = lambda frame: frame,
     ) -> None:
-        self._inner, self._numbers, self._picture = inner, numbers, picture
+        self._inner, self.numbers, self._picture = inner, numbers, picture
+        self.asked = 0
+        self.is_down = False
+
+    def probe(self, *, patience_s: float | None = None) -> None:
+        if self.is_down:
+            raise ServerFault(Code.SERVER_UNREACHABLE, "nobody is there")
 
     def reason(self, request: Request) -> Answer:
+        self.asked += 1
+        self.probe()
         answer = self._inner.reason(replace(request, frame=self._picture(request.frame)))
         return replace(answer, text=re.sub(r"\[\d[\d, ]*\]", self._rewritten, answer.text))
 
     def _rewritten(self, found: re.Match[str]) -> str:
         numbers = [float(number) for number in found[0].strip("[]").split(",")]
-        return json.dumps([round(number) for number in self._numbers(numbers)])
+        return json.dumps([round(number) for number in self.numbers(numbers)])
 
 
 def pairs_swapped(numbers: list[float]) -> list[float]:
@@ -201,9 +222,92 @@ def test_a_server_that_fails_is_not_asked_again_where_the_local_bundle_may_answe
     server = Faulty(pipeline.reasoner, numbers=pairs_swapped)
     reasoner = FallbackReasoner(server, lambda: pipeline.reasoner)
     both = with_reasoner(pipeline, reasoner)
-    assert "the server failed its self-test" in check_coordinates(both, BUNDLE)
+    assert "the server is not asked" in check_coordinates(both, BUNDLE)
     assert "swaps x and y" in both.degraded_reason
-    assert "passed" in check_coordinates(both, BUNDLE)
+    assert both.ground(BLANK, MUG).code in ANSWERED
+    assert server.asked == 1
+
+
+def test_a_server_that_was_mended_is_asked_again_once_it_passes(pipeline):
+    now = [0]
+    server = Faulty(pipeline.reasoner, numbers=pairs_swapped)
+    both = with_reasoner(pipeline, FallbackReasoner(server, lambda: pipeline.reasoner, now=lambda: now[0]))
+    check_coordinates(both, BUNDLE)
+    now[0] += int(COOL_S * 1e9)
+    both.ground(BLANK, MUG)
+    assert (server.asked, "swaps x and y" in both.degraded_reason) == (2, True)  # the test's question, not the command
+    server.numbers = list
+    now[0] += int(2 * COOL_S * 1e9)
+    both.ground(BLANK, MUG)
+    assert (server.asked, both.degraded_reason) == (4, "")
+    both.ground(BLANK, MUG)
+    assert server.asked == 5
+
+
+def test_a_server_that_comes_back_in_another_grid_gets_no_command(pipeline):
+    now = [0]
+    server = Faulty(pipeline.reasoner, numbers=lambda numbers: [n / 2 for n in numbers])
+    server.is_down = True
+    both = with_reasoner(pipeline, FallbackReasoner(server, lambda: pipeline.reasoner, now=lambda: now[0]))
+    assert "nobody is there" in check_coordinates(both, BUNDLE)
+    server.is_down = False
+    now[0] += int(COOL_S * 1e9)
+    found = both.ground(read_self_test(BUNDLE).frame, read_command("the plant", "1"))
+    assert "half its size" in both.degraded_reason
+    assert found.instances[0].box == pytest.approx((209, 73, 254, 143), abs=8)
+
+
+def test_a_command_that_is_cancelled_while_a_server_is_judged_leaves_it_unjudged(pipeline):
+    now = [0]
+    server = Faulty(pipeline.reasoner, numbers=pairs_swapped)
+    both = with_reasoner(pipeline, FallbackReasoner(server, lambda: pipeline.reasoner, now=lambda: now[0]))
+    check_coordinates(both, BUNDLE)
+    now[0] += int(COOL_S * 1e9)
+    assert both.ground(BLANK, MUG, cancelled=lambda: server.asked > 1).code is Code.CANCELLED
+    assert "swaps x and y" in both.degraded_reason
+    both.ground(BLANK, MUG)
+    assert (server.asked, "swaps x and y" in both.degraded_reason) == (3, True)
+
+
+def test_a_right_box_with_its_point_elsewhere_is_refused(pipeline):
+    astray = Faulty(pipeline.reasoner, numbers=lambda numbers: numbers if len(numbers) == 4 else [5, 5])
+    with pytest.raises(RejectedInput, match=r"the point \(\d+, \d+\) lies in none"):
+        check_coordinates(with_reasoner(pipeline, astray), BUNDLE)
+
+
+class Specks(FilledBoxes):
+    """A segmenter that finds four pixels of each object."""
+
+    def predict(self, targets: tuple[Target, ...]) -> Masks:
+        found = super().predict(targets)
+        for mask, target in zip(found.masks, targets, strict=True):
+            x, y = map(int, target.points[0])
+            mask[:] = False
+            mask[y : y + 2, x : x + 2] = True
+        return found
+
+
+def test_a_mask_of_a_few_pixels_is_refused(pipeline):
+    with pytest.raises(RejectedInput, match="fills 0 % of them"):
+        check_coordinates(Pipeline(pipeline.profile, pipeline.reasoner, Specks()), BUNDLE)
+
+
+def test_a_small_thinking_budget_of_commands_is_not_the_self_tests(pipeline):
+    hasty = Pipeline(pipeline.profile, pipeline.reasoner, pipeline.segmenter, budget=0)
+    assert "passed" in check_coordinates(hasty, BUNDLE)
+
+
+def test_an_engine_that_fails_keeps_its_own_code(pipeline):
+    with pytest.raises(RejectedInput) as refused:
+        check_coordinates(with_reasoner(pipeline, RaisingReasoner()), BUNDLE)
+    assert refused.value.code is Code.REASONER_FAILED
+
+
+def test_a_server_is_judged_by_what_its_clients_would_send():
+    served = open_reasoner("onnx", as_rendered(BUNDLE), EngineOptions(threads=1))
+    assert "passed" in check_served(served, BUNDLE)
+    with pytest.raises(RejectedInput, match="swaps x and y"):
+        check_served(Faulty(served, numbers=pairs_swapped), BUNDLE)
 
 
 def test_an_answer_that_no_known_grid_explains_is_said_to_be_so():

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 
+from segzero_ros.bundle import MANIFEST, resolve_bundle
 from segzero_ros.cli.main import main
 
 WIDTH, HEIGHT = 64, 48
@@ -127,3 +129,29 @@ def test_an_empty_or_an_endless_command_is_refused(picture, command, code, capsy
 def test_a_file_that_cannot_be_written_is_one_line(picture, capsys):
     assert ground(picture, "the mug", "--out", "/nowhere/at/all.png") == 2
     assert "/nowhere/at/all.png" in capsys.readouterr().err
+
+
+@pytest.fixture
+def astray(tmp_path):
+    """The demo bundle with another box for its self-test's first object: right answers are wrong there."""
+    folder = tmp_path / "astray"
+    shutil.copytree(resolve_bundle("tabletop"), folder)
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest["self_test"]["questions"][0]["boxes"] = [[0, 0, 20, 20]]
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def test_the_self_test_is_asked_where_it_is_wanted_and_only_there(astray, picture, capsys):
+    asked = ["ground", picture, "the red mug", "--bundle", str(astray), "--threads", "1"]
+    assert main(asked) in (0, 1)
+    assert "self-test" not in capsys.readouterr().err
+    assert main([*asked, "--self-test"]) == 2
+    assert "ENGINE_COORDINATES: self-test: asked for 'the plant', got [" in capsys.readouterr().err
+    assert main(["ground", picture, "the red mug", "--self-test"]) in (0, 1)
+    assert "self-test passed, 3 questions" in capsys.readouterr().err
+
+
+def test_a_server_is_not_started_with_engines_that_fail_their_self_test(astray, capsys):
+    assert main(["serve", "--bundle", str(astray), "--port", "0"]) == 2
+    assert "ENGINE_COORDINATES" in capsys.readouterr().err

@@ -8,9 +8,10 @@ import threading
 
 import pytest
 
-from segzero_ros.backends import EngineOptions
+from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.backends.fake import FakeSegmenter
 from segzero_ros.backends.remote import open_reasoner as open_remote
+from segzero_ros.backends.self_test import check_coordinates
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.pipeline import Pipeline
 from tests.server.conftest import LIMIT_S, ServeProcess
@@ -50,6 +51,13 @@ def test_a_server_killed_in_the_middle_of_an_answer_is_replaced_by_the_local_bun
     assert answer.text.endswith(expected)
     again = ask(both, frame, command)  # without waiting for the dead server
     assert again.text == expected
+
+
+def test_a_good_server_passes_the_self_test_at_its_start_and_for_its_robots(bundle, server):
+    robot = open_pipeline(bundle, "remote", options=options(server))
+    assert "self-test passed, 3 questions" in check_coordinates(robot, bundle)
+    another = ServeProcess()
+    assert "self-test passed, 3 questions" in another.end()[1]
 
 
 def test_a_robot_that_starts_before_its_server_answers_by_itself(local, bundle, questions):

@@ -5,9 +5,10 @@ left, that text is handed to the decoder in one pass instead of token by token (
 it decides among the tokens that the grammar goes on with. Numbers are whole, inside the picture, and a box's second
 corner lies beyond its first: such an answer is always readable.
 
-Spaces and quotes are the model's own: the bundle says how it writes them, as was seen when it was exported. Where that
-is not known, the grammar lets the model choose, and ``learn`` keeps the choice for the rest of that answer, and of that
-one only: no answer depends on those before it. A spelling that a model did not learn costs it the numbers after it
+Spaces and quotes are the model's own: the bundle says how it writes them, as was seen when it was exported, and that is
+forced. Where it is not known, and where a token of the model's own choice brings another, the grammar lets the model
+choose, and ``learn`` keeps the choice for the rest of that answer, and of that one only: no answer depends on those
+before it. A spelling that a model did not learn costs it the numbers after it
 (docs/decisions/0007), and the prompts' examples do not tell: Seg-Zero's shows single quotes and no spaces, and its
 models write double quotes and spaces.
 Profiles without ``<answer>`` tags answer freely and have no grammar.
@@ -96,7 +97,8 @@ class AnswerGrammar:
         if not profile.tags:
             raise ValueError(f"the profile {profile.name} has no <answer> tags, so its answers have no grammar")
         self._width, self._height = profile.coordinate_size()
-        self._spelling = dict(spelling)
+        self._given = dict(spelling)
+        self._learned: dict[str, str] = {}
         self._nodes: list[_Node] = []
         self.start = State(0)
         self._add(CLOSE_THINKING, "tags?", OPEN_ANSWER, "open?")
@@ -108,12 +110,12 @@ class AnswerGrammar:
     @property
     def spelling(self) -> Mapping[str, str]:
         """What is known: slot -> white space, and "quote" -> the one."""
-        return MappingProxyType(self._spelling)
+        return MappingProxyType({**self._given, **self._learned})
 
     def for_answer(self) -> AnswerGrammar:
         """Return this grammar for one answer: what it learns there is kept for no other answer, nor another robot's."""
         one = copy.copy(self)
-        vars(one)["_spelling"] = dict(self._spelling)
+        vars(one)["_learned"] = dict(self._learned)
         return one
 
     def walk(self, state: State, text: str) -> State | None:
@@ -134,11 +136,11 @@ class AnswerGrammar:
                 state = next((way for way in ways if self._step(way, char) is not None), state)
                 node = self._nodes[state.node]
             if isinstance(node, _Gap) and char not in _WHITE:
-                self._spelling.setdefault(node.slot, state.done)
+                self._learned.setdefault(node.slot, state.done)
                 state = state._replace(node=node.then, done="")
                 node = self._nodes[state.node]
             if isinstance(node, _Quote):
-                self._spelling.setdefault("quote", char)
+                self._learned.setdefault("quote", char)
             after = self._step(state, char)
             if after is None:
                 return
@@ -146,7 +148,7 @@ class AnswerGrammar:
 
     def opening(self) -> str:
         """Return what ends the thinking and opens the answer, for a model that did not come to it by itself."""
-        return CLOSE_THINKING + self._spelling.get("tags", "") + OPEN_ANSWER
+        return CLOSE_THINKING + (self._known("tags") or "") + OPEN_ANSWER
 
     def forced(self, state: State) -> tuple[str, State]:
         """Return the text that must come next, up to the next decision, and the state after it."""
@@ -185,7 +187,8 @@ class AnswerGrammar:
         if isinstance(node, _Gap):
             return self._space(node, state, char)
         if isinstance(node, _Quote):
-            return state._replace(node=node.then, quote=char) if char in self._quotes(state) else None
+            allowed = state.quote or self._learned.get("quote", _QUOTES)
+            return state._replace(node=node.then, quote=char) if char in allowed else None
         if isinstance(node, _Choice):
             steps = (self._step(state._replace(node=way), char) for way in self._options(node, state))
             return next((after for after in steps if after is not None), None)
@@ -206,13 +209,13 @@ class AnswerGrammar:
         return self._step(self._after_number(node, state), char) if self._complete(node, state) else None
 
     def _space(self, node: _Gap, state: State, char: str) -> State | None:
-        known = self._spelling.get(node.slot)
+        learned, known = self._learned.get(node.slot), self._known(node.slot)
         if char in _WHITE:
             longer = state.done + char
             longest = 0 if state.closing else MAX_GAP
-            fits = len(longer) <= longest if known is None else known.startswith(longer)
-            return state._replace(done=longer) if fits else None
-        if known is None or known == state.done:
+            free = learned is None and len(longer) <= longest
+            return state._replace(done=longer) if free or (known or "").startswith(longer) else None
+        if learned is None or learned == state.done:
             return self._step(state._replace(node=node.then, done=""), char)
         return None
 
@@ -232,12 +235,16 @@ class AnswerGrammar:
             for option in self._options(node, state):
                 yield from self._ways(state._replace(node=option, done=""))
 
+    def _known(self, slot: str) -> str | None:
+        """Return how this answer spells ``slot``, or else how the bundle says that its model does."""
+        return self._learned.get(slot, self._given.get(slot))
+
     def _quotes(self, state: State) -> str:
-        return state.quote or self._spelling.get("quote", _QUOTES)
+        return state.quote or self._known("quote") or _QUOTES
 
     def _gap_ways(self, node: _Gap, state: State) -> Iterator[str]:
-        known = self._spelling.get(node.slot)
-        if known is not None and len(state.done) < len(known):
+        known = self._known(node.slot)
+        if known is not None and known.startswith(state.done) and known != state.done:
             yield known[len(state.done)]
             return
         yield from self._ways(state._replace(node=node.then, done=""))

@@ -1,8 +1,9 @@
 """The server first, the local bundle when it fails: a robot goes on answering, and a dead server costs its time once.
 
 After a failure the server is left alone for COOL_S, then COOL_S twice as long, up to MAX_COOL_S; before it gets a
-command again it is asked whether it is back. What the server had sent before it failed stays in the text, and the local
-answer follows: the pieces a listener got still add up to ``Answer.text``; ``lost_chars`` says where the answer begins.
+command again it is asked whether it is back, and judged anew where somebody judges it (`judge_by`). What the server had
+sent before it failed stays in the text, and the local answer follows: the pieces a listener got still add up to
+``Answer.text``; ``lost_chars`` says where the answer begins.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from dataclasses import replace
 from typing import Protocol
 
 from segzero_ros.backends.remote.http import ServerFault
-from segzero_ros.errors import RejectedInput
+from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.reasoner import Answer, Reasoner, Request
 
 COOL_S = 5.0
 MAX_COOL_S = 60.0
 LOST = "\n(The server was lost. The local model answers.)\n"
+_UNSEEN = RejectedInput(Code.SERVER_STALLED, "the server has not yet been seen to answer rightly; ask again")
 _log = logging.getLogger(__name__)
 
 
@@ -83,7 +85,8 @@ class FallbackReasoner:
         self._local: Reasoner | None = None
         self._last: RejectedInput | None = None
         self._breaker = Breaker(now)
-        self._distrusted = False
+        self._judge: Callable[[Reasoner, Request | None], bool] = lambda _server, _request: True
+        self._judged = True
 
     def reason(self, request: Request) -> Answer:
         """Answer; see ``Reasoner``. ``timings_ms["server"]``: lost on a server that failed."""
@@ -94,7 +97,7 @@ class FallbackReasoner:
             request.on_text(piece)
 
         begun = time.perf_counter()
-        fault = self._fault()
+        fault = self._fault(request)
         if fault is None:
             try:
                 answer = self._remote.reason(replace(request, on_text=on_text))
@@ -116,36 +119,42 @@ class FallbackReasoner:
     @property
     def degraded_reason(self) -> str:
         """Why the local bundle answers, "" while the server does."""
-        return "" if self._breaker.closed and not self._distrusted else f"the local bundle answers: {self._last}"
+        return "" if self._breaker.closed and self._judged else f"the local bundle answers: {self._last}"
 
     def prefill_image(self, frame: Frame) -> None:
         """Prepare the picture for the server."""
         self._remote.prefill_image(frame)
 
-    def distrust(self, fault: RejectedInput) -> None:
-        """Ask the server never again: it answers, but wrongly."""
-        self._last, self._distrusted = fault, True
-        _log.error("%s; the local bundle answers from now on", fault)
+    def judge_by(self, judge: Callable[[Reasoner, Request | None], bool]) -> RejectedInput | None:
+        """Have the server judged now, and again whenever it was away; a wrong one is as one that does not answer.
+
+        ``judge`` gets the command that waits for it, None now; it raises ``RejectedInput`` for a wrong server, and
+        returns False where the command ended first. Returns why the server is not asked, None when it is.
+        """
+        self._judge, self._judged = judge, False
+        return self._fault(None)
 
     def begin_without(self, fault: ServerFault) -> None:
         """Note that the server was down from the start."""
         self._failed(fault)
 
-    def _fault(self) -> RejectedInput | None:
+    def _fault(self, request: Request | None) -> RejectedInput | None:
         """Return why the server is not asked this time, None when it is."""
-        if self._distrusted or self._breaker.left_s > 0:
+        if self._breaker.left_s > 0:
             return self._last
-        if self._breaker.closed:
+        if self._breaker.closed and self._judged:
             return None
         try:
-            self._remote.probe(patience_s=self._probe_s)
-        except ServerFault as error:
+            if not self._breaker.closed:
+                self._remote.probe(patience_s=self._probe_s)
+            self._judged = self._judged or self._judge(self._remote, request)
+        except RejectedInput as error:
             self._failed(error)
             return error
-        return None
+        return None if self._judged else self._last or _UNSEEN
 
-    def _failed(self, fault: ServerFault) -> None:
-        self._last = fault
+    def _failed(self, fault: RejectedInput) -> None:
+        self._last, self._judged = fault, False
         self._breaker.failed()
         _log.warning("%s; the local bundle answers, for %.0f s at least", fault, self._breaker.left_s)
 

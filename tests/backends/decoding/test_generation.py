@@ -1,7 +1,7 @@
 """What goes around an engine: forced text in one pass, guesses that cost nothing, an answer whatever runs out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -140,10 +140,11 @@ ODD = [
 ]
 
 
+@pytest.mark.parametrize("spelling", [{}, BUNDLE.spelling], ids=["unknown", "known"])
 @pytest.mark.parametrize("odd", ODD)
-def test_no_answer_depends_on_those_before_it(odd: str) -> None:
+def test_no_answer_depends_on_those_before_it(odd: str, spelling: Mapping[str, str]) -> None:
     engine = ScriptedEngine(ONE)
-    reasoner = LocalReasoner(engine, TOKENIZER, BUNDLE.profile)
+    reasoner = LocalReasoner(engine, TOKENIZER, BUNDLE.profile, spelling=spelling)
     engine.tokenizer = reasoner._prompt.tokenizer
 
     def said(text: str, budget: int) -> tuple[str, int]:
@@ -154,6 +155,17 @@ def test_no_answer_depends_on_those_before_it(odd: str) -> None:
     alone = [said(ONE, budget) for budget in (200, 2)]
     said(odd, 200)
     assert [said(ONE, budget) for budget in (200, 2)] == alone
+
+
+def test_a_spelling_known_beforehand_saves_passes_and_leaves_the_text_as_it_is() -> None:
+    answers = []
+    for spelling in ({}, BUNDLE.spelling):
+        engine = ScriptedEngine(ONE)
+        reasoner = LocalReasoner(engine, TOKENIZER, BUNDLE.profile, spelling=spelling)
+        engine.tokenizer = reasoner._prompt.tokenizer
+        answers.append(reasoner.reason(Request(FRAME, Command("1", "the red mug"), 200)))
+    assert [answer.text for answer in answers] == [ONE, ONE]
+    assert answers[1].steps < answers[0].steps
 
 
 def test_a_profile_without_tags_answers_freely() -> None:
@@ -285,6 +297,16 @@ def test_on_real_weights_every_lever_leaves_the_text_as_it_is(levers: dict[str, 
     for frame in pictures(4):
         texts = [told(pipeline.reasoner.reason, frame).text for pipeline in (plain, other)]
         assert texts[0] == texts[1]
+
+
+def test_on_real_weights_the_order_of_questions_changes_no_byte() -> None:
+    questions = [
+        Request(frame, Command("1", text), 64) for frame in pictures(3) for text in ("the red mug", "all the boxes")
+    ]
+    reasoner = open_pipeline(BUNDLE, "onnx", options=EngineOptions(threads=1)).reasoner
+    there = [reasoner.reason(question).text for question in questions]
+    back = [reasoner.reason(question).text for question in reversed(questions)]
+    assert there == back[::-1]
 
 
 def test_a_picture_looked_at_before_costs_no_vision() -> None:

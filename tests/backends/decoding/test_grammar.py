@@ -135,6 +135,38 @@ def test_a_model_is_known_by_its_first_answer_and_forced_to_its_own_spelling_aft
     assert first_free < len(opening)
 
 
+def test_what_the_bundle_says_is_forced_from_the_first_character_on() -> None:
+    grammar = AnswerGrammar(SMALL, spelled(SMALL).spelling).for_answer()
+    assert grammar.forced(grammar.start)[0] == "</think><answer>["
+    state = grammar.walk(grammar.start, "</think><answer>[{")
+    assert state is not None
+    assert grammar.forced(state)[0] == '"bbox_2d": ['
+
+
+@pytest.mark.parametrize(
+    ("begun", "tokens", "goes_on", "refused"),
+    [
+        ('[{"bbox_2d": [1', (", ", "2"), ", 3", ",3"),
+        ('[{"bbox_2d": [1,2,3,160', ('],"',), 'point_2d": [4,5]}', "point_2d': [4,5]}"),
+        ("[", ("{ '",), "bbox_2d': [1", 'bbox_2d": [1'),
+    ],
+)
+def test_a_token_that_spells_otherwise_is_followed_in_its_answer_and_in_no_other(
+    begun: str, tokens: tuple[str, ...], goes_on: str, refused: str
+) -> None:
+    of_the_bundle = AnswerGrammar(SMALL, spelled(SMALL).spelling)
+    grammar = of_the_bundle.for_answer()
+    state = grammar.walk(grammar.start, "</think><answer>" + begun)
+    for token in tokens:
+        assert state is not None
+        grammar.learn(state, token)
+        state = grammar.walk(state, token)
+    assert state is not None
+    assert grammar.walk(state, goes_on) is not None
+    assert grammar.walk(state, refused) is None
+    assert of_the_bundle.for_answer().spelling == spelled(SMALL).spelling
+
+
 def test_the_paper_s_own_answers_are_spelled_otherwise_than_its_prompt() -> None:
     text = '</think>\n<answer>{"bbox": [35, 60, 354, 423], "points_1": [183, 235], "points_2": [168, 305]}</answer>'
     grammar = spelled(get_profile("seg_zero_v1"), text)
