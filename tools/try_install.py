@@ -74,7 +74,9 @@ def stand_in_for_ros(python: str, packages: list[str]) -> None:
     run([python, "-m", "venv", "--system-site-packages", str(ROS)], "a prefix for ROS 2")
     pins = (SOURCE / "requirements" / "constraints.txt").read_text(encoding="utf-8")
     constraints = ROS / "constraints.txt"
-    constraints.write_text(re.sub(r"^(numpy|pillow|opencv.*)==.*\n", "", pins, flags=re.MULTILINE), encoding="utf-8")
+    # The rest is the distribution's own, or needs a newer Python than Humble's.
+    ours = re.findall(r"^(?:ros-|setuptools=|empy|lark-parser).*\n", pins, flags=re.MULTILINE)
+    constraints.write_text("".join(ours), encoding="utf-8")
     wanted = ROS / "requirements.txt"
     files = [(SOURCE / "requirements" / f"{name}.txt").read_text(encoding="utf-8") for name in ("ros", "build")]
     wanted.write_text("".join(files).replace("-c constraints.txt\n", ""), encoding="utf-8")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from segzero_ros.cli.parser import Parser, missing, refuse
+from segzero_ros.cli.parser import LateParser, Parser, missing, refuse
 
 CLONE = "run it from a clone of the segzero_ros repository, which has training/ and export/"
 INSTALL = "in a clone of the repository: .venv/bin/python -m pip install -r requirements/offline.txt"
@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, Offline] = MappingProxyType(
 )
 
 
-class OfflineParser:
+class OfflineParser(LateParser):
     """What argparse has in place of such a command's parser: leaves all words but --version to the command."""
 
     def __init__(self, prog: str, command: Offline, **_: Any) -> None:

@@ -75,7 +75,14 @@ def _help_layout(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=columns)
 
 
-class CommandParser:
+class LateParser:
+    """What argparse takes for the parser of a command that is imported when it is chosen."""
+
+    def _check_help(self, action: argparse.Action) -> None:
+        """Python 3.14 asks here whether the command's line of help can be formatted: ours has nothing to replace."""
+
+
+class CommandParser(LateParser):
     """What argparse has in place of a command's parser until the command is chosen: then its module is imported.
 
     The module has ``configure(parser)``, which adds the options and ``run``, a default that is called with the options

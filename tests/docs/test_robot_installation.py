@@ -1,13 +1,15 @@
-"""What the documents tell a robot's owner to install goes where it may, in versions that live with ROS 2's own."""
+"""What the documents have a robot's owner install goes where it may: Debian packages, an environment for engines."""
 
 import re
 
 import pytest
 
+from segzero_ros.engines.environment import NAMES
 from tests.docs.test_readme import DOCS, all_commands
 from tools.readme import ROOT
 
 GETTING_STARTED = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+DISTRIBUTIONS = ("jazzy", "humble", "lyrical")
 ENVIRONMENT = re.compile(r"(\S*/bin/(pip|python -m pip)) install ")
 
 
@@ -18,25 +20,26 @@ def test_nothing_is_installed_into_the_systems_python():
     assert [line for line in lines if not ENVIRONMENT.search(line)] == []
 
 
-@pytest.mark.parametrize("line", all_commands(r".*/segzero/bin/pip install"))
-def test_numpy_stays_what_ros_was_compiled_against(line):
-    assert '"numpy<2"' in line
-    assert "runtime.txt" not in line
+def test_engines_come_by_the_command_and_not_by_pip():
+    engines = re.compile(r"pip install.*(onnxruntime|tensorrt-(rtx|llm)|cuda-bindings)")
+    assert [line for line in all_commands(r".*pip install") if engines.search(line)] == []
+    named = [re.search(r"engines install(?: (\w+))?", line).group(1) for line in all_commands(r".*engines install")]
+    assert {name for name in named if name} <= {*NAMES}
+    assert set(named) >= {None, "cuda", "tensorrt", "tensorrt_llm"}
 
 
-def test_the_environment_sees_ros_and_is_made_before_it_is_used():
-    lines = [line.strip() for line in GETTING_STARTED.splitlines()]
-    made = lines.index("python3 -m venv --system-site-packages ~/segzero")
-    used = [at for at, line in enumerate(lines) if "segzero/bin" in line]
-    assert used and min(used) > made
+@pytest.mark.parametrize("page", ["getting-started.md", *(f"deploy/{name}.md" for name in DISTRIBUTIONS)])
+def test_a_robot_gets_its_engines_before_it_is_launched(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    block = next(block for block in text.split("```") if "engines install" in block and "ros2 launch" in block)
+    assert block.index("engines install") < block.index("ros2 launch")
 
 
-def test_the_versions_are_the_tested_ones_but_for_numpy():
-    pinned = (ROOT / "requirements" / "constraints.txt").read_text(encoding="utf-8")
-    wanted = re.findall(r"([\w-]+==[\d.]+)", re.search(r'bin/pip install "numpy<2" (.*)', GETTING_STARTED).group(1))
-    assert [name for name in wanted if name.lower() not in pinned.lower()] == []
-    dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
-    assert [name for name in wanted if name not in dockerfile] == []
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_each_distribution_says_what_was_run_and_what_was_not(name):
+    text = (ROOT / "docs" / "deploy" / f"{name}.md").read_text(encoding="utf-8")
+    assert "## What was run" in text and "\nNot run: " in text
+    assert f"({name}.md)" in (ROOT / "docs" / "deploy" / "README.md").read_text(encoding="utf-8")
 
 
 def test_it_is_said_what_was_tried_and_what_was_not():

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from segzero_ros.cli.main import COMMANDS
+from segzero_ros.engines.environment import NAMES, folders
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent))
@@ -57,12 +60,34 @@ def test_base_images_are_names_without_a_registry() -> None:
     assert bases and not [base for base in bases if "." in base.partition("/")[0]]
 
 
-def test_python_packages_are_those_that_are_tested() -> None:
-    constraints = (ROOT / "requirements" / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    default = next(value for value in arguments("ARG") if value.startswith("ENGINES"))
-    pins = re.findall(r"[\w-]+==[\w.]+", default + " ".join(arguments("RUN")))
-    assert {pin.partition("==")[0] for pin in pins} >= {"onnxruntime", "tokenizers"}
-    assert not [pin for pin in pins if pin not in constraints]
+def defaults() -> dict[str, str]:
+    """ARG -> its default."""
+    return dict(default.split("=", 1) for default in arguments("ARG"))
+
+
+def test_python_packages_come_by_the_command_that_is_tested() -> None:
+    """No RUN calls pip: the environment is made, pinned and tried out by `segzero engines install`."""
+    runs = arguments("RUN")
+    assert not [run for run in runs if re.search(r"\bpip\b install", run)]
+    assert 'segzero engines install "${ENGINES}" ' in next(run for run in runs if "engines install" in run)
+    assert defaults()["ENGINES"] in NAMES
+
+
+def test_the_engines_lie_where_every_user_finds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_DIRS", raising=False)
+    run = next(run for run in arguments("RUN") if "engines install" in run)
+    assert Path(run.split("--dir ")[1].split()[0]) in folders()
+
+
+def test_it_installs_every_key_of_the_system_that_package_xml_names() -> None:
+    package = (ROOT / "package.xml").read_text(encoding="utf-8")
+    wanted = set(re.findall(r"<exec_depend>(python3-[\w-]+)</exec_depend>", package))
+    assert wanted <= set(next(run for run in arguments("RUN") if "apt-get" in run).split())
+
+
+def test_its_commands_are_commands_of_segzero() -> None:
+    words = [run.split("/segzero ", 1)[1].split()[:2] for run in arguments("RUN") if "/segzero " in run]
+    assert words == [["engines", "install"]] and "engines" in COMMANDS
 
 
 def test_the_node_does_not_run_as_root() -> None:
