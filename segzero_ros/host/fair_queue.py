@@ -149,6 +149,11 @@ class FairQueue:
         return [one for clients in self._waiting.values() for own in clients.values() for one in own]
 
     @property
+    def stopping(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._stopping
+
+    @property
     def waiting(self) -> int:
         """How many tickets wait."""
         with self._changed:

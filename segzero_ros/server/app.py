@@ -60,8 +60,10 @@ def make_app(served: Served, queue: Turns) -> Starlette:
         return replace(chat, picture=b""), pictures.frame(chat.picture)
 
     async def health(_request: Request) -> Response:
-        state = {"status": "ok", "model": served.name, "waiting": queue.waiting, "answered": queue.answered}
-        return JSONResponse({**state, "running_s": round(queue.running_s, 1)})
+        late_s = queue.late_s
+        state = {"status": "late" if late_s else "ok", "model": served.name, "waiting": queue.waiting}
+        more = {"answered": queue.answered, "running_s": round(queue.running_s, 1), "late_s": round(late_s, 1)}
+        return JSONResponse({**state, **more}, status_code=503 if late_s else 200)
 
     async def list_models(_request: Request) -> Response:
         return JSONResponse(models(served.name, served.profile))

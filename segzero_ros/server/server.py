@@ -61,6 +61,7 @@ def serve(bundle: Bundle, reasoner: Reasoner, settings: Settings, *, announce: s
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
     queue = Turns(reasoner, most_waiting=settings.most_waiting)
+    queue.watch()
     app = make_app(Served(settings.name, bundle.profile, key), queue)
     config = uvicorn.Config(
         app,

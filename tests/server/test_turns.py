@@ -1,6 +1,7 @@
 """Robots are answered in turn, the queue is bounded, and the engine's thread outlives every fault."""
 
 import threading
+import time
 from queue import Queue
 
 import numpy as np
@@ -168,3 +169,39 @@ def test_answers_are_counted(ends):
     assert isinstance(ends.get(timeout=LIMIT_S)[1], Answer)
     assert queue.stop(LIMIT_S)
     assert (queue.answered, queue.waiting, queue.running_s) == (1, 0, 0.0)
+
+
+class Hung(WaitingReasoner):
+    """An engine that does not look at anything any more."""
+
+    def reason(self, request):
+        self.started.set()
+        threading.Event().wait()
+
+
+def ask_with_deadline(queue, ends, text, seconds):
+    deadline_ns = time.monotonic_ns() + int(seconds * 1e9)
+    request = Request(FRAME, Command(text, text), 10, deadline_ns)
+    queue.submit(queue.ticket(text, request, lambda answer: ends.put((text, answer))))
+
+
+def test_an_engine_that_hangs_ends_the_server_and_until_then_health_says_so(ends):
+    statuses, engine = Queue(), Hung()
+    queue = Turns(engine, most_waiting=9)
+    watching = queue.watch(statuses.put)
+    ask_with_deadline(queue, ends, "hangs", 0.2)
+    assert engine.started.wait(LIMIT_S)
+    ask_with_deadline(queue, ends, "waits", 0.3)
+    text, refusal = ends.get(timeout=LIMIT_S)
+    assert (text, refusal.status, refusal.code) == ("waits", 400, "TIMEOUT")
+    assert queue.late_s > 0
+    text, refusal = ends.get(timeout=LIMIT_S)
+    assert (text, refusal.code) == ("hangs", "TIMEOUT")
+    assert statuses.get(timeout=LIMIT_S) == 70
+    watching.join(LIMIT_S)
+
+
+def test_a_busy_engine_is_not_late(queue, engine, ends):
+    Robot(queue, "robot", ends).ask()
+    assert engine.started.wait(LIMIT_S)
+    assert queue.late_s == 0
