@@ -255,8 +255,9 @@ def _judge_points(result: Segmentation, boxes: tuple[Box, ...]) -> str:
     for instance in result.instances:
         x, y = instance.point
         if not any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in boxes):
+            where = f"the point ({x:.0f}, {y:.0f}) lies in none"
             return (
-                f"the boxes are right and the point ({x:.0f}, {y:.0f}) lies in none: points have another grid or order"
+                f"the boxes are right and {where}: points in another grid, or damaged weights; export the bundle again"
             )
     return ""
 
