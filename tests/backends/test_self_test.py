@@ -14,6 +14,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from export.self_test.main import FAR, shows_all
 from segzero_ros.answer import Target
 from segzero_ros.backends import EngineOptions, open_pipeline, open_reasoner
 from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter, RaisingReasoner
@@ -80,11 +81,12 @@ def pairs_swapped(numbers: list[float]) -> list[float]:
     return [numbers[at ^ 1] for at in range(len(numbers))]
 
 
-def padded(frame: Frame) -> Frame:
-    """The picture with its aspect kept, as many processors do."""
+def padded(frame: Frame, share: float = 0.5) -> Frame:
+    """The picture with its aspect kept, as many processors do; ``share``: of the padding, above it."""
     height, width = frame.rgb.shape[:2]
     missing = max(0, width - height)
-    rgb = cv2.copyMakeBorder(frame.rgb, missing // 2, missing - missing // 2, 0, 0, cv2.BORDER_CONSTANT)
+    above = round(missing * share)
+    rgb = cv2.copyMakeBorder(frame.rgb, above, missing - above, 0, 0, cv2.BORDER_CONSTANT)
     return Frame(np.ascontiguousarray(rgb), 0)
 
 
@@ -110,7 +112,8 @@ def test_good_engines_pass(options):
             {"numbers": lambda numbers: [n * (320, 240)[at % 2] / GRID for at, n in enumerate(numbers)]},
             "camera's pixels",
         ),
-        ({"picture": padded}, "keeps the picture's aspect"),
+        ({"picture": padded}, "aspect and pads it on both sides"),
+        ({"picture": lambda frame: padded(frame, share=0)}, "aspect and pads it on one side"),
     ],
 )
 def test_each_fault_is_refused_by_its_name_with_what_was_seen_and_expected(pipeline, fault, words):
@@ -199,7 +202,7 @@ class KnowsShapes(FakeReasoner):
 
     def __init__(self, grid: tuple[float, float]) -> None:
         super().__init__("")
-        self._scale = grid[0] / 640, grid[1] / 480
+        self._scale = grid[0] / 640, grid[1] / 320
         self._boxes = {one.text: one.boxes[0] for one in drawn_self_test().questions}
 
     def reason(self, request: Request) -> Answer:
@@ -216,6 +219,22 @@ def test_a_server_whose_bundle_has_no_test_gets_the_drawn_one():
     wrong = Pipeline(profile, KnowsShapes((1000, 1000)), FakeSegmenter())
     with pytest.raises(RejectedInput, match="grid of 0-1000"):
         check_coordinates(wrong, before)
+
+
+class KnowsNothing(FakeReasoner):
+    """A server whose model was trained on one world, without such shapes."""
+
+    is_remote = True
+
+
+def test_drawn_shapes_are_held_against_a_published_model_that_does_not_find_them_and_no_other():
+    before, published = dataclasses.replace(BUNDLE, self_test={}), get_profile("abstaining_v2")
+    with pytest.raises(RejectedInput, match="no known grid explains it"):
+        check_coordinates(Pipeline(published, KnowsNothing(), FakeSegmenter()), before)
+    own = replace(published, prompt="Find {question}.")
+    assert "0 of 3 drawn shapes found" in check_coordinates(Pipeline(own, KnowsNothing(), FakeSegmenter()), before)
+    with pytest.raises(RejectedInput, match="grid of 0-1000"):
+        check_coordinates(Pipeline(own, KnowsShapes((1000, 1000)), FakeSegmenter()), before)
 
 
 def test_a_server_that_fails_is_not_asked_again_where_the_local_bundle_may_answer(pipeline):
@@ -308,6 +327,17 @@ def test_a_server_is_judged_by_what_its_clients_would_send():
     assert "passed" in check_served(served, BUNDLE)
     with pytest.raises(RejectedInput, match="swaps x and y"):
         check_served(Faulty(served, numbers=pairs_swapped), BUNDLE)
+
+
+@pytest.mark.parametrize("profile", ["seg_zero_v1", "vision_reasoner_v2", "qwen25vl_zero_shot", "qwen3vl"])
+def test_the_drawn_shapes_show_every_fault_to_every_family(profile):
+    test, grid = drawn_self_test(), get_profile(profile).coordinate_size()
+    assert shows_all(test.questions, test.frame.size, grid) <= FAR
+
+
+def test_the_demo_bundles_own_picture_shows_every_fault():
+    test = read_self_test(BUNDLE)
+    assert shows_all(test.questions, test.frame.size, BUNDLE.profile.coordinate_size()) <= FAR
 
 
 def test_an_answer_that_no_known_grid_explains_is_said_to_be_so():
