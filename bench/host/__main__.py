@@ -34,8 +34,9 @@ def main() -> int:
     for name in options.only or parts:
         figures[name] = parts[name]()
         print(name, json.dumps(figures[name], indent=1), flush=True)
-    settings = {"kills": options.kills, "hangs": options.hangs, "count": options.count}
-    record.write(record.record("host", sys.argv, settings, figures), options.out)
+    settings = {name: getattr(options, name) for name in ("count", "kills", "hangs", "loading")}
+    given = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    record.write(record.record("host", ["python", "-m", "bench.host", *given], settings, figures), options.out)
     return 0
 
 
