@@ -4,14 +4,17 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "try_install.sh"
 PACKAGE_XML = (ROOT / "package.xml").read_text(encoding="utf-8")
 PACKAGES = set(re.search(r"^packages=(\S+)$", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE).group(1).split(","))
 
 
-def test_it_is_shell():
-    subprocess.run(["bash", "-n", SCRIPT], check=True)
+@pytest.mark.parametrize("name", ["try_install.sh", "try_wheel.sh"])
+def test_it_is_shell(name):
+    subprocess.run(["bash", "-n", ROOT / "tools" / name], check=True)
 
 
 def test_the_root_has_what_rosdep_would_install():
