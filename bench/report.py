@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import markdown_table
+from bench.host.table import GOALS as HOST_GOALS
+from bench.host.table import table as host_table
 from bench.record import RESULTS, ROOT
 from bench.stages import STAGES
 
@@ -132,6 +134,7 @@ TABLES: Mapping[str, Callable[[Figures], str]] = {
     "levers": lever_table,
     "quantised": quantised_table,
     "node": lambda figures: f"{node_table(figures)}\n\n{idle_table(figures)}",
+    "host": host_table,
 }
 
 
@@ -205,6 +208,7 @@ GOALS: tuple[tuple[str, str, str, str, Callable[[Figures], float | None]], ...] 
         lambda f: f["overhead"]["times_slower_than_work"]["field_list"]["ratio"],
     ),
     ("node", "of one core, 10 Hz camera, nobody speaks", "<= 5", " %", lambda f: 100 * f["idle"]["share_of_one_core"]),
+    *HOST_GOALS,
 )
 
 
