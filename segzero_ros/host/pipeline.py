@@ -3,7 +3,7 @@
 Every ``ground`` ends with one ``Segmentation``, whatever becomes of the process. One that crashes ends the command at
 work with REASONER_DIED and is started again at once, then with growing pauses; one that hangs past a command's deadline
 is ended and started again. Commands that come while it starts again wait for it, within bounds; while it opens for the
-first time they get LOADING at once.
+first time, or a host of somebody else's is not there yet, they get LOADING at once.
 """
 
 import logging
@@ -261,11 +261,17 @@ class HostPipeline:
             in_a_row = 0 if was_useful else in_a_row + 1
             pause_s = PAUSES_S[min(in_a_row, len(PAUSES_S) - 1)]
             if fault is not None and self._opened is None:
-                self._set("failed", fault.detail, fault)
-                return
-            if fault is not None:
+                if not self._is_awaited():
+                    self._set("failed", fault.detail, fault)
+                    return
+                self._set("loading", fault.detail)
+            elif fault is not None:
                 self._set("restarting", str(fault))
             self._closing.wait(pause_s)
+
+    def _is_awaited(self) -> bool:
+        """Whether the host is somebody else's and not there yet: it may start after its nodes."""
+        return self._wanted is None and self._current is None
 
     def _live(self) -> RejectedInput | None:
         """One life of a host; returns why it could not be used, None where it was and has ended."""
