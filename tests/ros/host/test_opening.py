@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
+from bench.host.trouble import open_engines
 from segzero_ros.errors import Code
+from segzero_ros.host.messages import Open
+from segzero_ros.host.room import Room
+from segzero_ros.host.server import Server
+from segzero_ros.host.sockets import listen
 from tests.host.conftest import LIMIT_S, TROUBLE
 
 OTHER_VERSION = (
@@ -113,9 +118,29 @@ def test_a_socket_of_something_else_is_one_clear_line(make_hosted, web_server):
     assert_refused(make_hosted(host=str(web_server)), Code.HOST_UNUSABLE, "does not speak as it should")
 
 
-def test_a_socket_where_nobody_listens_is_one_clear_line(make_hosted, tmp_path):
+def test_a_socket_where_nobody_listens_yet_is_one_clear_line_and_its_host_is_found(make_hosted, tmp_path):
     path = tmp_path / "host.sock"
-    assert_refused(make_hosted(host=str(path)), Code.HOST_UNUSABLE, str(path), "start `segzero host` there")
+    robot = make_hosted(host=str(path)).is_("active")
+    robot.publish_image()
+    robot.until(lambda: str(path) in robot.diagnostics()["node"].message, "the reason")
+    assert robot.diagnostics()["node"].level == DiagnosticStatus.WARN
+    result = robot.goal_result("the mug")[1]
+    assert result.code == Code.LOADING
+    for text in (robot.diagnostics()["node"].message, result.detail):
+        assert text.isprintable()
+        assert f"nobody answers at {path}" in text
+        assert "start `segzero host` there" in text
+    room = Room(open_engines)
+    room.open(Open("tabletop", "auto", {}, True))
+    server = Server(room, listener=listen(path))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        robot.is_ready()
+        assert robot.goal_result("the mug")[1].code == Code.OK
+    finally:
+        server.stop()
+        thread.join(LIMIT_S)
 
 
 def test_a_log_on_a_full_disk_ends_nothing(make_hosted):
