@@ -21,19 +21,16 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export.checks import check_table, to_json
-from export.compare import compare_reasoner, compare_segmenter
-from export.onnx_graph import Arithmetic, Store
-from export.queries import drawn_questions
-from export.reasoner_onnx import FILES, export_reasoner
-from export.segmenter_onnx import export_segmenter
-from segzero_ros.backends.torch_cuda.weights import read_json
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, write_manifest
 from segzero_ros.cli.parser import Parser
 from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import PROFILES, Profile, get_profile
+
+if TYPE_CHECKING:  # torch and onnx are imported where they are needed: --help needs neither
+    from export.onnx_graph import Arithmetic, Store
 
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "tokenizers", "numpy")
 SAM2_SIDE = 1024  # what transformers takes for a config.json that does not say
@@ -99,6 +96,10 @@ def _export_parts(
     arithmetic: Arithmetic,
 ) -> dict[str, dict[str, Any]]:
     """Export both checkpoints below `partial` and return the manifest's two parts."""
+    from export.reasoner_onnx import FILES, export_reasoner
+    from export.segmenter_onnx import export_segmenter
+    from segzero_ros.backends.torch_cuda.weights import read_json
+
     size = profile.image_size
     precision: dict[str, Any] = {"store": store, "arithmetic": arithmetic}
     export_reasoner(
@@ -123,6 +124,9 @@ def _export_parts(
 def _parity(
     reasoner: Path, segmenter: Path, partial: Path, profile: Profile, parts: Mapping[str, Any], count: int
 ) -> dict[str, Any]:
+    from export.compare import compare_reasoner, compare_segmenter
+    from export.queries import drawn_questions
+
     questions = drawn_questions(count, seed=0)
     files = {part: {role: partial / name for role, name in parts[part]["files"].items()} for part in parts}
     size = parts["segmenter"]["image_size"]
@@ -199,6 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.profile not in PROFILES:
         parser.error(f"--profile: got {options.profile!r}, want one of {', '.join(PROFILES)}")
+    from segzero_ros.backends.torch_cuda.weights import read_json
+
     try:
         evaluation = read_json(options.evaluation) if options.evaluation else {}
         bundle = export_bundle(

@@ -57,7 +57,7 @@ class OfflineParser(LateParser):
 def hand_over(prog: str, command: Offline, arguments: Sequence[str]) -> int:
     """Call the command's ``main`` when it and the packages it needs are installed, else say what is missing."""
     absent = missing(command.needs)
-    if absent:
+    if absent and not {"-h", "--help"} & set(arguments):
         return refuse(prog, f"needs {', '.join(absent)}; {INSTALL}")
     try:
         found = importlib.import_module(command.module)

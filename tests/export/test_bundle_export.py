@@ -12,7 +12,6 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from export import bundle as exporter
 from export.bundle import NotEqual, export_bundle, main
 from export.compare import Check
 from segzero_ros.backends import EngineOptions
@@ -43,7 +42,7 @@ def segmenter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             file.write_text(f"{role} {store} {arithmetic}")
         return files
 
-    monkeypatch.setattr(exporter, "export_segmenter", export)
+    monkeypatch.setattr("export.segmenter_onnx.export_segmenter", export)
     return checkpoint
 
 
@@ -90,8 +89,8 @@ def test_a_failure_leaves_the_old_bundle_and_nothing_else(
     make: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(evaluation={"run": 1})
-    monkeypatch.setattr(exporter, "compare_reasoner", lambda *_: [Check("vision", "stored", 1.0, 0.1)])
-    monkeypatch.setattr(exporter, "compare_segmenter", lambda *_: [])
+    monkeypatch.setattr("export.compare.compare_reasoner", lambda *_: [Check("vision", "stored", 1.0, 0.1)])
+    monkeypatch.setattr("export.compare.compare_segmenter", lambda *_: [])
     with pytest.raises(NotEqual, match="FAIL  vision"):
         make(compare=1, replace_old=True)
     assert open_bundle(tmp_path / "bundles" / "table").evaluation == {"run": 1}
@@ -101,8 +100,10 @@ def test_a_failure_leaves_the_old_bundle_and_nothing_else(
 def test_a_passed_comparison_is_part_of_the_evaluation(
     make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter, "compare_segmenter", lambda *_: [Check("masks", "checkpoint", 1.0, 0.9, more=True)])
-    monkeypatch.setattr(exporter, "compare_reasoner", lambda *_: [Check("vision", "stored", 0.0, 0.1)])
+    monkeypatch.setattr(
+        "export.compare.compare_segmenter", lambda *_: [Check("masks", "checkpoint", 1.0, 0.9, more=True)]
+    )
+    monkeypatch.setattr("export.compare.compare_reasoner", lambda *_: [Check("vision", "stored", 0.0, 0.1)])
     parity = make(compare=1).evaluation["parity"]
     assert [entry["what"] for entry in parity] == ["vision", "masks"] and all(entry["passed"] for entry in parity)
 

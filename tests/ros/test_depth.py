@@ -88,7 +88,9 @@ def test_of_a_large_surface_a_sample_is_near_enough(monkeypatch):
     monkeypatch.setattr("segzero_ros.ros.depth.SAMPLED_PIXELS", 1000)
     sampled = buffer.locate(everything, 1, depth)
     assert sampled == buffer.locate(everything, 1, depth) != exact
-    assert sampled[0] == pytest.approx(exact[0], abs=0.08)  # of a surface 1.4 m wide, by a twentieth of the pixels allowed
+    assert sampled[0] == pytest.approx(
+        exact[0], abs=0.08
+    )  # of a surface 1.4 m wide, by a twentieth of the pixels allowed
 
 
 def test_the_label_image_is_looked_at_once_however_many_objects_there_are():
