@@ -137,7 +137,7 @@ def _refuse_cloud(cloud: Cloud, limits: Limits) -> Refusal | None:
         return Refusal(Reason.NO_DEPTH, share)
     if len(cloud.points) < limits.min_points:
         return Refusal(Reason.FEW_POINTS, f"{len(cloud.points)} points, want {limits.min_points}")
-    distance = float(np.median(cloud.points[:, 2]))
+    distance = float(np.sort(cloud.points[:, 2])[len(cloud.points) // 2])
     if distance > limits.max_distance:
         return Refusal(Reason.TOO_FAR, f"{distance:.2f} m away, want at most {limits.max_distance:.2f}")
     return None

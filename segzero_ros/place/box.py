@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.place.cloud import Floats
+from segzero_ros.place.cloud import Floats, cross
 from segzero_ros.place.plane import Plane
 
 TAIL = 0.4  # percent of the points cut at either end of a length: flying pixels that were missed
@@ -60,7 +60,7 @@ def fit_box(points: Floats, plane: Plane) -> Box | None:
         completed = 0.0
     across = np.array([np.cos(turn), np.sin(turn)])
     x = basis[:, :2] @ across
-    y = np.cross(plane.normal, x)
+    y = cross(plane.normal, x)
     middle = basis[:, :2] @ centre + plane.normal * (plane.offset + height / 2)
     return Box(
         middle,
@@ -77,8 +77,8 @@ def _basis(plane: Plane, middle: Floats) -> Floats:
     up = plane.normal
     towards = -(middle - (middle @ up) * up)
     length = float(np.linalg.norm(towards))
-    towards = towards / length if length > 1e-6 else np.cross(up, [1.0, 0.0, 0.0])
-    return np.stack([np.cross(towards, up), towards, up], axis=1)
+    towards = towards / length if length > 1e-6 else cross(up, np.array([1.0, 0.0, 0.0]))
+    return np.stack([cross(towards, up), towards, up], axis=1)
 
 
 def _trimmed(flat: Floats) -> NDArray[np.bool_]:

@@ -57,9 +57,9 @@ def back_project(pixels: NDArray[np.intp], metres: NDArray[np.float32], intrinsi
 
 
 def cross(a: Floats, b: Floats) -> Floats:
-    """Return the cross products of two (N, 3), in a fifth of the time that `numpy.cross` takes for few."""
+    """Return the cross products of two (N, 3) or (3,), in a fifth of the time that `numpy.cross` takes for few."""
     (ax, ay, az), (bx, by, bz) = a.T, b.T
-    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx]).T
 
 
 def clouds(

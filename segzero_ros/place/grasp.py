@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from segzero_ros.place.box import Box
-from segzero_ros.place.cloud import Cloud, Floats
+from segzero_ros.place.cloud import Cloud, Floats, cross
 from segzero_ros.place.plane import Plane
 
 CLEARANCE_M = 0.005  # each finger stays so far from the surface
 DIP_M = 0.02  # how far below the top the fingers close, where the thing is as high
 OPPOSED = 0.80  # cosine of 37 degrees: friction cone of rubber on most things (coefficient 0.75)
-OUTER_POINTS = 20  # that face most to either side: of these opposed pairs are made
+OUTER_POINTS = 16  # that face most to either side: of these opposed pairs are made
 MAX_SIDE_GRASPS = 3
 ROUND_TURNS = 4  # a round thing is taken across so many directions
 
@@ -65,7 +65,7 @@ def _from_the_side(box: Box, cloud: Cloud, plane: Plane, opening: float, quality
     if known.size < 2:
         return []
     up = box.axes[:, 2]
-    sideways = np.cross(up, box.centre)  # one camera sees faces that oppose each other only to its left and right
+    sideways = cross(up, box.centre)  # one camera sees faces that oppose each other only to its left and right
     order = known[np.argsort(cloud.normals[known] @ sideways)]
     known = np.concatenate([order[:OUTER_POINTS], order[-OUTER_POINTS:]])
     points, normals = cloud.points[known], cloud.normals[known]
@@ -92,4 +92,4 @@ def _axes(closing: Floats, approach: Floats) -> Floats:
     z = approach / np.linalg.norm(approach)
     x = closing - (closing @ z) * z
     x /= np.linalg.norm(x)
-    return np.stack([x, np.cross(z, x), z], axis=1)
+    return np.stack([x, cross(z, x), z], axis=1)

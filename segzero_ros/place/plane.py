@@ -66,17 +66,13 @@ def support_plane(
 
 
 def _refined(around: Floats, thick: Floats, normal: Floats, offset: float) -> Plane:
-    """Least squares over the inliers, twice."""
+    """Least squares over the inliers."""
+    on = around[abs(around @ normal - offset) < thick]
+    middle = on.sum(axis=0) / len(on)
+    values, vectors = np.linalg.eigh((on - middle).T @ (on - middle))
+    normal = vectors[:, 0] * (1.0 if vectors[:, 0] @ middle < 0 else -1.0)
+    offset = float(normal @ middle)
     inside = abs(around @ normal - offset) < thick
-    for _ in range(2):
-        on = around[inside]
-        middle = on.mean(axis=0)
-        spread = (on - middle).T @ (on - middle)
-        values, vectors = np.linalg.eigh(spread)
-        normal = vectors[:, 0] * (1.0 if vectors[:, 0] @ middle < 0 else -1.0)
-        offset = float(normal @ middle)
-        again = abs(around @ normal - offset) < thick
-        inside = again if again.sum() >= MIN_POINTS // 2 else inside
     deviation = float(np.sqrt(max(0.0, values[0]) / max(1, len(on))))
     return Plane(normal, offset, float(inside.mean()), deviation)
 
