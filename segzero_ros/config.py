@@ -112,6 +112,15 @@ class NodeConfig:
         "reliable",
     )
     use_depth: bool = _flag(False, "subscribe to depth and camera_info and give 3-D positions")
+    target_frame: str = _text(
+        "", "the frame of target, grasps, cloud, detections3d and markers, by /tf; empty = the camera's optical frame"
+    )
+    gripper_width: float = _number(0.085, 0.0, 1.0, "metres that the gripper opens: wider grasps are left out")
+    place_max_distance: float = _number(3.0, 0.1, 100.0, "metres: what is further away gets no place")
+    place_max_size: float = _number(0.6, 0.01, 100.0, "metres: what is longer gets no place")
+    place_min_height: float = _number(0.008, 0.0, 10.0, "metres above what is around it: what is flatter gets no place")
+    place_min_points: int = _number(40, 10, 500, "points of depth that an object needs to get a place")
+    place_min_depth: float = _number(0.3, 0.0, 1.0, "share of an object's pixels that need depth for it to get a place")
     busy_policy: str = _text("preempt", "what a second command does: end the first, or get BUSY", "preempt", "reject")
     timeout_sec: float = _number(30.0, 0.1, 3600.0, "a command's deadline, waiting included", live=True)
     stale_sec: float = _number(1.0, 0.05, 60.0, "a frame older than this is not looked at, and diagnostics warn")

@@ -23,8 +23,9 @@ from segzero_ros.frame import Frame, StampOrder
 from segzero_ros.health import Health
 from segzero_ros.pipeline import Segmentation
 from segzero_ros.ros.convert import Position, frame_decoder, stamp_ns
-from segzero_ros.ros.depth import DepthBuffer, skew_ns
+from segzero_ros.ros.depth import DepthBuffer, positions, skew_ns
 from segzero_ros.ros.executor import guard
+from segzero_ros.ros.place import Placement, Placer
 from segzero_ros.ros.qos import Reliability, interface_type, latched_qos, topic_qos
 from segzero_ros.worker import Job, Worker
 
@@ -70,8 +71,8 @@ class CameraFrame:
         self._camera.wait_for_depth(self.header.stamp, self._came_s + DEPTH_LAG_S, stopped)
         self._look_for_depth()
 
-    def locate(self, result: Segmentation) -> tuple[Position, ...]:
-        """Return where the instances of ``result`` are, () without depth; ``RejectedInput`` when it is unusable."""
+    def locate(self, result: Segmentation) -> tuple[tuple[Position, ...], Placement | None]:
+        """Return where the instances of ``result`` are, () and None without depth; ``RejectedInput`` if unusable."""
         self._look_for_depth()
         return self._camera.locate(result, self.depth, self.header)
 
@@ -103,6 +104,7 @@ class Camera:
         self.seen = self.ignored = 0
         self._uses_depth = config.use_depth
         self._depth = DepthBuffer()
+        self._placer = Placer(node, config) if config.use_depth else None
         self._node = node
         self._health = health
         self._worker = worker
@@ -137,6 +139,8 @@ class Camera:
     def close(self) -> None:
         """End the subscriptions."""
         self._node.destroy_timer(self._timer)
+        if self._placer is not None:
+            self._placer.close()
         for subscription in self._subscriptions:
             subscription.close()
         self._subscriptions.clear()
@@ -169,11 +173,19 @@ class Camera:
                     return
                 self._lock.wait(min(left_s, STOP_POLL_S))
 
-    def locate(self, result: Segmentation, depth: Image | None, header: Header) -> tuple[Position, ...]:
-        """Return where the instances of ``result`` are in ``depth``, () where depth is not used or nothing found."""
-        if not (self._uses_depth and result.instances):
-            return ()
-        return self._depth.locate(result.labels, len(result.instances), depth, header)
+    def locate(
+        self, result: Segmentation, depth: Image | None, header: Header
+    ) -> tuple[tuple[Position, ...], Placement | None]:
+        """Return where the instances of ``result`` are in ``depth``: medians of their surfaces, and boxes with grasps.
+
+        () and None where depth is not used or nothing found.
+        """
+        if self._placer is None or not result.instances:
+            return (), None
+        labels, count = result.labels, len(result.instances)
+        metres, intrinsics = self._depth.measured(labels, depth, header)
+        medians = positions(labels, count, metres, intrinsics)
+        return medians, self._placer.place(labels, count, metres, intrinsics, header)
 
     def check_publishers(self) -> None:
         """Note which publishers of our topics cannot reach us, and clear the notes of those that are gone.

@@ -25,13 +25,14 @@ SAMPLED_PIXELS = 20_000  # of a larger surface: moves the median of one 10 cm wi
 MAX_OFF_CENTRE = 100.0  # of the picture's longer side: a small part of a large sensor, far from the axis
 
 Positions = tuple[Position, ...]
+Measured = tuple[NDArray[np.float32], tuple[float, float, float, float]]
 _NO_HEADER = Header()
 
 
 class DepthBuffer:
     """The depth images of the last moments and the newest camera matrix; decodes nothing unasked.
 
-    One thread at a time, but for ``locate``, which takes long: it may run beside all others.
+    One thread at a time, but for ``locate`` and ``measured``, which take long: they may run beside all others.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,11 @@ class DepthBuffer:
         return bool(self._images) and stamp_ns(self._images[-1].header.stamp) < stamp
 
     def locate(self, labels: Labels, count: int, depth: Image | None, header: Header = _NO_HEADER) -> Positions:
-        """Return the positions of instances 1..``count`` of ``labels``; ``RejectedInput`` DEPTH_UNUSABLE otherwise.
+        """Return the positions of instances 1..``count`` of ``labels``; ``RejectedInput`` as ``measured``."""
+        return positions(labels, count, *self.measured(labels, depth, header))
+
+    def measured(self, labels: Labels, depth: Image | None, header: Header = _NO_HEADER) -> Measured:
+        """Return depth in metres and fx, fy, cx, cy of the picture under ``labels``; else DEPTH_UNUSABLE.
 
         ``header``: the colour image's, in whose frame depth and camera matrix have to be.
         """
@@ -91,8 +96,7 @@ class DepthBuffer:
             step=depth.step,
             data=depth.data,
         )
-        intrinsics = _intrinsics(info, (depth.width, depth.height))
-        return _positions(labels, count, metres, intrinsics)
+        return metres, _intrinsics(info, (depth.width, depth.height))
 
 
 def skew_ns(image: Image, stamp: int) -> int:
@@ -137,7 +141,7 @@ def _intrinsics(info: CameraInfo, size: tuple[int, int]) -> tuple[float, float, 
     return fx, fy, cx, cy
 
 
-def _positions(
+def positions(
     labels: Labels, count: int, metres: NDArray[np.float32], intrinsics: tuple[float, float, float, float]
 ) -> Positions:
     """Medians of the visible surfaces of instances 1..``count``, see ``_median_point``.

@@ -10,17 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
-from geometry_msgs.msg import PoseStamped
 from std_msgs.msg import Header, String
 
 from segzero_ros.errors import ANSWERED, RejectedInput
 from segzero_ros.health import Health
-from segzero_ros.msg import Instance, Segmentation
+from segzero_ros.msg import Segmentation
 from segzero_ros.overlay import draw_overlay
 from segzero_ros.pipeline import Labels
 from segzero_ros.pipeline import Segmentation as Result
-from segzero_ros.ros import convert
+from segzero_ros.ros import convert, place
 from segzero_ros.ros.camera import CameraFrame, wait_for_depth
 from segzero_ros.ros.command_server import Progress
 from segzero_ros.ros.executor import guard
@@ -41,12 +39,14 @@ PAINTING_S = 1.0  # for the last overlay when the node ends; one of 4K takes a q
 class Prepared:
     """What takes time of the answer with these ``labels``: its mask, and where its instances are.
 
-    ``positions``: one per instance or none. ``fault``: why there are none, where there should be.
+    ``positions``: one per instance or none. ``fault``: why there are none, where there should be. ``placement``: boxes
+    and grasps, and which instances have none.
     """
 
     labels: Labels
     mask: "Image"
     positions: tuple[convert.Position, ...] = ()
+    placement: place.Placement | None = None
     fault: RejectedInput | None = None
 
 
@@ -99,14 +99,14 @@ class Outputs:
             completed=self._node.get_clock().now().to_msg(),
             bundle=self.bundle,
             positions=prepared.positions,
-            note=str(fault or ""),
+            note=str(fault or (prepared.placement.note if prepared.placement else "")),
         )
         self._publishers["segmentation"].publish(message)
         if result.code in ANSWERED:
             self._publishers["mask"].publish(message.mask)
         if message.reasoning:
             self._publishers["reasoning"].publish(String(data=message.reasoning))
-        guard.callback(self._node, self._publish_optional)(result, message)
+        guard.callback(self._node, self._publish_optional)(result, message, prepared.placement)
         return message
 
     def close(self) -> None:
@@ -117,13 +117,10 @@ class Outputs:
         """Publish the health."""
         self._publishers["/diagnostics"].publish(message)
 
-    def _publish_optional(self, result: Result, message: Segmentation) -> None:
+    def _publish_optional(self, result: Result, message: Segmentation, placement: place.Placement | None) -> None:
         """Publish what only some want; a failure here has nothing to do with the answer, which is out already."""
-        best = _best_located(message)
-        if best is not None:
-            pose = PoseStamped(header=message.header)
-            pose.pose.position = best.position
-            self._publishers["target"].publish(pose)
+        if placement is not None:
+            place.publish(self._publishers, placement, message)
         if "detections" in self._publishers and result.code in ANSWERED:
             from segzero_ros.ros.detections import detections_message
 
@@ -146,7 +143,7 @@ def _prepare(result: Result, source: object) -> Prepared:
     source = source if isinstance(source, CameraFrame) else None
     mask = convert.mask_message(source.header if source else Header(), result.labels)
     try:
-        return Prepared(result.labels, mask, source.locate(result) if source else ())
+        return Prepared(result.labels, mask, *(source.locate(result) if source else ()))
     except RejectedInput as error:
         return Prepared(result.labels, mask, fault=error)
 
@@ -163,9 +160,3 @@ def _publisher(node: "Node", name: str) -> Any:
         return node.create_publisher(interface_type(name), name, topic_qos(name))
     except ImportError:
         return None
-
-
-def _best_located(message: Segmentation) -> Instance | None:
-    """Return the instance with the best score of those whose position is known."""
-    placed = [instance for instance in message.instances if np.isfinite(instance.position.z)]
-    return max(placed, key=lambda instance: instance.score, default=None)

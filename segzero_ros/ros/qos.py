@@ -1,7 +1,8 @@
 """Every name the node has on the ROS graph: one table of topics, services and actions with their types and QoS.
 
 The table itself is plain data and needs no ROS, so that documentation, security policy and tests can read it anywhere.
-Names are relative: a namespace or a remap moves them. The one exception is ``/diagnostics``, where all of ROS looks.
+Names are relative: a namespace or a remap moves them. The exceptions are ``/diagnostics``, ``/tf`` and
+``/tf_static``, where all of ROS looks.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ COMMAND_DEPTH = 1000
 class Endpoint:
     """One name on the graph; volatile: an answer about an old picture helps nobody who comes later.
 
-    The one thing heard of before our time is a latched `camera_info`; see ``latched_qos``.
+    What is heard of before our time is latched, `camera_info` and `/tf_static`; see ``latched_qos``.
 
     ``type``: as in ``ros2 interface list``. ``depth``: messages kept by history "keep last" (topics only).
     """
@@ -73,6 +74,8 @@ _TABLE = (
         SENSOR_DEPTH,
         "the camera matrix, with `use_depth`",
     ),
+    Endpoint("/tf", "subscribe", "tf2_msgs/msg/TFMessage", "reliable", 100, "with `target_frame`"),
+    Endpoint("/tf_static", "subscribe", "tf2_msgs/msg/TFMessage", "reliable", 100, "latched; with `target_frame`"),
     Endpoint("command", "subscribe", "std_msgs/msg/String", "reliable", COMMAND_DEPTH, "what to find, in words"),
     Endpoint(
         "segmentation", "publish", "segzero_ros/msg/Segmentation", "reliable", 5, "the answer; exactly one per command"
@@ -102,7 +105,25 @@ _TABLE = (
         "geometry_msgs/msg/PoseStamped",
         "reliable",
         10,
-        "the best instance in 3-D, with `use_depth`",
+        "the middle of the best instance's box and how it is turned, with `use_depth`",
+    ),
+    Endpoint("grasps", "publish", "geometry_msgs/msg/PoseArray", "reliable", 10, "how to take hold of `target`"),
+    Endpoint("cloud", "publish", "sensor_msgs/msg/PointCloud2", "reliable", 5, "the instances' points, with `label`"),
+    Endpoint(
+        "detections3d",
+        "publish",
+        "vision_msgs/msg/Detection3DArray",
+        "reliable",
+        10,
+        "boxes in 3-D, where vision_msgs is installed",
+    ),
+    Endpoint(
+        "markers",
+        "publish",
+        "visualization_msgs/msg/MarkerArray",
+        "reliable",
+        10,
+        "boxes and grasps for RViz, where visualization_msgs is installed",
     ),
     Endpoint("/diagnostics", "publish", "diagnostic_msgs/msg/DiagnosticArray", "reliable", 10, "health, 1 Hz"),
     Endpoint("segment", "action", "segzero_ros/action/Segment", meaning="a command with feedback, cancel and result"),

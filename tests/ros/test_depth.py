@@ -35,6 +35,13 @@ def depth_image(metres, *, stamp=(7, 8), size=(48, 64), encoding="32FC1"):
     return convert.image_message(header, pixels, encoding)
 
 
+def raised_block():
+    """What the fakes find, the middle half of the picture, 10 cm before a wall that is half a metre away."""
+    metres = np.full((48, 64), 0.5, np.float32)
+    metres[12:36, 16:48] = 0.4
+    return convert.image_message(depth_image(1.0).header, metres, "32FC1")
+
+
 def buffer_with(*images, camera=None):
     buffer = DepthBuffer()
     for image in images:
@@ -257,18 +264,17 @@ def test_the_answer_has_positions_and_a_target(make_robot):
     robot, depths, infos = with_depth(make_robot)
     targets = robot.listen("target", PoseStamped)
     infos.publish(info())
-    depths.publish(depth_image(2.0))
+    depths.publish(raised_block())
     buffer = robot.node._camera._depth
     robot.until(lambda: buffer.nearest(7_000_000_008) and buffer._info, "the depth")
     robot.publish_image()
     robot.send_command("the mug")
     answer = robot.answer()
     assert (answer.code, answer.detail) == (Code.OK, "")
-    assert answer.instances[0].position.z == 2.0
+    assert answer.instances[0].position.z == pytest.approx(0.4)
     target = robot.until(lambda: targets, "the target")[0]
     assert target.header == answer.header
-    assert target.pose.position == answer.instances[0].position
-    assert target.pose.orientation.w == 1.0
+    assert target.pose.position.z == pytest.approx(0.45, abs=0.01), "the middle of what stands 10 cm before a wall"
 
 
 def test_a_command_keeps_the_depth_of_its_frame_when_the_buffer_has_moved_on(make_robot, monkeypatch):

@@ -22,7 +22,7 @@ RULES = {
 
 
 def test_names_are_relative_so_that_they_can_be_moved():
-    assert [name for name in ENDPOINTS if name.startswith(("/", "~"))] == ["/diagnostics"]
+    assert [name for name in ENDPOINTS if name.startswith(("/", "~"))] == ["/tf", "/tf_static", "/diagnostics"]
     assert all(endpoint.meaning for endpoint in ENDPOINTS.values())
 
 
