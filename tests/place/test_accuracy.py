@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("mujoco", reason="needs MuJoCo: pip install -r requirements/demo.txt")
 
-from bench.place_accuracy import SENSORS, measure
+from bench.place.accuracy import SENSORS, measure
 
 
 def test_things_are_placed_within_a_centimetre_by_every_sensor():

@@ -1,4 +1,4 @@
-"""How well things are placed, against MuJoCo's truth: `python -m bench.place_accuracy --views 1000 --out FILE.json`.
+"""How well things are placed, against MuJoCo's truth: `python -m bench.place.accuracy --views 1000 --out FILE.json`.
 
 Every unhidden thing of the demo world's test scenes, with the truth's own masks and depth as four kinds of sensor give
 it. An error in size is the largest of the box's three sides (the two horizontal ones in order of length); orientation
@@ -151,7 +151,7 @@ def main() -> None:
     options = parser.parse_args()
     figures = {"speed": speed(), **measure(options.views)}
     settings = {"noise_m_at_1m": NOISE, "dropped": DROPPED, "step_mm": STEP_MM}
-    command = ["python", "-m", "bench.place_accuracy", "--views", str(options.views)]
+    command = ["python", "-m", "bench.place.accuracy", "--views", str(options.views)]
     text = json.dumps(record("place", command, settings, figures), indent=2)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")

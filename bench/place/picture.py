@@ -1,4 +1,4 @@
-"""The picture of docs/three-d.md, drawn from the messages: `python -m bench.place_picture OUT.png`; needs ROS.
+"""The picture of docs/three-d.md, drawn from the messages: `python -m bench.place.picture OUT.png`; needs ROS.
 
 Left, the boxes in the camera's picture, by the pose of `target`; right, `cloud`, boxes and the first grasp of each
 thing in the frame of the table, which is reached by way of the buffer for `/tf`.
@@ -15,7 +15,7 @@ import numpy as np
 from geometry_msgs.msg import Pose, TransformStamped
 from std_msgs.msg import Header
 
-from bench.place_accuracy import intrinsics_of, sensed
+from bench.place.accuracy import intrinsics_of, sensed
 from segzero_ros.config import NodeConfig
 from segzero_ros.ros.place import Placer, messages
 from segzero_ros.ros.place.frames import quaternion_of, rotation_of
