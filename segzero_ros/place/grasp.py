@@ -15,6 +15,7 @@ CLEARANCE_M = 0.005  # each finger stays so far from the surface
 DIP_M = 0.02  # how far below the top the fingers close, where the thing is as high
 OPPOSED = 0.80  # cosine of 37 degrees: friction cone of rubber on most things (coefficient 0.75)
 OUTER_POINTS = 16  # that face most to either side: of these opposed pairs are made
+BAND_M = 0.015  # half the height of a finger: so much of the thing is between the fingers
 MAX_SIDE_GRASPS = 3
 ROUND_TURNS = 4  # a round thing is taken across so many directions
 
@@ -81,7 +82,13 @@ def _from_the_side(box: Box, cloud: Cloud, plane: Plane, opening: float, quality
     for i, j in np.argwhere(fits)[np.argsort(-held[fits])][: 4 * MAX_SIDE_GRASPS]:
         closing, middle = unit[i, j], (points[i] + points[j]) / 2
         approach = middle - (middle @ closing) * closing  # as the camera looks, which saw that nothing is in the way
-        width = float(distance[i, j]) + 2 * CLEARANCE_M
+        level = middle @ up
+        beside = cloud.points[abs(cloud.points @ up - level) < BAND_M] @ closing  # the fingers pass all of it
+        width = float(np.ptp(beside)) + 2 * CLEARANCE_M
+        if width > opening:
+            continue
+        if box.round:
+            middle = box.centre + (level - box.centre @ up) * up
         score = quality * float(held[i, j]) * (1 - 0.5 * width / opening)
         if all(np.linalg.norm(middle - one.position) > CLEARANCE_M for one in found):
             found.append(Grasp(middle, _axes(closing, approach), width, score, "side"))

@@ -157,12 +157,14 @@ def test_no_grasp_is_wider_than_the_gripper_opens():
     scene = scenes.block(SIZE)
     assert all(grasp.width <= 0.1 for grasp in one(*scene, opening=0.1).grasps)
     assert one(*scene, opening=0.03).grasps == ()
+    assert one(*scenes.cylinder(0.09, 0.14), opening=0.08).grasps == (), "not by its front alone"
 
 
 def test_a_cylinder_is_also_taken_from_the_side_across_it():
     placed = one(*scenes.cylinder(0.06, 0.14))
     kinds = [grasp.kind for grasp in placed.grasps]
     assert kinds == sorted(kinds, reverse=True), "from above first"
+    assert all(grasp.width > 0.055 for grasp in placed.grasps), "the fingers pass the widest part"
     side = next(grasp for grasp in placed.grasps if grasp.kind == "side")
     assert abs((scenes.DOWN @ side.axes[:, 0])[0]) > 0.9, "the fingers close across the view"
     assert np.linalg.det(side.axes) == pytest.approx(1)
