@@ -37,7 +37,7 @@ def main() -> None:
     depth = sensed(view.depth_m, "noisy", np.random.default_rng(0))
     header = Header(frame_id="camera")
     header.stamp.sec = 1
-    placer = Placer(_node(), NodeConfig(target_frame="table"))
+    placer = Placer(_node(), NodeConfig(target_frame="table", gripper_width=0.14))
     placer.transforms.add([_camera_on_table(view)], fixed=True)
     placement = placer.place(view.labels, len(view.scene.things), depth, intrinsics_of(view), header)
     figure = plt.figure(figsize=(11, 4.4), dpi=80)
