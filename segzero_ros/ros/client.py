@@ -36,6 +36,7 @@ from segzero_ros.ros.qos import topic_qos
 KEPT_FRAMES = 150  # 15 s at 10 pictures per second, 140 MB at 640 x 480: an answer comes well before
 TICK_S = 0.02
 QUIET_S = 0.1  # the node publishes every 30 ms
+GONE_S = 2.0  # without the node's action in the graph: it has ended
 GRACE_S = 10.0  # what an answer may take beyond the time the node was given
 
 OnText = Callable[[str], None]
@@ -66,6 +67,7 @@ class Client:
         self._action = ActionClient(self._node, Segment, "segment")
         self._command = self._node.create_publisher(String, "command", topic_qos("command"))
         self._stream = ""
+        self._seen_s = 0.0  # when the node's action was last in the graph
         self.answers: list[Segmentation] = []
         self.frames: deque[Frame] = deque(maxlen=KEPT_FRAMES)
         self._subscribe(frames)
@@ -180,12 +182,22 @@ class Client:
             if stop() and not cancelling:
                 cancelling = True
                 handle.cancel_goal_async()
-            return bool(future.done())
+            return bool(future.done()) or self._is_gone()
 
+        self._seen_s = time.monotonic()
         if not self.wait(done, timeout_s + GRACE_S):
             raise NoAnswerError(f"the node gave no result in {timeout_s + GRACE_S:.0f} s")
+        if not future.done():
+            raise NoAnswerError("the node has ended, and the command with it")
         segmentation: Segmentation = future.result().result.segmentation
         return segmentation
+
+    def _is_gone(self) -> bool:
+        """Whether the node's action has not been in the graph for GONE_S; one that was killed leaves it after 20 s."""
+        now = time.monotonic()
+        if self._action.server_is_ready():
+            self._seen_s = now
+        return now - self._seen_s > GONE_S
 
     def _result(self, future: Future, timeout_s: float, failure: str) -> Any:
         if not self.wait(future.done, timeout_s):

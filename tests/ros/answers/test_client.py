@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+import time
 
 import pytest
 
@@ -67,6 +68,25 @@ def test_ctrl_c_ends_it_though_the_node_says_nothing_to_the_cancel(make_robot, m
     with pytest.raises(KeyboardInterrupt):
         say.send(make_client(alive=alive), options(), interrupt)
     assert "may still be at work" in capsys.readouterr().err
+    reasoner.go(50)
+
+
+def test_a_node_that_ends_at_work_is_said_long_before_the_timeout(make_robot, make_client, monkeypatch):
+    reasoner = WaitingReasoner()
+    robot = make_robot(reasoner).is_("active")
+    robot.publish_image()
+
+    def alive():
+        if reasoner.started.is_set():
+            monkeypatch.setattr(client._action, "server_is_ready", lambda: False)
+
+    client = make_client(alive=alive)
+    client.wait_for_action(50)
+    began = time.monotonic()
+    with pytest.raises(clients.NoAnswerError, match="the node has ended"):
+        client.send_goal("the mug", timeout_s=50)
+    assert time.monotonic() - began < 20
+    client.close()
     reasoner.go(50)
 
 
