@@ -2,8 +2,9 @@
 
 Every ``ground`` ends with one ``Segmentation``, whatever becomes of the process. One that crashes ends the command at
 work with REASONER_DIED and is started again at once, then with growing pauses; one that hangs past a command's deadline
-is ended and started again. Commands that come while it starts again wait for it, within bounds; while it opens for the
-first time, or a host of somebody else's is not there yet, they get LOADING at once.
+is ended and started again. Commands that come while it starts again wait for it, within bounds. While it opens for the
+first time, or somebody else's is not there yet, they wait in the first moments only, in which small engines open; later
+they get LOADING at once.
 """
 
 import logging
@@ -36,6 +37,7 @@ from segzero_ros.pipeline import (
 from segzero_ros.reasoner import ignore, never
 
 GIVE_UP_S = 2.8  # after a deadline or a cancel: the host itself says TIMEOUT after 2.5, the worker after 3
+QUICK_S = 2.0  # after the start, for which commands wait: the demo bundle opens in less
 RESTART_WAIT_S = 10.0  # for which a command waits while crashed engines open again
 LOOK_S = 40.0  # for a prefill; the host itself gives up earlier
 CLOSE_S = 1.5  # for our own process to be gone
@@ -87,6 +89,7 @@ class HostPipeline:
         self._budget, self._label = budget, label
         self._on_change = on_change
         self._changed = threading.Condition()
+        self._born_s = time.monotonic()
         self._link: Link | None = None  # whose engines are open
         self._current: Link | None = None
         self._phase: Phase = "loading"
@@ -104,7 +107,7 @@ class HostPipeline:
     def not_ready(self) -> tuple[Code, str] | None:
         """Why a command would get no answer now, None when it may be asked: open, or open again soon."""
         state = self.state()
-        if state.phase == "loading":
+        if state.phase == "loading" and self._quick_left_s() <= 0:
             return Code.LOADING, f"the engines are being opened ({state.detail}); send it again in a while"
         if state.phase == "failed" and state.fault is not None:
             return state.fault.code, state.fault.detail
@@ -202,16 +205,24 @@ class HostPipeline:
         until = time.monotonic() + RESTART_WAIT_S
         if deadline_ns is not None:
             until = min(until, deadline_ns / 1e9)
+
+        def is_worth_waiting() -> bool:
+            opening = self._phase == "loading" and self._quick_left_s() > 0
+            return (opening or self._phase in ("ready", "restarting")) and time.monotonic() <= until
+
         with self._changed:
             while True:
                 if self._link is not None and not self._link.ended:
                     return self._link
-                if self._phase not in ("ready", "restarting") or time.monotonic() > until:
+                if not is_worth_waiting():
                     break
                 if cancelled():
                     raise RejectedInput(Code.CANCELLED, "cancelled before it was begun; send it again if wanted")
                 self._changed.wait(POLL_S)
         raise RejectedInput(*(self.not_ready or (Code.LOADING, f"the engines are not open: {self._detail}")))
+
+    def _quick_left_s(self) -> float:
+        return self._born_s + QUICK_S - time.monotonic()
 
     def _begin(self, link: Link, frame: Frame) -> Call:
         try:

@@ -86,14 +86,21 @@ def test_what_an_engine_raises_is_its_code_and_the_process_lives_on(pipeline):
 
 
 def test_commands_are_refused_at_once_while_engines_open_for_the_first_time(make_pipeline):
-    pipeline = make_pipeline("slow:2")
+    pipeline = make_pipeline("slow:4")
     until(lambda: "so far" in pipeline.state().detail, "progress")
+    until(lambda: pipeline.not_ready, "the first moments to be over")
     began = time.monotonic()
     result = ask(pipeline, "the mug")
     assert result.code == Code.LOADING
     assert time.monotonic() - began < 0.5
     assert pipeline.not_ready[0] == Code.LOADING
     until(lambda: pipeline.state().phase == "ready", "the engines to open")
+    assert pipeline.not_ready is None
+    assert ask(pipeline, "the mug").code == Code.OK
+
+
+def test_engines_that_open_quickly_are_waited_for(make_pipeline):
+    pipeline = make_pipeline("slow:0.5")
     assert pipeline.not_ready is None
     assert ask(pipeline, "the mug").code == Code.OK
 
