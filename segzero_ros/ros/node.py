@@ -238,7 +238,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         )
         self._host, self._config, self._not_taken = host, config, ""
         self._set_up(config, host)
-        self.get_logger().info("configured; the engines are opened in a process of their own")
+        self.get_logger().info("the engines are being opened in a process of their own")
 
     def _hosted(self, config: NodeConfig) -> Start:
         """Return what starts a host with the engines of ``config``."""
@@ -266,7 +266,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def _note_engines(self, bundle: str, profile: str, engines: str) -> None:
         self._outputs.bundle, self._engines = bundle, engines
-        self.get_logger().info(f"engines are open: bundle {bundle}, profile {profile}, {engines}")
+        self.get_logger().info(f"configured: bundle {bundle}, profile {profile}, {engines}")
 
     def _give_up(self, fault: RejectedInput) -> None:
         """Go back to where `configure` is possible: the engines do not open."""
