@@ -124,17 +124,17 @@ def export_segmenter(
     modules = SegmenterEncoder(model), SegmenterDecoder(model)
     if arithmetic == "half":
         _halve(model, modules[0])
-    encoder = _graph(modules[0], {"pixels": torch.zeros(1, 3, side, side)}, FEATURES, {})
+    encoder = trace(modules[0], {"pixels": torch.zeros(1, 3, side, side)}, FEATURES, {})
     _check_shapes(encoder, features)
-    decoder = _graph(
+    decoder = trace(
         modules[1],
         {**features, **_example_prompts(side)},
         ("logits", "scores"),
         {"boxes": objects, "points": points, "point_labels": points},
     )
     return {
-        "encoder": _write(encoder, out_dir / "encoder.onnx", store),
-        "decoder": _write(decoder, out_dir / "decoder.onnx", store),
+        "encoder": save_traced(encoder, out_dir / "encoder.onnx", store),
+        "decoder": save_traced(decoder, out_dir / "decoder.onnx", store),
     }
 
 
@@ -176,7 +176,7 @@ def _example_prompts(side: int) -> dict[str, Tensor]:
     return {"boxes": boxes, "points": points, "point_labels": torch.ones(3, 2, dtype=torch.int64)}
 
 
-def _graph(
+def trace(
     module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], dynamic: dict[str, dict[int, str]]
 ) -> onnx.ModelProto:
     """Trace `module` on `inputs`; `dynamic` names the axes that may vary, per input."""
@@ -197,7 +197,8 @@ def _graph(
     return model
 
 
-def _write(model: onnx.ModelProto, path: Path, store: Store) -> Path:
+def save_traced(model: onnx.ModelProto, path: Path, store: Store) -> Path:
+    """Write a traced graph, its matrices as `store` says."""
     if store == "half":
         store_half(model)
     save_graph(model, path)

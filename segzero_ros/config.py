@@ -54,8 +54,8 @@ def _text(default: str, description: str, *choices: str, live: bool = False) -> 
     return field(default=default, metadata={"description": description, "choices": choices, "live": live})
 
 
-def _flag(default: bool, description: str) -> Any:
-    return field(default=default, metadata={"description": description})
+def _flag(default: bool, description: str, *, live: bool = False) -> Any:
+    return field(default=default, metadata={"description": description, "live": live})
 
 
 def _number(default: float, low: float, high: float, description: str, *, live: bool = False) -> Any:
@@ -121,6 +121,16 @@ class NodeConfig:
     place_min_height: float = _number(0.008, 0.0, 10.0, "metres above what is around it: what is flatter gets no place")
     place_min_points: int = _number(40, 10, 500, "points of depth that an object needs to get a place")
     place_min_depth: float = _number(0.3, 0.0, 1.0, "share of an object's pixels that need depth for it to get a place")
+    track: bool = _flag(
+        False, "follow what a command of the topic finds, on `tracks`; the action's goals say it", live=True
+    )
+    carry_after_sec: float = _number(
+        0.3, 0.0, 600.0, "an answer older than this when it is ready is followed to the newest frame; 0 = each one"
+    )
+    lost_sec: float = _number(2.0, 0.1, 600.0, "what has been hidden for so long is looked for again, or lost")
+    reground_sec: float = _number(
+        5.0, 0.0, 600.0, "how often at most the model looks again for what is lost; 0 = never"
+    )
     busy_policy: str = _text("preempt", "what a second command does: end the first, or get BUSY", "preempt", "reject")
     timeout_sec: float = _number(30.0, 0.1, 3600.0, "a command's deadline, waiting included", live=True)
     stale_sec: float = _number(1.0, 0.05, 60.0, "a frame older than this is not looked at, and diagnostics warn")

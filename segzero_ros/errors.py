@@ -20,6 +20,8 @@ class Code(enum.IntEnum):
     CANCELLED = 5
     PREEMPTED = 6
     BUSY = 7
+    TRACK_HIDDEN = 8
+    TRACK_LOST = 9
 
     COMMAND_EMPTY = 10
     COMMAND_TOO_LONG = 11
@@ -45,6 +47,8 @@ class Code(enum.IntEnum):
     UNSUPPORTED = 41
     LOADING = 42
     HOST_UNUSABLE = 43
+    TRACK_REFUSED = 44
+    TRACK_UNKNOWN = 45
 
     BUNDLE_MISSING = 50
     BUNDLE_FORMAT = 51

@@ -18,7 +18,7 @@ from segzero_ros.errors import Code, RejectedInput, clean_text, one_line
 from segzero_ros.frame import Frame, no_frame
 from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Answer, EarlyReasoner, Reasoner, Request, ignore, never
-from segzero_ros.segmenter import EarlySegmenter, Masks, Segmenter
+from segzero_ros.segmenter import EarlySegmenter, Masks, Segmenter, Tracker
 
 DEFAULT_BUDGET = 256  # thinking tokens; upstream's models need 60-110
 MAX_TOKENS = 2**32 - 1  # what the message's field holds
@@ -35,7 +35,8 @@ OnStage = Callable[[Stage], None]
 class Instance:
     """One object found: ``score`` 0..1; ``box`` (x0, y0, x1, y1) and ``point`` (x, y) in source pixels.
 
-    ``mask_index``: k >= 1, the value this object's pixels have in ``Segmentation.labels``.
+    ``mask_index``: k >= 1, the value this object's pixels have in ``Segmentation.labels``. ``track_id``: the same
+    object in later frames has the same, from 1 on; 0 = not followed.
     """
 
     label: str
@@ -43,6 +44,7 @@ class Instance:
     box: tuple[float, float, float, float]
     point: tuple[float, float]
     mask_index: int
+    track_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class Segmentation:
     model's thinking, untrusted text, clean UTF-8.
     ``labels``: uint8 (uint16 above 254 instances), (H, W) of ``frame``: 0 = background, k = ``instances[k - 1]``;
     where masks overlap the better score wins. ``frame``: the picture it was grounded on (0 x 0 when there was
-    none). ``text``: the raw answer, clean UTF-8.
+    none). ``text``: the raw answer, clean UTF-8. ``tracked``: the masks were carried here from the frame of the stamp
+    ``grounded_ns``, which the reasoner looked at.
     """
 
     command: Command
@@ -83,6 +86,8 @@ class Segmentation:
     frame: Frame
     timing: Timing
     text: str
+    tracked: bool = False
+    grounded_ns: int | None = None
 
 
 class Pipeline:
@@ -98,12 +103,13 @@ class Pipeline:
         label: str = "",
         engines: str = "",
         caution: Callable[[Frame], str] = lambda _: "",
+        make_tracker: Callable[[], Tracker] | None = None,
         now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """``budget``: thinking tokens per command. ``label``: every instance's label, the command's text if empty.
 
         ``engines``: which engines these are and why, for logs and diagnostics. ``caution``: what to say beside an
-        answer about this frame, "" = nothing.
+        answer about this frame, "" = nothing. ``make_tracker``: see ``new_tracker``.
         """
         self.profile = profile
         self.reasoner = reasoner
@@ -112,6 +118,7 @@ class Pipeline:
         self._budget = budget
         self._label = label
         self._caution = caution
+        self._make_tracker = make_tracker
         self._now = now
 
     def for_client(self, *, budget: int, label: str) -> "Pipeline":
@@ -124,6 +131,7 @@ class Pipeline:
             label=label,
             engines=self.engines,
             caution=self._caution,
+            make_tracker=self._make_tracker,
             now=self._now,
         )
 
@@ -186,6 +194,12 @@ class Pipeline:
                 self.reasoner.prefill_image(frame)
         with engine_faults(Code.SEGMENTER_FAILED):
             self.segmenter.set_image(frame)
+
+    def new_tracker(self) -> Tracker:
+        """Return a tracker of its own on these engines; same thread. UNSUPPORTED where they have none."""
+        if self._make_tracker is None:
+            raise RejectedInput(Code.UNSUPPORTED, "these engines cannot follow things; use a bundle with SAM 2")
+        return self._make_tracker()
 
     def _begin(self, frame: Frame) -> None:
         if isinstance(self.segmenter, EarlySegmenter):

@@ -21,6 +21,7 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Cancelled, OnStage, OnText, Segmentation, error_text, unanswered
 from segzero_ros.reasoner import ignore
+from segzero_ros.segmenter import Tracker
 
 BusyPolicy = Literal["preempt", "reject"]
 FrameSource = Callable[[], Frame]
@@ -28,6 +29,7 @@ FrameSource = Callable[[], Frame]
 
 FIRST_FRAME_WAIT_S = 5.0  # a camera that starts with the node needs 1-2 s for its first picture
 FRAME_MAX_AGE_S = 1.0  # an older picture shows where things were
+AGAIN_S = 10.0  # for grounding again what was lost
 GRACE_S = 3.0  # what an engine may take to come back after a deadline (it still answers) or a cancel (one token)
 
 _log = logging.getLogger(__name__)
@@ -66,6 +68,37 @@ class Grounder(Protocol):
         """See ``Pipeline``."""
         ...
 
+    def new_tracker(self) -> Tracker:
+        """See ``Pipeline``."""
+        ...
+
+
+class Follower(Protocol):
+    """What becomes of answers while the camera goes on: ``tracking/following.py``."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is to be found in every frame."""
+        ...
+
+    def keep(self, arrival: "Arrival") -> None:
+        """A frame has come; from any thread."""
+        ...
+
+    def begin(self) -> None:
+        """A command begins."""
+        ...
+
+    def carry(
+        self, job: "Job", result: Segmentation, arrival: "Arrival", stopped: Callable[[], bool]
+    ) -> "tuple[Segmentation, Arrival]":
+        """Return the answer to tell, and the frame it is of."""
+        ...
+
+    def step(self, arrival: "Arrival", ground: Callable[[Frame, Command], Segmentation]) -> None:
+        """Find in a frame what is followed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
@@ -94,7 +127,8 @@ class Job:
     ``source``: what its frame is made from: the sender's own image, else the newest one that the worker has taken.
     ``timeout_s``: from the arrival on, waiting included; None = none. ``pieces``: the model's text so far.
     ``result``: how it ended. ``prepared``: what ``before_end`` made of that. ``on_progress`` is called at each new
-    stage and piece, ``on_done`` at the end, once. ``stop_code``: what its end is called once it is asked to stop.
+    stage and piece, ``on_done`` at the end, once. ``stop_code``: what its end is called once it is asked
+    to stop. ``track``: its objects are followed after the answer. ``given``: its frame is the sender's own.
     Times are on the worker's clock.
     """
 
@@ -114,6 +148,8 @@ class Job:
     stop_code: Code | None = None
     stop_detail: str = ""
     stop_asked_ns: int | None = None
+    track: bool = False
+    given: bool = False
 
     @property
     def deadline_ns(self) -> int | None:
@@ -134,7 +170,7 @@ class Job:
 
 
 @dataclass(slots=True, eq=False)
-class _Arrival:
+class Arrival:
     """A frame that has come, of which moment it is, and what it was decoded to; only the worker's thread decodes.
 
     ``late_ns``: how much of its age it had when it came.
@@ -169,6 +205,7 @@ class Worker:
         grace_s: float = GRACE_S,
         warm_hz: float = 0.0,
         before_end: Callable[[Job, Segmentation], None] | None = None,
+        follower: Follower | None = None,
         now: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Start the thread. ``busy_policy``: a second command "preempt"s the first or is "reject"ed with BUSY.
@@ -178,7 +215,7 @@ class Worker:
         often the newest frame is prefilled while there is no command, at most; 0 = never. A command then takes the
         newest frame that was prefilled, as long as that one is not older than ``frame_max_age_s``.
         ``before_end``: called in the worker's thread with what was found, before anybody is told; it may wait for what
-        belongs to the frame, and do what the answer needs time for.
+        belongs to the frame, and do what the answer needs time for. ``follower``: gets each answer before that.
         """
         self._pipeline = pipeline
         self._busy_policy = busy_policy
@@ -187,17 +224,19 @@ class Worker:
         self._grace_ns = int(grace_s * 1e9)
         self._warm_period_ns = int(1e9 / warm_hz) if warm_hz > 0 else None
         self._before_end = before_end
+        self._follower = follower
+        self._followed: Arrival | None = None  # the newest frame in which the follower has looked
         self._now = now
         self._changed = threading.Condition()
         self._waiting: Job | None = None
         self._running: Job | None = None
-        self._newest: _Arrival | None = None
+        self._newest: Arrival | None = None
         self._newest_was_used = True
         self._refused: tuple[RejectedInput, int] | None = (
             None  # the newest image, where it is no frame, and when it came
         )
-        self._prefilled: _Arrival | None = None  # the newest one of which the prefill succeeded
-        self._tried: _Arrival | None = None  # the newest one of which it was begun
+        self._prefilled: Arrival | None = None  # the newest one of which the prefill succeeded
+        self._tried: Arrival | None = None  # the newest one of which it was begun
         self._tried_at_ns = -(1 << 62)
         self._warmed = 0
         self._stopping = False
@@ -217,9 +256,11 @@ class Worker:
             if self._running is not None and not self._newest_was_used:
                 self._frames_dropped += 1
             self._frames += 1
-            self._newest, self._refused = _Arrival(frame, self._now() - late_ns, late_ns), None
-            self._newest_was_used = False
+            arrival = self._newest = Arrival(frame, self._now() - late_ns, late_ns)
+            self._refused, self._newest_was_used = None, False
             self._changed.notify_all()
+        if self._follower is not None:
+            self._follower.keep(arrival)
 
     def note_refusal(self, error: RejectedInput) -> None:
         """Remember why the camera's newest image is no frame: commands that wait for one in vain end with that."""
@@ -319,14 +360,19 @@ class Worker:
         while (work := self._next()) is not None:
             if isinstance(work, Job):
                 self._run(work)
-            else:
+            elif isinstance(work, Arrival):
                 self._prefill(work)
+            else:
+                work()
 
-    def _next(self) -> Job | _Arrival | None:
-        """Wait for a job, or for a frame to prefill before there is one; None when stopping."""
+    def _next(self) -> Job | Arrival | Callable[[], None] | None:
+        """Wait for a job, a frame to follow something in, or one to prefill before there is a job; None = stopping."""
         with self._changed:
             self._running = None
             while self._waiting is None and not self._stopping:
+                if (arrival := self._to_follow()) is not None:
+                    self._followed = arrival
+                    return partial(self._follow, arrival)
                 wait_s = self._until_prefill_s()
                 if wait_s == 0.0 and self._newest is not None:
                     self._tried, self._tried_at_ns = self._newest, self._now()
@@ -335,13 +381,37 @@ class Worker:
             self._running, self._waiting = self._waiting, None
             return self._running
 
+    def _to_follow(self) -> Arrival | None:
+        """Return a new frame for the follower; the lock is held."""
+        follows = self._follower is not None and self._follower.active
+        return self._newest if follows and self._newest is not self._followed else None
+
+    def _follow(self, arrival: Arrival) -> None:
+        """Have one frame looked at; a command that comes meanwhile ends what is grounded again."""
+        if self._follower is None:
+            return
+        try:
+            self._follower.step(arrival, self._ground_again)
+        except Exception:  # noqa: BLE001 - a defect of ours; the next command and the next frame get their turn
+            _log.exception("defect while following")
+
+    def _ground_again(self, frame: Frame, command: Command) -> Segmentation:
+        return self._pipeline.ground(
+            frame,
+            command,
+            deadline_ns=self._now() + int(AGAIN_S * 1e9),
+            cancelled=lambda: self._waiting is not None or self._stopping,
+            on_text=ignore,
+            on_stage=ignore,
+        )
+
     def _until_prefill_s(self) -> float | None:
         """Return in how many seconds the newest frame is to be prefilled, None = not this one; the lock is held."""
         if self._warm_period_ns is None or self._newest is None or self._newest is self._tried:
             return None
         return max(0.0, (self._tried_at_ns + self._warm_period_ns - self._now()) / 1e9)
 
-    def _prefill(self, arrival: _Arrival) -> None:
+    def _prefill(self, arrival: Arrival) -> None:
         """Prefill a frame before anybody has asked. What goes wrong is a command's to report, not this one's."""
         try:
             self._pipeline.prefill_image(arrival.decode())
@@ -360,8 +430,12 @@ class Worker:
                 self._end(job, job.stop_code, job.stop_detail)
             if arrival is not None and job.stage is not Stage.DONE:
                 frame = arrival.decode()
+                job.given = job.source is not None
                 job.source, job.frame = arrival.source, frame
                 result = self._ground(job, frame)
+                if self._follower is not None:
+                    result, arrival = self._follower.carry(job, result, arrival, lambda: job.stop_code is not None)
+                    job.source, job.frame, self._followed = arrival.source, result.frame, arrival
                 if self._before_end is not None:
                     self._before_end(job, result)
                 self._finish(job, result)
@@ -374,6 +448,8 @@ class Worker:
     def _ground(self, job: Job, frame: Frame) -> Segmentation:
         job.started_ns = self._now()
         job.frames_before = self._frames
+        if self._follower is not None:
+            self._follower.begin()
         result = self._pipeline.ground(
             frame,
             job.command,
@@ -386,10 +462,10 @@ class Worker:
             return replace(result, code=job.stop_code, detail=job.stop_detail)
         return result
 
-    def _frame_for(self, job: Job) -> _Arrival | None:
+    def _frame_for(self, job: Job) -> Arrival | None:
         """Return the job's own frame, or the newest once it is fresh enough; None after ending it for want of one."""
         if job.source is not None:
-            return _Arrival(job.source, job.arrived_ns)
+            return Arrival(job.source, job.arrived_ns)
         until = job.arrived_ns + self._first_frame_wait_ns
         if job.deadline_ns is not None:
             until = min(until, job.deadline_ns)
@@ -485,7 +561,7 @@ class Worker:
                 self._callback_errors += 1
 
 
-def _frameless(newest: _Arrival | None, now_ns: int, waited_s: float) -> tuple[Code, str]:
+def _frameless(newest: Arrival | None, now_ns: int, waited_s: float) -> tuple[Code, str]:
     if newest is None:
         return Code.NO_FRAME, f"got no frame in {waited_s:.1f} s; check the image topic and its QoS"
     age = f"the newest frame is {(now_ns - newest.at_ns) / 1e9:.1f} s old"

@@ -5,6 +5,7 @@ says what opening it does: crash, slow, refuse.
 """
 
 import argparse
+import functools
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ from segzero_ros.host.server import Server
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Answer, Request
+from segzero_ros.tracking.prompted import PromptedTracker
 
 
 class Trouble(FakeReasoner):
@@ -51,7 +53,9 @@ def open_engines(wanted: Open) -> tuple[str, str, Pipeline]:
         raise RejectedInput(Code.BUNDLE_ALTERED, "got weights that differ from their hash; copy the bundle again")
     if wanted.bundle.startswith("slow"):
         time.sleep(float(wanted.bundle.partition(":")[2]))
-    pipeline = Pipeline(get_profile(PROFILE), Trouble(), FakeSegmenter(ellipse=True), engines="troublesome")
+    sees = FakeSegmenter(ellipse=True)
+    follows = functools.partial(PromptedTracker, sees)
+    pipeline = Pipeline(get_profile(PROFILE), Trouble(), sees, engines="troublesome", make_tracker=follows)
     return wanted.bundle, "0" * 64, pipeline
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
+from segzero_ros.backends.tracker import make_tracker
 from segzero_ros.backends.world import make_caution
 from segzero_ros.bundle import Bundle
 from segzero_ros.config import BACKENDS
@@ -19,6 +20,7 @@ from segzero_ros.pipeline import DEFAULT_BUDGET, Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Reasoner
 from segzero_ros.segmenter import Segmenter
+from segzero_ros.tracking.prompted import PromptedTracker
 
 SEGMENTERS = ("tensorrt", "onnx")  # the others bring a reasoner only; best first
 
@@ -75,7 +77,16 @@ def open_pipeline(
     segmenter, other, also_refused = _first_that_opens(names, bundle, options, open_segmenter)
     engines = "; ".join([f"reasoner {name}", *refusals, f"segmenter {other}", *also_refused])
     caution = make_caution(bundle.name, bundle.provenance)
-    return Pipeline(bundle.profile, reasoner, segmenter, budget=budget, label=label, engines=engines, caution=caution)
+    return Pipeline(
+        bundle.profile,
+        reasoner,
+        segmenter,
+        budget=budget,
+        label=label,
+        engines=engines,
+        caution=caution,
+        make_tracker=lambda: make_tracker(segmenter),
+    )
 
 
 def choose_reasoner(backend: str, bundle: Bundle, options: EngineOptions) -> tuple[Reasoner, str, list[str]]:
@@ -156,7 +167,15 @@ def _open_fake(bundle: Bundle | None, budget: int, label: str) -> Pipeline:
 
     profile = bundle.profile if bundle else get_profile(PROFILE)
     reasoner, segmenter = FakeReasoner(centre_answer(profile)), FakeSegmenter(ellipse=True)
-    return Pipeline(profile, reasoner, segmenter, budget=budget, label=label, engines="fake, as asked")
+    return Pipeline(
+        profile,
+        reasoner,
+        segmenter,
+        budget=budget,
+        label=label,
+        engines="fake, as asked",
+        make_tracker=lambda: PromptedTracker(segmenter),
+    )
 
 
 def _no_backend(detail: str) -> RejectedInput:

@@ -25,6 +25,11 @@ class PrefetchingSegmenter:
         self._segmenter = segmenter
         self._running: _Encoding | None = None
 
+    @property
+    def inner(self) -> Segmenter:
+        """The segmenter within."""
+        return self._segmenter
+
     def begin(self, frame: Frame) -> None:
         """Encode ``frame`` in a thread of its own, unless that is under way or done."""
         if self._running is None or self._running.frame is not frame:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from segzero_ros.answer import Target
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
+from segzero_ros.backends.sam2_memory import MemoryEngine
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Masks
@@ -38,14 +39,25 @@ class SegmenterEngine(Protocol):
 
 
 class Sam2Segmenter:
-    """``Segmenter`` over a ``SegmenterEngine``. ``image_size``: (width, height) that the encoder was made for."""
+    """``Segmenter`` over a ``SegmenterEngine``. ``image_size``: (width, height) that the encoder was made for.
 
-    def __init__(self, engine: SegmenterEngine, image_size: tuple[int, int]) -> None:
+    ``memory``: the engine of SAM 2's memory on the same features, where the bundle has one.
+    """
+
+    def __init__(
+        self, engine: SegmenterEngine, image_size: tuple[int, int], memory: MemoryEngine | None = None
+    ) -> None:
         self._engine, self._image_size = engine, image_size
+        self.memory = memory
         self._frame: Frame | None = None
         self._scale: NDArray[np.float32] = np.ones(
             2, np.float32
         )  # (x, y) from source pixels to pixels of the resized picture
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(width, height) that the encoder was made for."""
+        return self._image_size
 
     def set_image(self, frame: Frame) -> None:
         """Encode ``frame``; the same frame object a second time costs nothing."""

@@ -35,6 +35,9 @@ class Call:
     replies: "queue.SimpleQueue[Message | None]" = field(default_factory=queue.SimpleQueue)
 
 
+_REPLIES = (messages.Stage, messages.Text, messages.Result, messages.Looked, messages.Tracked)
+
+
 class Link:
     """One connection; ``listen`` runs in a thread of the owner's, everything else may be called from any."""
 
@@ -112,7 +115,7 @@ class Link:
             self.changed.set()
         elif isinstance(message, messages.Pong):
             self.degraded = message.degraded
-        elif isinstance(message, (messages.Stage, messages.Text, messages.Result, messages.Looked)):
+        elif isinstance(message, _REPLIES):
             call = self._calls.get(message.id)
             if isinstance(message, messages.Result):
                 self.degraded, self.results = message.degraded, self.results + 1

@@ -73,6 +73,26 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _numbers(value: Any) -> list[int]:
+    """Ids of followed objects."""
+    if not isinstance(value, list) or len(value) > MAX_INSTANCES:
+        raise ValueError(f"no list of at most {MAX_INSTANCES} ids")
+    return [_whole(0, _MOST)(one) for one in value]
+
+
+_TRACK: tuple[Check, ...] = (_whole(1, _MOST), _number(-1e9, 1e9), _number(-1e9, 1e9))
+
+
+def _tracks(value: Any) -> list[list[Any]]:
+    """Rows of id, score, presence."""
+    if not isinstance(value, list) or len(value) > MAX_INSTANCES:
+        raise ValueError(f"no list of at most {MAX_INSTANCES} tracks")
+    for row in value:
+        if not isinstance(row, list) or len(row) != len(_TRACK):
+            raise ValueError(f"a track that has not {len(_TRACK)} values")
+    return [[check(one) for check, one in zip(_TRACK, row, strict=True)] for row in value]
+
+
 def _settings(value: Any) -> dict[str, Any]:
     """An object of names and plain values."""
     if not isinstance(value, dict) or len(value) > 64:
@@ -183,6 +203,22 @@ class Look(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Track(Message):
+    """Follow objects to a picture; ends with one ``Tracked``.
+
+    ``starts``: objects 1..n of the label image in the picture's slot, ``labels`` bytes per pixel, that are followed
+    from it on; 0 = find those that are followed already. ``fresh``: forget all before. ``forget``: their ids.
+    """
+
+    id: int = _checked(_ID)
+    picture: int = _checked(_ID)
+    fresh: bool = _checked(_flag)
+    starts: int = _checked(_whole(0, MAX_INSTANCES))
+    labels: int = _checked(_one_of(0, 1, 2))
+    forget: list[int] = _checked(_numbers)  # noqa: RUF009
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel(Message):
     """End that command soon; its ``Result`` still comes."""
 
@@ -270,6 +306,22 @@ class Looked(Message):
 
     id: int = _checked(_ID)
     detail: str = _checked(_LONG)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked(Message):
+    """The end of a ``Track``: ``code`` 0 and rows of id, score and presence, or why not.
+
+    ``labels``: as ``Result``'s; k is the object of the k-th row. Of objects that begin, score and presence are 0.
+    ``how``: ``Tracker.kind`` of the host's.
+    """
+
+    id: int = _checked(_ID)
+    code: int = _checked(_CODE)
+    detail: str = _checked(_LONG)
+    how: str = _checked(_text(100))
+    tracks: list[list[Any]] = _checked(_tracks)  # noqa: RUF009
+    labels: int = _checked(_one_of(0, 1, 2))
 
 
 @dataclass(frozen=True, slots=True)

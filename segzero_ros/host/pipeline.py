@@ -23,6 +23,7 @@ from segzero_ros.host.link import HELLO_S, Call, Link
 from segzero_ros.host.messages import Opened, Result
 from segzero_ros.host.pixels import NoRoom
 from segzero_ros.host.process import LEAVE_S, Started
+from segzero_ros.host.tracking import HostTracker
 from segzero_ros.pipeline import (
     DEFAULT_BUDGET,
     Cancelled,
@@ -156,7 +157,7 @@ class HostPipeline:
 
     def prefill_image(self, frame: Frame) -> None:
         """See ``Pipeline.prefill_image``."""
-        link = self._open_link(time.monotonic_ns(), never)
+        link = self.open_link(time.monotonic_ns(), never)
         call = self._begin(link, frame)
         try:
             link.send(messages.Look(call.id, call.ring.number_in(call.slot)))
@@ -170,6 +171,10 @@ class HostPipeline:
                 raise RejectedInput(Code.REASONER_FAILED, f"a picture could not be prefilled: {detail}")
         finally:
             link.end(call)
+
+    def new_tracker(self) -> HostTracker:
+        """See ``Pipeline.new_tracker``; asked by the same thread."""
+        return HostTracker(lambda: self.open_link(time.monotonic_ns() + int(RESTART_WAIT_S * 1e9), never))
 
     def close(self) -> None:
         """End the host where it is ours, and every question with it."""
@@ -187,7 +192,7 @@ class HostPipeline:
         self, frame: Frame, command: Command, patience: "_Patience", on_text: OnText, on_stage: OnStage
     ) -> Segmentation | None:
         """Ask the host once; None where it ended before it had begun, so that another may be asked."""
-        link = self._open_link(patience.deadline_ns, patience.cancelled)
+        link = self.open_link(patience.deadline_ns, patience.cancelled)
         call = self._begin(link, frame)
         start_ns = time.monotonic_ns()
         try:
@@ -200,7 +205,7 @@ class HostPipeline:
         finally:
             link.end(call)
 
-    def _open_link(self, deadline_ns: int | None, cancelled: Cancelled) -> Link:
+    def open_link(self, deadline_ns: int | None, cancelled: Cancelled) -> Link:
         """Return the link to open engines, waiting for them where they are being opened again."""
         until = time.monotonic() + RESTART_WAIT_S
         if deadline_ns is not None:

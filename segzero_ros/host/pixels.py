@@ -85,6 +85,12 @@ class Ring:
         """Return a copy of the label image in ``slot``, (H, W) uint8 or uint16 by ``width_bytes``."""
         return _labels(self._memory, self._offset(slot), self.pixels, size, width_bytes).copy()
 
+    def write_labels(self, slot: int, labels: Labels) -> int:
+        """Put a label image behind the picture in ``slot``; return its bytes per pixel."""
+        size = (labels.shape[1], labels.shape[0])
+        np.copyto(_labels(self._memory, self._offset(slot), self.pixels, size, labels.itemsize), labels)
+        return labels.itemsize
+
     def _offset(self, slot: int) -> int:
         return slot * self.pixels * PER_PIXEL
 
@@ -114,6 +120,12 @@ class MappedRing:
         rgb = np.frombuffer(self._memory, np.uint8, count * 3, picture.slot * self._pixels * PER_PIXEL)
         rgb.flags.writeable = False
         return Frame(rgb.reshape(picture.height, picture.width, 3), picture.stamp_ns, picture.frame_id)
+
+    def read_labels(self, picture: Picture, width_bytes: int) -> Labels:
+        """Return a copy of the label image behind a picture."""
+        size = (picture.width, picture.height)
+        offset = picture.slot * self._pixels * PER_PIXEL
+        return _labels(self._memory, offset, self._pixels, size, width_bytes).copy()
 
     def write_labels(self, picture: Picture, labels: Labels) -> int:
         """Put the label image behind its picture; return its bytes per pixel, 0 where all of it is zero."""

@@ -20,10 +20,23 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.host import messages
 from segzero_ros.host.fair_queue import FairQueue, NotTaken, Ticket
-from segzero_ros.host.messages import Ground, Loading, Look, Looked, Message, Opened, Picture, ProtocolError, Result
+from segzero_ros.host.messages import (
+    Ground,
+    Loading,
+    Look,
+    Looked,
+    Message,
+    Opened,
+    Picture,
+    ProtocolError,
+    Result,
+    Track,
+)
 from segzero_ros.host.pixels import MappedRing
 from segzero_ros.host.protocol import LENGTH_BYTES, decode, encode
+from segzero_ros.host.tracking import GuestTracker, refused
 from segzero_ros.pipeline import Pipeline, Segmentation, error_text, unanswered
+from segzero_ros.segmenter import Tracker
 
 MOST_WAITING = 16  # commands of all clients together
 HUNG_NS = 2_500_000_000  # past its deadline or cancel; the node's worker gives up after 3 s, an answer may take 2
@@ -126,6 +139,10 @@ class Room:
             raise RejectedInput(Code.LOADING, "the engines are not open yet; ask again later")
         return self._pipeline
 
+    def new_tracker(self) -> Tracker:
+        """See ``Pipeline.new_tracker``."""
+        return self.pipeline.new_tracker()
+
     @property
     def degraded(self) -> str:
         """See ``Pipeline.degraded_reason``."""
@@ -146,6 +163,7 @@ class Guest:
         self._ring: MappedRing | None = None
         self._pictures: dict[int, tuple[Picture, MappedRing, Frame]] = {}
         self._tickets: dict[int, Ticket] = {}
+        self._tracker = GuestTracker(room.new_tracker)
 
     def map(self, message: messages.Map, fd: int) -> None:
         """Take shared memory in place of what there was; pictures placed before stay."""
@@ -198,6 +216,24 @@ class Guest:
 
         until_ns = time.monotonic_ns() + int(LOOK_S * 1e9)
         self._submit(Ticket("", lambda _: self._room.pipeline.prefill_image(frame), end, self._peer, until_ns))
+
+    def track(self, ask: Track) -> None:
+        """Let a step of what this client follows wait for its turn; its ``Tracked`` comes in any case."""
+        picture, ring, frame = self._picture(ask.picture)
+        starts = ring.read_labels(picture, ask.labels) if ask.labels and ask.starts else None
+
+        def end(result: object) -> None:
+            if isinstance(result, tuple):
+                tracked, labels = result
+                self._voice.say(replace(tracked, labels=ring.write_labels(picture, labels)))
+                return
+            error = _as_error(result)
+            code = Code.BUSY if isinstance(error, NotTaken) else getattr(error, "code", Code.INTERNAL)
+            detail = error.detail if isinstance(error, RejectedInput) else error_text(error)
+            self._voice.say(refused(ask, code, detail))
+
+        until_ns = time.monotonic_ns() + int(LOOK_S * 1e9)
+        self._submit(Ticket("", lambda _: self._tracker.run(ask, frame, starts), end, self._peer, until_ns))
 
     def cancel(self, id: int) -> None:
         """End a command of this client soon."""

@@ -276,6 +276,8 @@ def _obey(guest: Guest, session: Session, message: Message, room: Room) -> None:
         guest.place(message)
     elif isinstance(message, messages.Ground):
         guest.ground(message)
+    elif isinstance(message, messages.Track):
+        guest.track(message)
     elif isinstance(message, messages.Look):
         guest.look(message)
     elif isinstance(message, messages.Cancel):

@@ -14,6 +14,7 @@ from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.host.pipeline import HostPipeline, HostState, OnChange
+from segzero_ros.host.tracking import HostTracker
 from segzero_ros.pipeline import Segmentation
 from segzero_ros.reasoner import ignore
 
@@ -70,6 +71,10 @@ class SwitchingPipeline:
     def prefill_image(self, frame: Frame) -> None:
         """See ``Pipeline.prefill_image``."""
         self._ask(lambda pipeline: pipeline.prefill_image(frame))
+
+    def new_tracker(self) -> HostTracker:
+        """See ``Pipeline.new_tracker``; of the engines in use. It ends with them."""
+        return self._current.new_tracker()
 
     def switch(self, start: Start) -> None:
         """Open other engines, and take them once they are open; returns at once. Raises what ``start`` raises."""

@@ -86,13 +86,15 @@ class CommandServer:
         timeout_s: float,
         command_id: str = "",
         source: CameraFrame | None = None,
+        track: bool = False,
         fault: RejectedInput | None = None,
         on_progress: OnProgress = ignore,
         on_answer: OnAnswer = ignore,
     ) -> str:
         """Submit a command and return its id; ``on_answer`` gets its one answer, perhaps before this returns.
 
-        ``source``: ground on this image instead of the camera's newest. ``fault``: what is already known to be wrong.
+        ``source``: ground on this image, not the camera's newest. ``track``: follow what is found. ``fault``: what is
+        already known to be wrong.
         """
         unread = Command(command_id or uuid.uuid4().hex, "")
         report = _ProgressReport(self._queue, (self._on_progress, on_progress))
@@ -101,7 +103,7 @@ class CommandServer:
             report.publish(job, Stage.DONE)
             on_answer(self._answer(job))
 
-        job = Job(unread, source, timeout_s, report, lambda job: self._queue.post(lambda: answer(job)))
+        job = Job(unread, source, timeout_s, report, lambda job: self._queue.post(lambda: answer(job)), track=track)
         try:
             if fault is not None:
                 raise fault

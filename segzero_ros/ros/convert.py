@@ -38,6 +38,11 @@ def safe_text(text: str) -> str:
     return text[:MAX_TEXT_CHARS].replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
+def time_message(stamp_ns: int) -> Time:
+    """Convert a stamp back; the inverse of ``stamp_ns``."""
+    return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
+
+
 def stamp_ns(stamp: Time) -> int:
     """Nanoseconds of a message stamp."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
@@ -121,6 +126,7 @@ def instance_message(instance: pipeline.Instance, position: Position = NAN_POINT
     x0, y0, x1, y1 = instance.box
     return Instance(
         label=safe_text(instance.label),
+        track_id=int(instance.track_id),
         score=float(instance.score),
         x0=float(x0),
         y0=float(y0),
@@ -169,8 +175,8 @@ def segmentation_message(
         reasoning=result.reasoning[:MAX_TEXT_CHARS],
         instances=[instance_message(i, place) for i, place in zip(result.instances, places, strict=True)],
         mask=mask,
-        tracked=False,
-        grounded_stamp=mask.header.stamp,
+        tracked=result.tracked,
+        grounded_stamp=mask.header.stamp if result.grounded_ns is None else time_message(result.grounded_ns),
         completed=completed,
         timing=timing_message(result.timing),
         bundle=safe_text(bundle),

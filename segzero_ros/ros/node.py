@@ -24,13 +24,14 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from segzero_ros.command import Command
 from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.health import TOO_MANY_COMMANDS, Diagnostic, Health, Level
 from segzero_ros.host.pipeline import HostState
 from segzero_ros.host.start import open_here, start_host
 from segzero_ros.host.switching import Start, SwitchingPipeline
-from segzero_ros.pipeline import Pipeline
+from segzero_ros.pipeline import Pipeline, unanswered
 from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events
 from segzero_ros.ros.command_server import CommandServer
 from segzero_ros.ros.diagnostics import PERIOD_S, diagnostics_message, node_diagnostic
@@ -43,10 +44,12 @@ from segzero_ros.ros.parameters import Parameters
 from segzero_ros.ros.processes import NODE
 from segzero_ros.ros.qos import topic_qos
 from segzero_ros.ros.segment_action import SegmentAction
+from segzero_ros.tracking.following import Following
 from segzero_ros.worker import Grounder, Worker
 
 OpenEngines = Callable[[NodeConfig], tuple[str, Pipeline]]
 
+MAX_ID_CHARS = 100  # of a command's id, which is 32 of ours
 WARN_PERIOD_S = 10.0  # a camera at the edge of stale_sec must not fill the log
 HOST_ENDING_S = 0.3  # for a command to be cancelled between two tokens; then its process is ended
 ENDING_S = 1.0  # for an engine to come back when the process ends: a token takes a tenth of that
@@ -82,6 +85,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._commands.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None
+        self._follows: Following | None = None
         self._host: SwitchingPipeline | None = None
         self._fault: RejectedInput | None = None
         self._config = NodeConfig()  # of the last configure
@@ -96,6 +100,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._command_qos, self._lost_commands = qos, LostMessages(qos.depth)
         events = qos_events(self, "command", qos, self._health)
         self.create_subscription(String, "command", on_command, qos, event_callbacks=events)
+        self.create_subscription(String, "stop", guard.callback(self, self._on_stop), topic_qos("stop"))
         self._action = SegmentAction(self, self._commands, self._wrap, self._settings)
         self.create_service(SetBool, "enable", guard.service(self, self._on_enable))
         self.create_service(Trigger, "reset", guard.service(self, self._on_reset))
@@ -278,8 +283,16 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self.get_logger().error(f"configure failed, {fault}")
 
     def _set_up(self, config: NodeConfig, pipeline: Grounder) -> None:
+        self._follows = Following(
+            pipeline.new_tracker,
+            self._outputs.publish_track,
+            carry_after_s=config.carry_after_sec,
+            lost_s=config.lost_sec,
+            reground_s=config.reground_sec,
+        )
         self._worker = Worker(
             pipeline,
+            follower=self._follows,
             busy_policy="reject" if config.busy_policy == "reject" else "preempt",
             first_frame_wait_s=config.first_frame_sec,
             frame_max_age_s=config.stale_sec,
@@ -293,6 +306,8 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
     def _stop_work(self, reason: str) -> None:
         """Close the command server, stop the worker's jobs and ignore the camera."""
         self._commands.close(reason)
+        if self._follows is not None:
+            self._follows.stop("")
         if self._camera is not None:
             self._camera.active = False
         if self._worker is not None:
@@ -304,7 +319,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._queue.drain()  # the answers of the jobs that were stopped
         if self._camera is not None:
             self._camera.close()
-        self._worker = self._camera = self._host = None
+        self._worker = self._camera = self._host = self._follows = None
         self._outputs.bundle = self._engines = ""
         self._commands.close(_UNCONFIGURED)
 
@@ -328,7 +343,17 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if lost:
             self._health.count_lost_commands(lost)
             self.get_logger().error(f"{lost} commands on `command` are lost, {TOO_MANY_COMMANDS}")
-        self._commands.submit(message.data, timeout_s=self._settings.value("timeout_sec"))
+        timeout_s, track = self._settings.value("timeout_sec"), self._settings.value("track")
+        self._commands.submit(message.data, timeout_s=timeout_s, track=track)
+
+    def _on_stop(self, message: String) -> None:
+        """Follow no longer; an id that is not followed is answered, too."""
+        command_id = message.data.strip()[:MAX_ID_CHARS]
+        code = self._follows.stop(command_id) if self._follows is not None else Code.TRACK_UNKNOWN
+        if code is Code.OK or not command_id:
+            return
+        detail = f"got the command {command_id!r}, of which nothing is followed; an empty text stops all"
+        self._outputs.publish_track(unanswered(Command(command_id, ""), code, detail), None)
 
     def _wrap(self, image: Image) -> CameraFrame | None:
         return self._camera.wrap(image) if self._camera is not None else None
@@ -353,6 +378,8 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if self._worker is None or self._camera is None:
             return True, "nothing to reset: the node is unconfigured"
         self._worker.reset()
+        if self._follows is not None:
+            self._follows.stop("")
         self._camera.forget()
         return True, "all commands are cancelled and the last frame is forgotten"
 

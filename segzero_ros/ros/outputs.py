@@ -109,6 +109,23 @@ class Outputs:
         guard.callback(self._node, self._publish_optional)(result, message, prepared.placement)
         return message
 
+    def publish_track(self, result: Result, source: object) -> None:
+        """Publish what is followed; called in the worker's thread, published in the executor's."""
+        prepared = _prepare(result, source)
+
+        def publish() -> None:
+            message = convert.segmentation_message(
+                result,
+                mask=prepared.mask,
+                completed=self._node.get_clock().now().to_msg(),
+                bundle=self.bundle,
+                positions=prepared.positions,
+            )
+            self._publishers["tracks"].publish(message)
+            self._offer_overlay(result, message.header)
+
+        self._queue.post(guard.callback(self._node, publish))
+
     def close(self) -> None:
         """End the painter."""
         self._painter.close(PAINTING_S)
@@ -125,8 +142,12 @@ class Outputs:
             from segzero_ros.ros.detections import detections_message
 
             self._publishers["detections"].publish(detections_message(message))
+        self._offer_overlay(result, message.header)
+
+    def _offer_overlay(self, result: Result, header: Header) -> None:
+        """Have an overlay painted if somebody looks."""
         if result.frame.rgb.size and self._publishers["overlay/compressed"].get_subscription_count() > 0:
-            header, quality = message.header, int(self._parameters.value("overlay_quality"))
+            quality = int(self._parameters.value("overlay_quality"))
             self._painter.submit(lambda: self._paint(result, header, quality))
 
     def _paint(self, result: Result, header: Header, quality: int) -> None:

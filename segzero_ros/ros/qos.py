@@ -78,7 +78,18 @@ _TABLE = (
     Endpoint("/tf_static", "subscribe", "tf2_msgs/msg/TFMessage", "reliable", 100, "latched; with `target_frame`"),
     Endpoint("command", "subscribe", "std_msgs/msg/String", "reliable", COMMAND_DEPTH, "what to find, in words"),
     Endpoint(
+        "stop", "subscribe", "std_msgs/msg/String", "reliable", 10, "the `command_id` to follow no longer; empty = all"
+    ),
+    Endpoint(
         "segmentation", "publish", "segzero_ros/msg/Segmentation", "reliable", 5, "the answer; exactly one per command"
+    ),
+    Endpoint(
+        "tracks",
+        "publish",
+        "segzero_ros/msg/Segmentation",
+        "reliable",
+        5,
+        "what is followed: one per followed command and frame, and one that says how it ended",
     ),
     Endpoint("mask", "publish", "sensor_msgs/msg/Image", "reliable", 5, "the label image alone"),
     Endpoint("reasoning", "publish", "std_msgs/msg/String", "reliable", 10, "the final reasoning (untrusted text)"),

@@ -76,6 +76,7 @@ class SegmentAction:
             request.command,
             command_id=_goal_id(goal),
             timeout_s=timeout_s,
+            track=bool(request.track),
             source=source,
             fault=fault,
             on_progress=lambda progress: _publish_feedback(goal, progress),
@@ -86,10 +87,6 @@ class SegmentAction:
         return CancelResponse.ACCEPT if self._commands.cancel(_goal_id(goal)) else CancelResponse.REJECT
 
     def _timeout_s(self, request: Segment.Goal) -> float:
-        if request.track:
-            raise RejectedInput(
-                Code.UNSUPPORTED, "got track = true, but this version does not carry masks to later frames; send false"
-            )
         if not 0.0 <= request.timeout_sec <= MAX_TIMEOUT_S:
             raise RejectedInput(
                 Code.CONFIG_VALUE,

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from segzero_ros.profile import get_profile
 from segzero_ros.ros import convert
 from segzero_ros.ros.node import GroundingNode
 from segzero_ros.ros.qos import topic_qos
+from segzero_ros.tracking.prompted import PromptedTracker
 
 PATIENCE_S = 60.0  # a healthy machine needs a tenth of a second
 DOMAIN = 100 + os.getpid() % 100  # of this process alone, as good as certainly
@@ -64,7 +66,9 @@ def start_node(reasoner: Any = None, segmenter: Any = None, *, faults: Any = (),
     def open_engines(_config: NodeConfig) -> tuple[str, Pipeline]:
         if waiting:
             raise waiting.pop(0)
-        return "test", Pipeline(get_profile(PROFILE), reasoner or FakeReasoner(), segmenter or FakeSegmenter())
+        sees = segmenter or FakeSegmenter()
+        tracker = partial(PromptedTracker, sees)
+        return "test", Pipeline(get_profile(PROFILE), reasoner or FakeReasoner(), sees, make_tracker=tracker)
 
     parameters = {"stale_sec": 60.0, **parameters}  # a busy machine may take its time between frame and command
     overrides = [Parameter(name, value=value) for name, value in parameters.items()]

@@ -106,7 +106,6 @@ def test_a_goal_with_its_own_image_needs_no_camera(make_robot):
 @pytest.mark.parametrize(
     ("fields", "code", "says"),
     [
-        ({"track": True}, Code.UNSUPPORTED, "track"),
         ({"timeout_sec": -1.0}, Code.CONFIG_VALUE, "timeout_sec"),
         ({"timeout_sec": float("nan")}, Code.CONFIG_VALUE, "timeout_sec"),
         ({"timeout_sec": float("inf")}, Code.CONFIG_VALUE, "timeout_sec"),

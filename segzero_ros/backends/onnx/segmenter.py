@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from segzero_ros.backends import DEFAULTS, EngineOptions
 from segzero_ros.backends.onnx.session import open_session
+from segzero_ros.backends.onnx.tracker import OnnxMemoryEngine
 from segzero_ros.backends.sam2 import FEATURES, Sam2Segmenter, check_graphs
+from segzero_ros.backends.sam2_memory import GRAPHS
 
 
 class OnnxSegmenterEngine:
@@ -32,6 +34,11 @@ class OnnxSegmenterEngine:
         outputs = self._encoder.run(list(FEATURES), {"pixels": pixels})
         self._features = dict(zip(FEATURES, outputs, strict=True))
 
+    @property
+    def features(self) -> Mapping[str, NDArray[Any]]:
+        """What the encoder said of the picture encoded last, by name; the tracker's memory starts from it."""
+        return self._features
+
     def decode(self, prompts: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits (N, 3, h, w) and predicted IoUs (N, 3)."""
         logits, ious = self._decoder.run(["logits", "scores"], {**self._features, **prompts})
@@ -44,9 +51,15 @@ class OnnxSegmenter(Sam2Segmenter):
     def __init__(
         self, files: Mapping[str, Path], image_size: tuple[int, int], options: EngineOptions = DEFAULTS
     ) -> None:
-        """Open both graphs. ``files``: "encoder" and "decoder"; ``image_size``: (width, height) they were made for.
+        """Open the graphs. ``files``: "encoder", "decoder", and those of the memory (``GRAPHS``) where there are some.
+
+        ``image_size``: (width, height) they were made for.
 
         Raises ``RejectedInput``: BUNDLE_BACKEND when ONNX Runtime cannot open them, BUNDLE_FORMAT when they are not
         what the manifest says.
         """
-        super().__init__(OnnxSegmenterEngine(files, image_size, options), image_size)
+        engine = OnnxSegmenterEngine(files, image_size, options)
+        memory = None
+        if set(GRAPHS) <= set(files):
+            memory = OnnxMemoryEngine(files, image_size, lambda: engine.features, options)
+        super().__init__(engine, image_size, memory)

@@ -1,0 +1,1 @@
+"""A SAM 2 checkpoint with memory -> the graphs that follow what was once segmented."""

@@ -1,0 +1,172 @@
+"""SAM 2's memory around its graphs: what each object remembers, and what that makes of the next frame.
+
+Equal to transformers' ``Sam2VideoModel`` frame by frame, started with a mask (tests/export/test_tracker.py), with all
+objects in one batch whenever they were started. An object remembers the frame it began on, its last ``RECENT`` frames
+and its last ``POINTERS`` pointers, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.frame import Frame
+from segzero_ros.segmenter import Segmenter, Tracks, check_start
+
+RECENT = 6  # frames besides the first; SAM 2 was trained with seven in all
+POINTERS = 15  # besides the first frame's; sixteen in all
+ABSENT = -1
+SURE = 10.0  # the logit of what is given
+GRAPHS: Mapping[str, tuple[str, ...]] = {
+    "mask_prompt": ("embedding", "masks"),
+    "memory_attention": ("embedding", "memories", "ages", "pointers", "pointer_ages"),
+    "track_decoder": ("seen", "fine", "middle"),
+    "memory_encoder": ("embedding", "masks", "given", "presence"),
+}
+"""The memory's graphs by role, with the names of their inputs."""
+
+Floats = NDArray[np.float32]
+
+
+class MemoryEngine(Protocol):
+    """The memory's graphs on some engine; the picture is the one that the segmenter encoded last."""
+
+    def prompt(self, masks: Floats) -> Floats:
+        """Masks (N, S, S) of 0 and 1 -> what the decoder wants of each, (N, C, h, w)."""
+        ...
+
+    def attend(self, memories: Floats, ages: NDArray[np.int64], pointers: Floats, pointer_ages: Floats) -> Floats:
+        """Each object's past, (N, M, h * w, D), (N, M), (N, P, C), (N, P) -> (N, C, h, w) for the decoder."""
+        ...
+
+    def decode(self, seen: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """-> logits (N, S/4, S/4), IoUs (N,), presence (N,) as logits, pointers (N, C)."""
+        ...
+
+    def remember(self, masks: Floats, given: Floats, presence: Floats) -> Floats:
+        """Logits (N, S, S), whether they were given (N,) and presence (N,) -> memories (N, h * w, D)."""
+        ...
+
+
+@dataclass(slots=True)
+class _Past:
+    """What one object remembers; the newest entry last."""
+
+    track_id: int
+    began: int  # number of the step before which it was started
+    first: Floats
+    first_pointer: Floats
+    recent: deque[Floats] = field(default_factory=lambda: deque(maxlen=RECENT))
+    pointers: deque[Floats] = field(default_factory=lambda: deque(maxlen=POINTERS))
+
+
+class Sam2MemoryTracker:
+    """``Tracker`` over a ``MemoryEngine`` and the segmenter whose encoder it shares.
+
+    ``image_size``: (width, height) that the encoder was made for.
+    """
+
+    kind = "memory"
+
+    def __init__(self, segmenter: Segmenter, engine: MemoryEngine, image_size: tuple[int, int]) -> None:
+        self._segmenter, self._engine, self._image_size = segmenter, engine, image_size
+        self._objects: list[_Past] = []
+        self._steps = 0
+        self._last_id = 0
+
+    def start(self, frame: Frame, masks: NDArray[np.bool_]) -> tuple[int, ...]:
+        """Follow the objects under ``masks`` from now on; see ``Tracker``."""
+        check_start(frame, masks, len(self._objects))
+        self._segmenter.set_image(frame)
+        squashed = np.stack([self._squash(mask) for mask in masks])
+        *_, pointers = self._engine.decode(self._engine.prompt(squashed))
+        sure = np.full(len(masks), SURE, np.float32)
+        memories = self._engine.remember((2 * squashed - 1) * SURE, np.ones(len(masks), np.float32), sure)
+        ids = []
+        for memory, pointer in zip(memories, pointers, strict=True):
+            self._last_id += 1
+            self._objects.append(_Past(self._last_id, self._steps, memory, pointer))
+            ids.append(self._last_id)
+        return tuple(ids)
+
+    def step(self, frame: Frame) -> Tracks:
+        """Find all objects in the next frame."""
+        width, height = frame.size
+        if not self._objects:
+            return Tracks((), np.zeros((0, height, width), np.bool_), *(np.zeros(0, np.float32) for _ in range(2)))
+        self._segmenter.set_image(frame)
+        self._steps += 1
+        memories, ages = self._memories()
+        pointers, pointer_ages = self._pointers()
+        logits, ious, presence, made = self._engine.decode(self._engine.attend(memories, ages, pointers, pointer_ages))
+        full = np.stack([cv2.resize(low, self._image_size, interpolation=cv2.INTER_LINEAR) for low in logits])
+        remembered = self._engine.remember(full, np.zeros(len(full), np.float32), presence)
+        for past, memory, pointer in zip(self._objects, remembered, made, strict=True):
+            past.recent.append(memory)
+            past.pointers.append(pointer)
+        masks = np.stack([cv2.resize(low, (width, height), interpolation=cv2.INTER_LINEAR) > 0 for low in logits])
+        chance = 1 / (1 + np.exp(-np.clip(presence, -30, 30)))
+        return Tracks(
+            tuple(past.track_id for past in self._objects), masks, np.clip(ious, 0, 1), chance.astype(np.float32)
+        )
+
+    def forget(self, track_id: int) -> None:
+        """Follow one object no longer."""
+        self._objects = [past for past in self._objects if past.track_id != track_id]
+
+    def _squash(self, mask: NDArray[np.bool_]) -> Floats:
+        """The mask as the encoder's square sees it, 0 or 1; an object too thin for that keeps what it has most of."""
+        cover = cv2.resize(mask.astype(np.float32), self._image_size, interpolation=cv2.INTER_AREA)
+        return (cover >= min(0.5, float(cover.max()))).astype(np.float32)
+
+    def _memories(self) -> tuple[Floats, NDArray[np.int64]]:
+        """Each object's pictures, the first one in front, and how many steps ago they were (0: the first one)."""
+        slots = 1 + max(len(past.recent) for past in self._objects)
+        memories = np.zeros((len(self._objects), slots, *self._objects[0].first.shape), np.float32)
+        ages = np.full((len(self._objects), slots), ABSENT, np.int64)
+        for row, past in enumerate(self._objects):
+            memories[row, 0], ages[row, 0] = past.first, 0
+            _fill(memories[row, 1:], ages[row, 1:], past.recent)
+        return memories, ages
+
+    def _pointers(self) -> tuple[Floats, Floats]:
+        slots = 1 + max(len(past.pointers) for past in self._objects)
+        pointers = np.zeros((len(self._objects), slots, *self._objects[0].first_pointer.shape), np.float32)
+        ages = np.full((len(self._objects), slots), ABSENT, np.float32)
+        for row, past in enumerate(self._objects):
+            pointers[row, 0], ages[row, 0] = past.first_pointer, self._steps - past.began
+            _fill(pointers[row, 1:], ages[row, 1:], past.pointers)
+        return pointers, ages
+
+
+def _fill(places: Floats, ages: NDArray[np.generic], entries: Sequence[Floats] | deque[Floats]) -> None:
+    """Put entries into the first places, the newest last, of which the age is 1."""
+    for place, entry in enumerate(entries):
+        places[place] = entry
+        ages[place] = len(entries) - place
+
+
+def check_memory_graphs(
+    image_size: tuple[int, int], inputs: Mapping[str, Sequence[str]], masks: Sequence[int | str | None]
+) -> None:
+    """Refuse (BUNDLE_FORMAT) graphs without our inputs, or made for another picture than the segmenter's."""
+    width, height = image_size
+    for role, wanted in GRAPHS.items():
+        missing = set(wanted) - set(inputs[role])
+        if missing:
+            raise _not_ours(f"a {role} without {', '.join(sorted(missing))}", f"{', '.join(wanted)}")
+    if list(masks[1:]) != [height, width]:
+        raise _not_ours(f"masks of {list(masks[1:])}", f"[{height}, {width}] as the segmenter's pictures")
+
+
+def _not_ours(got: str, want: str) -> RejectedInput:
+    return RejectedInput(
+        Code.BUNDLE_FORMAT, f"tracker: got {got}, want {want}; export the bundle again with this version of segzero"
+    )

@@ -1,0 +1,16 @@
+"""Which tracker a segmenter gives: SAM 2's memory where its bundle has the graphs, else prompts."""
+
+from __future__ import annotations
+
+from segzero_ros.backends.sam2 import Sam2Segmenter
+from segzero_ros.backends.sam2_memory import Sam2MemoryTracker
+from segzero_ros.segmenter import Segmenter, Tracker
+from segzero_ros.tracking.prompted import PromptedTracker
+
+
+def make_tracker(segmenter: Segmenter) -> Tracker:
+    """A tracker of its own for one client, around engines that all share."""
+    inner = getattr(segmenter, "inner", segmenter)
+    if not isinstance(inner, Sam2Segmenter) or inner.memory is None:
+        return PromptedTracker(segmenter)
+    return Sam2MemoryTracker(segmenter, inner.memory, inner.image_size)

@@ -1,0 +1,158 @@
+"""A tracker of any segmenter: where the object went by its look, and the segmenter's mask there.
+
+For bundles without SAM 2's memory. An object's last look, a small patch, is searched around where it was; its box,
+moved there, is the segmenter's next prompt. What no longer looks alike is hidden, and is searched for in a wider and
+wider place until it shows again.
+Covered: moving cameras, pushed things, things that are hidden for a moment and come back near by.
+Not covered: two things that look alike and cross, things that turn over while they are hidden; ``sam2_memory.py`` is
+for those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segzero_ros.answer import Target
+from segzero_ros.frame import Frame
+from segzero_ros.segmenter import Segmenter, Tracks, check_start
+
+PATCH = 40  # pixels of the patch's longer side, as it is searched
+REACH = 0.7  # of the box's longer side, to each side of it, where it is searched
+WIDER = 0.35  # more of it for every step that it has been hidden
+FURTHEST = 2.5
+ALIKE = 0.45  # correlation of what is the same thing
+AREA = (0.35, 2.8)  # of the last mask's area: outside, it is another thing, or part of one
+MARGIN = 0.04  # of the box, around the mask that it is of
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(slots=True)
+class _Object:
+    """``box`` and ``area`` of the last mask, shares of the picture; ``patch``: what was in it, H x W x 3 uint8."""
+
+    track_id: int
+    box: Box
+    area: float
+    patch: NDArray[np.uint8]
+    point: tuple[float, float]
+    hidden: int = 0
+
+
+class PromptedTracker:
+    """``Tracker`` over a segmenter."""
+
+    kind = "prompted"
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._objects: list[_Object] = []
+        self._last_id = 0
+
+    def start(self, frame: Frame, masks: NDArray[np.bool_]) -> tuple[int, ...]:
+        """Follow the objects under ``masks`` from now on; see ``Tracker``."""
+        check_start(frame, masks, len(self._objects))
+        ids = []
+        for mask in masks:
+            self._last_id += 1
+            box, area, point = _shape(mask)
+            self._objects.append(_Object(self._last_id, box, area, _cut(frame, box), point))
+            ids.append(self._last_id)
+        return tuple(ids)
+
+    def step(self, frame: Frame) -> Tracks:
+        """Find all objects in the next frame."""
+        width, height = frame.size
+        masks = np.zeros((len(self._objects), height, width), np.bool_)
+        scores = np.zeros(len(self._objects), np.float32)
+        presence = np.zeros(len(self._objects), np.float32)
+        moved = [_search(frame, thing) for thing in self._objects]
+        targets = tuple(_target(frame, box, thing) for thing, (box, _) in zip(self._objects, moved, strict=True))
+        if targets:
+            self._segmenter.set_image(frame)
+            found = self._segmenter.predict(targets)
+            for row, (thing, (_, alike)) in enumerate(zip(self._objects, moved, strict=True)):
+                scores[row], presence[row] = found.scores[row], self._judge(frame, thing, found.masks[row], alike)
+                if presence[row] >= 0.5:
+                    masks[row] = found.masks[row]
+        return Tracks(tuple(thing.track_id for thing in self._objects), masks, scores, presence)
+
+    def forget(self, track_id: int) -> None:
+        """Follow one object no longer."""
+        self._objects = [thing for thing in self._objects if thing.track_id != track_id]
+
+    def _judge(self, frame: Frame, thing: _Object, mask: NDArray[np.bool_], alike: float) -> float:
+        """Take the mask over if it is the thing's; return how likely that is, above 0.5 if it is taken."""
+        likely = float(np.clip(0.5 + (alike - ALIKE) / (2 - 2 * ALIKE), 0, 1))
+        if likely >= 0.5 and mask.any():
+            box, area, point = _shape(mask)
+            if AREA[0] * thing.area <= area <= AREA[1] * thing.area:
+                thing.box, thing.area, thing.point, thing.hidden = box, area, point, 0
+                thing.patch = _cut(frame, box)
+                return likely
+        thing.hidden += 1
+        return min(likely, 0.49)
+
+
+def _shape(mask: NDArray[np.bool_]) -> tuple[Box, float, tuple[float, float]]:
+    """Box and area of a mask, in shares of the picture, and where in the box its middle is."""
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
+    inside = cv2.distanceTransform(np.pad(mask[y0:y1, x0:x1].view(np.uint8), 1), cv2.DIST_L2, 3)
+    y, x = np.unravel_index(int(inside.argmax()), inside.shape)
+    point = (float(x - 0.5) / (x1 - x0), float(y - 0.5) / (y1 - y0))
+    return (x0 / width, y0 / height, x1 / width, y1 / height), float(mask.mean()), point
+
+
+def _pixels(frame: Frame, box: Box, around: float = 0.0) -> tuple[int, int, int, int]:
+    """A box in whole pixels, inside the picture, with ``around`` of its longer side on each side."""
+    width, height = frame.size
+    x0, y0, x1, y1 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    more = around * max(x1 - x0, y1 - y0)
+    left, top = max(0, int(x0 - more)), max(0, int(y0 - more))
+    return left, top, min(width, int(np.ceil(x1 + more))), min(height, int(np.ceil(y1 + more)))
+
+
+def _cut(frame: Frame, box: Box) -> NDArray[np.uint8]:
+    """What is in the box, its longer side PATCH pixels."""
+    x0, y0, x1, y1 = _pixels(frame, box)
+    return _scaled(frame.rgb[y0:y1, x0:x1], PATCH / max(x1 - x0, y1 - y0))
+
+
+def _scaled(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    size = (max(2, round(rgb.shape[1] * scale)), max(2, round(rgb.shape[0] * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _search(frame: Frame, thing: _Object) -> tuple[Box, float]:
+    """Where around its last box the thing looks most as it did, and how much so, -1..1."""
+    width, height = frame.size
+    x0, y0, x1, y1 = _pixels(frame, thing.box)
+    left, top, right, bottom = _pixels(frame, thing.box, min(FURTHEST, REACH + WIDER * thing.hidden))
+    scale = PATCH / max(x1 - x0, y1 - y0, 1)
+    place = _scaled(frame.rgb[top:bottom, left:right], scale)
+    patch = thing.patch[: place.shape[0], : place.shape[1]]
+    alike = cv2.matchTemplate(place, patch, cv2.TM_CCOEFF_NORMED)
+    alike = np.nan_to_num(alike, nan=-1.0, posinf=-1.0, neginf=-1.0)
+    row, column = np.unravel_index(int(alike.argmax()), alike.shape)
+    x, y = left + float(column) / scale, top + float(row) / scale
+    w, h = (thing.box[2] - thing.box[0]) * width, (thing.box[3] - thing.box[1]) * height
+    return (x / width, y / height, (x + w) / width, (y + h) / height), float(alike[row, column])
+
+
+def _target(frame: Frame, box: Box, thing: _Object) -> Target:
+    """The prompt for a box: with a margin, within the picture, and the point where the mask's middle was."""
+    width, height = frame.size
+    x0, y0, x1, y1 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    dx, dy = MARGIN * (x1 - x0), MARGIN * (y1 - y0)
+    point = (x0 + thing.point[0] * (x1 - x0), y0 + thing.point[1] * (y1 - y0))
+    left, top = min(max(0.0, x0 - dx), width - 2.0), min(max(0.0, y0 - dy), height - 2.0)
+    return Target(
+        (left, top, max(left + 1, min(float(width), x1 + dx)), max(top + 1, min(float(height), y1 + dy))),
+        ((min(max(0.0, point[0]), width - 1.0), min(max(0.0, point[1]), height - 1.0)),),
+    )

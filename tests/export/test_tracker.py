@@ -1,0 +1,183 @@
+"""SAM 2's memory as graphs: frame by frame what transformers' Sam2VideoModel says, and refusals for what does not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import Sam2Config, Sam2VideoModel
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+
+from export.segmenter_onnx import export_segmenter
+from export.tracker.graphs import export_tracker
+from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
+from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
+from segzero_ros.backends.sam2_memory import Sam2MemoryTracker
+from segzero_ros.backends.tracker import make_tracker
+from segzero_ros.frame import Frame
+from training.demo_models.segmenter_model import build_model, demo_config
+from training.tracker.model import build_tracker
+
+SIDE, WIDTH, FRAMES = 128, 128, 50  # a width of 64, the memory's own, transformers cannot run
+
+
+def wide_config() -> Sam2Config:
+    """The demo's shape, twice as wide: the pointers are split, as the real ones are."""
+    config = demo_config(SIDE)
+    config.vision_config.fpn_hidden_size = WIDTH
+    config.prompt_encoder_config.hidden_size = WIDTH
+    config.mask_decoder_config.hidden_size = WIDTH
+    return config
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A segmenter and a tracker around it, random weights that see the picture."""
+    folder = tmp_path_factory.mktemp("sam2")
+    segmenter = build_model(3, wide_config())
+    for lateral in segmenter.vision_encoder.neck.convs:
+        lateral.reset_parameters()
+    tracker = build_tracker(segmenter, 5)
+    with torch.no_grad():
+        tracker.mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(3.0) if hasattr(
+            tracker.mask_decoder.pred_obj_score_head, "layers"
+        ) else tracker.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(3.0)
+    segmenter.save_pretrained(folder / "segmenter")
+    tracker.save_pretrained(folder / "tracker")
+    return folder / "segmenter", folder / "tracker"
+
+
+@pytest.fixture(scope="module")
+def segmenter(checkpoints: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> OnnxSegmenter:
+    out = tmp_path_factory.mktemp("graphs")
+    files = export_segmenter(checkpoints[0], out, store="float") | export_tracker(checkpoints[1], out, store="float")
+    return OnnxSegmenter(files, (SIDE, SIDE))
+
+
+def clip(count: int) -> list[Frame]:
+    """A camera that moves over a picture of soft noise."""
+    rng = np.random.default_rng(2)
+    scene = resize_to(rng.integers(0, 256, (60, 60, 3), np.uint8), (400, 400))
+    return [
+        Frame(np.ascontiguousarray(scene[40 + k : 40 + k + SIDE, 30 + 2 * k : 30 + 2 * k + SIDE]), k)
+        for k in range(count)
+    ]
+
+
+def first_masks() -> np.ndarray:
+    masks = np.zeros((2, SIDE, SIDE), bool)
+    masks[0, 20:70, 30:80] = masks[1, 70:110, 60:120] = True
+    return masks
+
+
+def stock_logits(checkpoint: Path, frames: list[Frame], starts: dict[int, np.ndarray]) -> list[np.ndarray]:
+    """What Sam2VideoModel says: per frame the logits (N, S/4, S/4) of the objects that were given masks so far."""
+    model = Sam2VideoModel.from_pretrained(checkpoint, attn_implementation="eager").eval()
+    pixels = [normalise(resize_to(frame.rgb, (SIDE, SIDE)), IMAGENET_MEAN, IMAGENET_STD) for frame in frames]
+    session = Sam2VideoInferenceSession(
+        video=torch.from_numpy(np.stack(pixels)), video_height=SIDE, video_width=SIDE, dtype=torch.float32
+    )
+    said = []
+    for index in range(len(frames)):
+        for mask in starts.get(index, []):
+            number = len(session.obj_ids) + 1
+            session.add_mask_inputs(session.obj_id_to_idx(number), index, torch.from_numpy(mask)[None, None].float())
+            session.obj_with_new_inputs.append(number)
+        with torch.inference_mode():
+            out = model(session, frame_idx=index)
+        said.append(out.pred_masks[:, 0].numpy())
+    return said
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    union = (one | other).sum()
+    return float((one & other).sum() / union) if union else 1.0
+
+
+def test_fifty_frames_are_those_of_transformers(checkpoints: tuple[Path, Path], segmenter: OnnxSegmenter) -> None:
+    frames = clip(FRAMES)
+    stock = stock_logits(checkpoints[1], frames, {0: first_masks()})
+    tracker = make_tracker(segmenter)
+    assert isinstance(tracker, Sam2MemoryTracker)
+    assert tracker.start(frames[0], first_masks()) == (1, 2)
+    seen = 0
+    for frame, logits in zip(frames[1:], stock[1:], strict=True):
+        tracks = tracker.step(frame)
+        low = torch.nn.functional.interpolate(torch.from_numpy(logits)[None], (SIDE, SIDE), mode="bilinear")[0]
+        for mask, expected in zip(tracks.masks, low.numpy() > 0, strict=True):
+            assert overlap(mask, expected) >= 0.99
+            seen += bool(expected.any())
+    assert seen > FRAMES, "the random weights show something in most frames"
+
+
+def test_objects_that_join_later_are_in_the_same_batch_and_equal(
+    checkpoints: tuple[Path, Path], segmenter: OnnxSegmenter
+) -> None:
+    frames = clip(14)
+    late = first_masks()[::-1][:1]
+    stock = stock_logits(checkpoints[1], frames, {0: first_masks()[:1], 5: late})
+    tracker = make_tracker(segmenter)
+    tracker.start(frames[0], first_masks()[:1])
+    for index, frame in enumerate(frames[1:], 1):
+        tracks = tracker.step(frame)
+        if index == 5:
+            tracker.start(frame, late)
+        low = torch.nn.functional.interpolate(torch.from_numpy(stock[index])[None], (SIDE, SIDE), mode="bilinear")[0]
+        for mask, expected in zip(tracks.masks, low.numpy() > 0, strict=False):
+            assert overlap(mask, expected) >= 0.98
+    assert tracks.ids == (1, 2)
+
+
+def test_what_is_forgotten_leaves_the_others_as_they_are(segmenter: OnnxSegmenter) -> None:
+    frames = clip(10)
+    both, alone = make_tracker(segmenter), make_tracker(segmenter)
+    both.start(frames[0], first_masks())
+    alone.start(frames[0], first_masks()[:1])
+    both.step(frames[1])
+    alone.step(frames[1])
+    both.forget(2)
+    for frame in frames[2:]:
+        one, other = both.step(frame), alone.step(frame)
+        assert one.ids == other.ids == (1,)
+        assert overlap(one.masks[0], other.masks[0]) >= 0.99
+
+
+def test_memory_is_bounded_however_long_something_is_followed(segmenter: OnnxSegmenter) -> None:
+    frames = clip(20)
+    tracker = make_tracker(segmenter)
+    assert isinstance(tracker, Sam2MemoryTracker)
+    tracker.start(frames[0], first_masks())
+    for step in range(40):
+        tracker.step(frames[step % 20])
+    (first, _) = tracker._objects
+    assert (len(first.recent), len(first.pointers)) == (6, 15)
+
+
+def test_a_checkpoint_whose_grid_is_not_its_encoders_is_refused(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
+    model = Sam2VideoModel.from_pretrained(checkpoints[1])
+    model.config.memory_attention_rope_feat_sizes = [4, 4]
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="memory_attention_rope_feat_sizes"):
+        export_tracker(tmp_path, tmp_path / "out")
+
+
+def test_half_precision_graphs_say_nearly_the_same(
+    checkpoints: tuple[Path, Path], segmenter: OnnxSegmenter, tmp_path: Path
+) -> None:
+    files = export_segmenter(checkpoints[0], tmp_path, arithmetic="half")
+    files |= export_tracker(checkpoints[1], tmp_path, arithmetic="half")
+    half, full = make_tracker(OnnxSegmenter(files, (SIDE, SIDE))), make_tracker(segmenter)
+    frames = clip(6)
+    half.start(frames[0], first_masks())
+    full.start(frames[0], first_masks())
+    for frame in frames[1:]:
+        one, other = half.step(frame), full.step(frame)
+        assert np.abs(one.scores - other.scores).max() < 0.02
+        assert min(overlap(*pair) for pair in zip(one.masks, other.masks, strict=True)) > 0.9
+
+
+def test_a_segmenter_without_the_graphs_gives_the_prompted_tracker(
+    checkpoints: tuple[Path, Path], tmp_path: Path
+) -> None:
+    files = export_segmenter(checkpoints[0], tmp_path)
+    assert make_tracker(OnnxSegmenter(files, (SIDE, SIDE))).kind == "prompted"

@@ -1,0 +1,305 @@
+"""Train the demo's tracker: SAM 2's memory, on clips of the demo world, around a segmenter that stays as it is.
+
+    python -m training.tracker.pretrain --data DIR --segmenter DIR --out DIR --steps 1500
+
+The picture encoder is the segmenter's and frozen, so each frame is encoded once, before the first step (a cache beside
+the clips). A step follows a few objects through each of a few clips, as the robot does: a mask at the first frame,
+roughened as a segmenter's is, then frame after frame from what the model itself said before. Where the object is
+visible, its masks learn as the segmenter's do; everywhere the model learns to say whether it is there. Clips are also
+played backwards, and with frames left out.
+
+`OUT/checkpoint` is a `Sam2VideoModel` directory, `OUT/state.pt` what a resumed run needs, `OUT/log.jsonl` the curve.
+Ctrl-C saves them.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import Sam2VideoModel
+
+from export.segmenter_onnx import export_segmenter, load_segmenter
+from export.tracker.modules import Decoded
+from segzero_ros.cli.parser import Parser, at_least, number_in, refuse
+from segzero_ros.errors import RejectedInput
+from training.demo_models.pretrain_segmenter import Stop, newest_state, report
+from training.demo_models.segmenter_model import segmentation_loss
+from training.muon import Muon
+from training.saving import LossGuard, check_finite, replace_file, replace_folder, written
+from training.tracker.features import ClipFeatures, Drawn
+from training.tracker.follow import Follower
+from training.tracker.model import build_tracker
+
+FORMAT = 1  # of state.pt
+SHARP = 1.2  # squared: how much more what looks the same is attended to, at the start
+RESCAN_EVERY = 5  # steps: a shard that appeared meanwhile is taken in, which takes seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides the result of a run beside its data."""
+
+    steps: int = 2500
+    clips_per_step: int = 4
+    objects_per_clip: int = 2
+    frames: int = 8
+    short_frames: int = 4  # of the first steps, a third as dear
+    short: float = 0.6  # share of the steps
+    muon_rate: float = 0.02
+    adam_rate: float = 2e-3
+    decoder_share: float = 0.5  # of the rates, for the decoder, which can segment already
+    presence_weight: float = 0.5
+    every_weight: float = 0.2
+    warm_up: float = 0.01  # share of the steps
+    decay_from: float = 0.3  # share of the steps
+    seed: int = 0
+
+
+def make_optimizers(model: Sam2VideoModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of transformer layers, AdamW for all else; the decoder slower, the encoder not at all."""
+    frozen = [*model.vision_encoder.parameters(), *model.prompt_encoder.point_embed.parameters()]
+    frozen += [*model.mask_decoder.conv_s0.parameters(), *model.mask_decoder.conv_s1.parameters()]
+    frozen += [model.no_memory_embedding]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            matrix = parameter.ndim == 2 and ".layers." in name
+            groups.setdefault((matrix, name.startswith(("mask_decoder.", "prompt_encoder."))), []).append(parameter)
+    slow = recipe.decoder_share
+    return [
+        Muon(
+            [{"params": groups[True, late], "lr": recipe.muon_rate * (slow if late else 1)} for late in (False, True)],
+            lr=recipe.muon_rate, weight_decay=0.0,
+        ),
+        torch.optim.AdamW(
+            [{"params": groups[False, late], "lr": recipe.adam_rate * (slow if late else 1)} for late in (False, True)],
+            betas=(0.9, 0.98), weight_decay=0.0,
+        ),
+    ]  # fmt: skip
+
+
+def ease_in(model: Sam2VideoModel, mean: float, deviation: float) -> None:
+    """Begin where little is left to find out; ``mean`` and ``deviation``: of the embedding, over its channels.
+
+    What is remembered of a cell begins as its own features, beside its mask, and queries and keys as these features:
+    attention finds what looks the same at the same place from the first step on. What attention and mask add has the
+    embedding's level, which is far from 1: else it would be lost in it; and so has the output, which the decoder knows.
+    """
+    encoder, attention = model.memory_encoder, model.memory_attention
+    width = encoder.projection.weight.shape[0]
+    with torch.no_grad():
+        attention.layer_norm.weight.fill_(deviation)
+        attention.layer_norm.bias.fill_(mean)
+        encoder.feature_projection.weight.copy_(torch.eye(width)[:, :, None, None] / deviation)
+        encoder.feature_projection.bias.fill_(-mean / deviation)
+        encoder.projection.weight.copy_(torch.eye(width)[:, :, None, None])
+        encoder.projection.bias.zero_()
+        for layer in attention.layers:
+            for projection in (layer.cross_attn_image.q_proj, layer.cross_attn_image.k_proj):
+                projection.weight.copy_(SHARP * torch.eye(width))
+                projection.bias.zero_()
+            for inner in (layer.cross_attn_image.v_proj, layer.self_attn.v_proj, layer.linear1):
+                inner.weight.mul_(deviation)
+        model.prompt_encoder.mask_embed.conv3.weight.mul_(deviation)
+
+
+def rate_factor(progress: float, recipe: Recipe) -> float:
+    """Share of the full rate at `progress` 0..1: up, level, down to zero."""
+    if progress < recipe.warm_up:
+        return max(progress / recipe.warm_up, 0.02)
+    return min(1.0, max(0.0, (1 - progress) / (1 - recipe.decay_from)))
+
+
+def clip_losses(follower: Follower, drawn: Drawn, every_weight: float) -> dict[str, Tensor]:
+    """Losses of objects followed through their clips: `mask`, `score`, `presence`, and the IoU of what was shown."""
+    past = follower.start(drawn.picture(0), drawn.start)
+    losses: dict[str, list[Tensor]] = {}
+    for time_step in range(1, drawn.frames):
+        out = follower.step(past, drawn.picture(time_step))
+        for name, value in _frame_losses(out, drawn.masks[time_step], drawn.visible[time_step], every_weight).items():
+            losses.setdefault(name, []).append(value)
+    return {name: torch.stack(values).mean() for name, values in losses.items()}
+
+
+def _frame_losses(out: Decoded, masks: Tensor, visible: Tensor, every_weight: float) -> dict[str, Tensor]:
+    presence = F.binary_cross_entropy_with_logits(out.scores, visible.float())
+    right = ((out.scores > 0) == visible).float().mean()
+    losses = {"presence": presence, "present_right": right}
+    if visible.any():
+        shown = segmentation_loss(
+            out.logits[visible][:, None], out.ious[visible][:, None], masks[visible][:, None].float()
+        )
+        losses["mask"] = shown["mask"] + every_weight * shown["every"]
+        losses["score"], losses["picked_iou"] = shown["score"], shown["picked_iou"]
+    return losses
+
+
+class Training:
+    """One run: model, optimizers and position; `save` and `resume` carry it over an interruption."""
+
+    def __init__(self, recipe: Recipe, data: Path, segmenter: Path) -> None:
+        self.recipe, self.segmenter = recipe, segmenter
+        self.model = build_tracker(load_segmenter(segmenter), recipe.seed)
+        with tempfile.TemporaryDirectory() as scratch:
+            self.clips = ClipFeatures(data, export_segmenter(segmenter, Path(scratch))["encoder"])
+        ease_in(self.model, *self.clips.level())
+        self.optimizers = make_optimizers(self.model, recipe)
+        self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self.follower = Follower(self.model)
+        self.guard = LossGuard("training.tracker.pretrain", self.model)
+        self.steps_done, self.seconds = 0, 0.0
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps done, 0..1."""
+        return self.steps_done / self.recipe.steps
+
+    def step(self) -> dict[str, float]:
+        """One optimizer step on the clips that belong to this position; returns its losses."""
+        started, recipe = time.process_time(), self.recipe
+        rng = np.random.default_rng((recipe.seed, self.steps_done))
+        drawn = self.clips.draw(rng, recipe.clips_per_step, recipe.objects_per_clip, self._frames())
+        losses = clip_losses(self.follower, drawn, recipe.every_weight)
+        total = losses["mask"] + losses["score"] + recipe.presence_weight * losses["presence"]
+        total.backward()  # type: ignore[no-untyped-call]
+        self._update(total)
+        self.steps_done += 1
+        self.seconds += time.process_time() - started
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _frames(self) -> int:
+        return self.recipe.short_frames if self.progress < self.recipe.short else self.recipe.frames
+
+    def _update(self, loss: Tensor) -> None:
+        norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], 1.0)
+        self.guard.usable(loss, norm, self.steps_done + 1)
+        factor = rate_factor(self.progress, self.recipe)
+        for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def save(self, out: Path) -> None:
+        """Write `checkpoint/` and `state.pt`, each replaced whole, numbers only; the state before stays beside them."""
+        check_finite(self.model, self.steps_done)
+        fresh, state = out / "checkpoint.new", out / "state.pt.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            with written(out / "checkpoint", "make room or name another --out; --resume goes on from the one before"):
+                self.model.save_pretrained(fresh)
+                torch.save(self._state(), state)
+                replace_folder(fresh, out / "checkpoint")
+                replace_file(state, out / "state.pt")
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+            state.unlink(missing_ok=True)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "recipe": asdict(self.recipe),
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "steps_done": self.steps_done,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def resume(cls, out: Path, data: Path, segmenter: Path, steps: int | None = None) -> "Training":
+        """The run as `save` left it; `steps` replaces the recipe's.
+
+        FileNotFoundError when there is none, ValueError when it is of another format.
+        """
+        state = torch.load(newest_state(out), weights_only=True)
+        if state["format"] != FORMAT:
+            raise ValueError(f"got {out}/state.pt of format {state['format']}, want {FORMAT}; start without --resume")
+        recipe = Recipe(**state["recipe"])
+        training = cls(replace(recipe, steps=steps or recipe.steps), data, segmenter)
+        training.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(training.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        training.steps_done, training.seconds = state["steps_done"], state["seconds"]
+        return training
+
+
+def train(training: Training, out: Path, *, save_every: int = 100) -> None:
+    """Run to the last step or until asked to stop; saves every so many steps and at the end."""
+    recent: list[dict[str, float]] = []
+    with Stop() as stop, tqdm(total=training.recipe.steps, initial=training.steps_done) as bar:
+        while training.progress < 1 and not stop:
+            recent.append(training.step())
+            bar.update(1)
+            if training.steps_done % RESCAN_EVERY == 0:
+                training.clips.rescan(1)
+            if training.progress >= 1 or stop or training.steps_done % save_every == 0:
+                training.save(out)
+                report(out, _entry(training, recent))
+                recent = []
+    how = "finished" if training.progress >= 1 else "stopped, go on with --resume,"
+    print(f"{how} after {training.steps_done} steps; {out}/checkpoint is a Sam2VideoModel directory")
+
+
+def _entry(training: Training, recent: Sequence[dict[str, float]]) -> dict[str, Any]:
+    entry: dict[str, Any] = {"step": training.steps_done, "cpu_minutes": training.seconds / 60}
+    entry["clips"] = len(training.clips)
+    names = sorted({name for losses in recent for name in losses})
+    return entry | {name: float(np.mean([losses[name] for losses in recent if name in losses])) for name in names}
+
+
+def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; see the module's docstring."""
+    parser = Parser("python -m training.tracker.pretrain", __doc__ or "")
+    parser.add_argument("--data", type=Path, required=True, help="directory of clips (python -m training.clips.render)")
+    parser.add_argument("--segmenter", type=Path, required=True, help="Sam2Model directory whose encoder is shared")
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoint, state and log go")
+    parser.add_argument("--steps", type=at_least(1), help=f"budget (default {Recipe().steps})")
+    parser.add_argument("--clips-per-step", type=at_least(1), default=Recipe().clips_per_step)
+    parser.add_argument("--objects-per-clip", type=at_least(1), default=Recipe().objects_per_clip)
+    parser.add_argument("--muon", type=number_in(0, above=True), default=Recipe().muon_rate, help="rate of matrices")
+    parser.add_argument("--adam", type=number_in(0, above=True), default=Recipe().adam_rate, help="rate of the rest")
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with OUT/state.pt and its recipe")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train; returns the exit status (130 when interrupted, 2 for what is refused, in one line)."""
+    args = read_arguments(arguments)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        training = _begin(args)
+        train(training, args.out)
+    except (RejectedInput, OSError, ValueError) as error:
+        return refuse("python -m training.tracker.pretrain", str(error))
+    except KeyboardInterrupt:
+        return 130
+    return 0 if training.progress >= 1 else 130
+
+
+def _begin(args: argparse.Namespace) -> Training:
+    if args.resume:
+        return Training.resume(args.out, args.data, args.segmenter, args.steps)
+    recipe = Recipe(
+        steps=args.steps or Recipe().steps, clips_per_step=args.clips_per_step, muon_rate=args.muon,
+        objects_per_clip=args.objects_per_clip, adam_rate=args.adam, seed=args.seed,
+    )  # fmt: skip
+    return Training(recipe, args.data, args.segmenter)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
