@@ -1,4 +1,4 @@
-"""SAM 2's memory as graphs: frame by frame what transformers' Sam2VideoModel says, and refusals for what does not fit."""
+"""SAM 2's memory as graphs: frame by frame what transformers says; what does not fit is refused."""
 
 from pathlib import Path
 
@@ -39,9 +39,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         lateral.reset_parameters()
     tracker = build_tracker(segmenter, 5)
     with torch.no_grad():
-        tracker.mask_decoder.pred_obj_score_head.layers[-1].bias.fill_(3.0) if hasattr(
-            tracker.mask_decoder.pred_obj_score_head, "layers"
-        ) else tracker.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(3.0)
+        tracker.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(3.0)
     segmenter.save_pretrained(folder / "segmenter")
     tracker.save_pretrained(folder / "tracker")
     return folder / "segmenter", folder / "tracker"

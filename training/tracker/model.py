@@ -46,10 +46,22 @@ def build_tracker(segmenter: Sam2Model, seed: int) -> Sam2VideoModel:
     ):  # fmt: skip
         nn.init.trunc_normal_(weight, std=0.02)
     missing, unexpected = model.load_state_dict(segmenter.state_dict(), strict=False)
+    forget_decoding(model, seed)
     strangers = [name for name in missing if name.split(".")[0] in segmenter.state_dict()]
     if unexpected or strangers:
         raise ValueError(f"got a segmenter with {unexpected or strangers}, which SAM 2 with memory does not know")
     return model.eval()
+
+
+def forget_decoding(model: Sam2VideoModel, seed: int) -> None:
+    """Draw the decoder anew, but for what makes its features: the segmenter's looks at prompts alone.
+
+    Trained on boxes, its attention is all but binary, and what it does not look at reaches no mask and gets no gradient.
+    """
+    torch.manual_seed(seed)
+    for name, module in model.mask_decoder.named_modules():
+        if hasattr(module, "reset_parameters") and not name.startswith("conv_s"):
+            module.reset_parameters()
 
 
 def _without_type(config: dict[str, object]) -> dict[str, object]:

@@ -31,6 +31,7 @@ from transformers import Sam2VideoModel
 
 from export.segmenter_onnx import export_segmenter, load_segmenter
 from export.tracker.modules import Decoded
+from segzero_ros.backends.sam2_memory import SURE
 from segzero_ros.cli.parser import Parser, at_least, number_in, refuse
 from segzero_ros.errors import RejectedInput
 from training.demo_models.pretrain_segmenter import Stop, newest_state, report
@@ -42,6 +43,14 @@ from training.tracker.follow import Follower
 from training.tracker.model import build_tracker
 
 FORMAT = 1  # of state.pt
+READS_EMBEDDING = (
+    "memory_encoder.feature_projection.",
+    "mask_decoder.transformer.layers.0.cross_attn_token_to_image.k_proj.",
+    "mask_decoder.transformer.layers.0.cross_attn_token_to_image.v_proj.",
+    "mask_decoder.transformer.layers.0.cross_attn_image_to_token.q_proj.",
+)
+HEARING = 4.0  # how much the masks weigh in what attention reads, at the start; as much as all else
+NEAR = 4.0  # squared: how much more what is near is attended to, at the start
 SHARP = 1.2  # squared: how much more what looks the same is attended to, at the start
 RESCAN_EVERY = 5  # steps: a shard that appeared meanwhile is taken in, which takes seconds
 
@@ -55,10 +64,10 @@ class Recipe:
     objects_per_clip: int = 2
     frames: int = 8
     short_frames: int = 4  # of the first steps, a third as dear
-    short: float = 0.6  # share of the steps
+    short: float = 0.75  # share of the steps
     muon_rate: float = 0.02
     adam_rate: float = 2e-3
-    decoder_share: float = 0.5  # of the rates, for the decoder, which can segment already
+    careful_share: float = 0.01  # of the rate, for what reads the embedding
     presence_weight: float = 0.5
     every_weight: float = 0.2
     warm_up: float = 0.01  # share of the steps
@@ -73,22 +82,32 @@ def make_optimizers(model: Sam2VideoModel, recipe: Recipe) -> list[torch.optim.O
     frozen += [model.no_memory_embedding]
     for parameter in frozen:
         parameter.requires_grad_(False)
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    groups: dict[str, list[Tensor]] = {"matrices": [], "rest": [], "careful": []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            matrix = parameter.ndim == 2 and ".layers." in name
-            groups.setdefault((matrix, name.startswith(("mask_decoder.", "prompt_encoder."))), []).append(parameter)
-    slow = recipe.decoder_share
+            groups[_group(name, parameter)].append(parameter)
     return [
-        Muon(
-            [{"params": groups[True, late], "lr": recipe.muon_rate * (slow if late else 1)} for late in (False, True)],
-            lr=recipe.muon_rate, weight_decay=0.0,
-        ),
+        Muon([{"params": groups["matrices"], "lr": recipe.muon_rate}], lr=recipe.muon_rate, weight_decay=0.0),
         torch.optim.AdamW(
-            [{"params": groups[False, late], "lr": recipe.adam_rate * (slow if late else 1)} for late in (False, True)],
-            betas=(0.9, 0.98), weight_decay=0.0,
+            [
+                {"params": groups["rest"], "lr": recipe.adam_rate},
+                {"params": groups["careful"], "lr": recipe.adam_rate * recipe.careful_share},
+            ],
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
         ),
-    ]  # fmt: skip
+    ]
+
+
+def _group(name: str, parameter: Tensor) -> str:
+    """Which optimizer has a weight.
+
+    Carefully goes what reads the embedding itself, whose level is far from 1: there a step of the usual size would undo
+    all.
+    """
+    if name.startswith(READS_EMBEDDING):
+        return "careful"
+    return "matrices" if parameter.ndim == 2 and ".layers." in name else "rest"
 
 
 def ease_in(model: Sam2VideoModel, mean: float, deviation: float) -> None:
@@ -111,9 +130,29 @@ def ease_in(model: Sam2VideoModel, mean: float, deviation: float) -> None:
             for projection in (layer.cross_attn_image.q_proj, layer.cross_attn_image.k_proj):
                 projection.weight.copy_(SHARP * torch.eye(width))
                 projection.bias.zero_()
+                for axis in (0, width // 2):  # the fastest turning pairs of channels tell places apart
+                    projection.bias[axis : axis + 8 : 2] = NEAR
             for inner in (layer.cross_attn_image.v_proj, layer.self_attn.v_proj, layer.linear1):
                 inner.weight.mul_(deviation)
         model.prompt_encoder.mask_embed.conv3.weight.mul_(deviation)
+        for name, weight in model.mask_decoder.named_parameters():
+            if f"mask_decoder.{name}".startswith(READS_EMBEDDING):
+                weight.div_(deviation)
+
+
+def hear_masks(model: Sam2VideoModel, follower: Follower, drawn: Drawn, deviation: float) -> None:
+    """Begin with attention that reads the masks above all: what a mask changes in a memory weighs the most."""
+    picture, masks = drawn.picture(0), drawn.masks[0].float()
+    given = torch.ones(len(masks))
+    with torch.no_grad():
+        with_mask = follower.encoder(picture.embedding, (2 * masks - 1) * SURE, given, given)
+        without = follower.encoder(picture.embedding, torch.full_like(masks, -SURE), given, given)
+        cover = F.adaptive_avg_pool2d(masks[:, None], picture.embedding.shape[-1])[:, 0].flatten(1)
+        change = (with_mask - without)[cover > 0.5].mean(0)
+        change = change / change.norm()
+        for layer in model.memory_attention.layers:
+            toward = torch.randn(len(change)) / len(change) ** 0.5
+            layer.cross_attn_image.v_proj.weight.add_(HEARING * deviation * torch.outer(toward, change))
 
 
 def rate_factor(progress: float, recipe: Recipe) -> float:
@@ -155,10 +194,13 @@ class Training:
         self.model = build_tracker(load_segmenter(segmenter), recipe.seed)
         with tempfile.TemporaryDirectory() as scratch:
             self.clips = ClipFeatures(data, export_segmenter(segmenter, Path(scratch))["encoder"])
-        ease_in(self.model, *self.clips.level())
+        mean, deviation = self.clips.level()
+        ease_in(self.model, mean, deviation)
         self.optimizers = make_optimizers(self.model, recipe)
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.follower = Follower(self.model)
+        start = self.clips.draw(np.random.default_rng(recipe.seed), 8, recipe.objects_per_clip, 2)
+        hear_masks(self.model, self.follower, start, deviation)
         self.guard = LossGuard("training.tracker.pretrain", self.model)
         self.steps_done, self.seconds = 0, 0.0
 
