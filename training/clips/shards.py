@@ -66,7 +66,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, count: int, frames: int, side: int) -> None:
         self._path, self._side = path, side
-        self._partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
+        self._partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         self._frames = np.empty((count, frames, side, side, 3), dtype=np.uint8)
         self._ids = np.empty((count, frames, side, side), dtype=np.uint8)
         self._records: list[dict[str, Any]] = []
