@@ -8,9 +8,11 @@ the folder while it fills. Shards that are there already are left alone: the sam
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,15 @@ def write_shard(order: Order) -> float:
     return (time.monotonic() - began) / (order.count * order.frames)
 
 
+def _written(orders: list[Order], processes: int) -> Iterator[tuple[Order, float]]:
+    """Each order with its seconds per frame, in turn. New processes are spawned: OpenGL does not survive a fork."""
+    if processes == 1:
+        yield from ((order, write_shard(order)) for order in orders)
+        return
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from zip(orders, pool.map(write_shard, orders), strict=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = Parser("python -m training.clips.render", __doc__ or "")
@@ -84,9 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
         for first in range(options.first, options.first + options.clips, options.shard)
     ]
-    with ProcessPoolExecutor(options.processes) as pool:
-        for order, seconds in zip(orders, pool.map(write_shard, orders), strict=True):
-            print(f"{order.path} {1000 * seconds:.0f} ms a frame" if seconds else f"{order.path} is there", flush=True)
+    for order, seconds in _written(orders, options.processes):
+        print(f"{order.path} {1000 * seconds:.0f} ms a frame" if seconds else f"{order.path} is there", flush=True)
     return 0
 
 
