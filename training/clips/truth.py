@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,9 +38,9 @@ class Clip:
         return self.script.scenes[0].things
 
 
-def draw(script: Script, renderer: Renderer) -> Clip:
-    """Render every frame of the script, at the renderer's size."""
-    views = list(draw_views(script, renderer))
+def draw(script: Script, renderer: Renderer, *, rgb: bool = True) -> Clip:
+    """Render every frame of the script, at the renderer's size; without `rgb` the frames stay black."""
+    views = [renderer.render(scene, rgb=rgb) for scene in script.scenes]
     numbers = [thing.id for thing in script.scenes[0].things]
     pixels = np.array([[int((view.labels == number).sum()) for number in numbers] for view in views])
     seen = [{thing.id: thing.visible for thing in view.things} for view in views]
@@ -56,12 +55,6 @@ def draw(script: Script, renderer: Renderer) -> Clip:
             for view, row in zip(views, pixels, strict=True)
         ),
     )
-
-
-def draw_views(script: Script, renderer: Renderer) -> Iterator[View]:
-    """Each frame's view, one after the other."""
-    for scene in script.scenes:
-        yield renderer.render(scene)
 
 
 def _where(thing: Thing, pixels: int, view: View) -> Where:
