@@ -37,6 +37,7 @@ CLIP_SEEDS = 700_000_000  # apart from those of shards (below), live worlds (500
 SEEDS_PER_SET = 100_000
 SETS = 3_000
 STEP_RANGE_S = (0.08, 0.4)  # between two frames of a training clip
+ELSEWHERE_M = 0.15
 _CLIP_PURPOSE = 11
 
 
@@ -89,9 +90,7 @@ def _plan(scene: Scene, motion: Motion, duration_s: float, rng: np.random.Genera
     if motion == "alike":
         scene, drives = crossing(scene, duration_s, rng)
     elif motion == "leaving":
-        trip = plan_trip(scene)
-        times = duration_s * np.cumsum([rng.uniform(0.0, 0.2), 0.25, rng.uniform(0.05, 0.25), 0.25])
-        drives = [drive(trip.thing, times, [np.asarray(s) for s in (trip.home, trip.away, trip.away, trip.home)])]
+        drives = [_trip(scene, duration_s, rng)]
     plan = _Plan(scene, _camera(scene, motion, duration_s, rng), drives)
     if motion == "pushed":
         if rng.random() < 0.6:
@@ -107,6 +106,15 @@ def _plan(scene: Scene, motion: Motion, duration_s: float, rng: np.random.Genera
     if motion in ("camera", "rod", "carried") and rng.random() < 0.25:
         plan.pushes = random_pushes(scene, duration_s, rng)
     return plan
+
+
+def _trip(scene: Scene, duration_s: float, rng: np.random.Generator) -> Drive:
+    """One thing's way out of the picture and back, half of the time to another place than it left."""
+    trip = plan_trip(scene)
+    times = duration_s * np.cumsum([rng.uniform(0.0, 0.2), 0.25, rng.uniform(0.05, 0.25), 0.25])
+    home, away = np.asarray(trip.home), np.asarray(trip.away)
+    back = home + rng.uniform(-ELSEWHERE_M, ELSEWHERE_M, 2) * (rng.random() < 0.5)
+    return drive(trip.thing, times, [home, away, away, back])
 
 
 def _with_room(scene: Scene, rng: np.random.Generator) -> Scene:

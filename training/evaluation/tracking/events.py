@@ -63,10 +63,13 @@ def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _near(clip: Clip, one: int, other: int) -> NDArray[np.bool_]:
-    """In which frames (T,) the boxes of two things touch or nearly do."""
+    """In which frames (T,) two things touch or nearly do; they do until both are seen apart again."""
     margin = NEAR * clip.ids.shape[2]
-    boxes = [[_box(ids == clip.things[row].id) for row in (one, other)] for ids in clip.ids]
-    return np.array([a is not None and b is not None and _touch(a, b, margin) for a, b in boxes])
+    near = np.zeros(len(clip.ids), np.bool_)
+    for t, ids in enumerate(clip.ids):
+        a, b = (_box(ids == clip.things[row].id) for row in (one, other))
+        near[t] = _touch(a, b, margin) if a is not None and b is not None else t > 0 and near[t - 1]
+    return near
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
@@ -77,4 +80,4 @@ def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
 def _touch(a: tuple[int, int, int, int], b: tuple[int, int, int, int], margin: float) -> bool:
     across = max(a[0], b[0]) - min(a[2], b[2])
     down = max(a[1], b[1]) - min(a[3], b[3])
-    return max(across, down) <= margin
+    return max(across, down) - 1 <= margin
