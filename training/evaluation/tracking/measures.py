@@ -33,6 +33,8 @@ def boundary(found: Mask, true: Mask) -> float:
         return float(one.any() == other.any())
     disk = _disk(math.ceil(TOLERANCE * math.hypot(*found.shape)))
     edge, true_edge = _edge(one), _edge(other)
+    if not edge.any() or not true_edge.any():  # one that fills the picture has no boundary
+        return float(edge.any() == true_edge.any())
     precision = float(edge[cv2.dilate(true_edge, disk) > 0].sum() / edge.sum())
     recall = float(true_edge[cv2.dilate(edge, disk) > 0].sum() / true_edge.sum())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -44,8 +46,8 @@ def _both(found: Mask, true: Mask) -> tuple[Mask, Mask]:
     rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))
     if not len(rows):
         return found, true
-    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return np.pad(found[window], 1), np.pad(true[window], 1)
+    window = slice(max(0, rows[0] - 1), rows[-1] + 2), slice(max(0, columns[0] - 1), columns[-1] + 2)
+    return found[window], true[window]
 
 
 def _edge(mask: Mask) -> NDArray[np.uint8]:
