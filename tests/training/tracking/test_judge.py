@@ -9,13 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from segzero_ros.frame import Frame
+from segzero_ros.segmenter import Tracks
 from segzero_ros.tabletop.scene import sample_scene
 from training.clips.script import Script
 from training.clips.truth import Clip
 from training.evaluation.tracking.events import SETTLED, looks
 from training.evaluation.tracking.judge import Judged, follow, judge
 from training.evaluation.tracking.main import JudgedClip, figures, table
-from training.evaluation.tracking.trackers import StayingTracker, Tracks
+from training.evaluation.tracking.trackers import StayingTracker
 
 FRAMES = 20
 HIDDEN = range(5, 9)

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.frame import Frame
+from segzero_ros.segmenter import Tracker
 from training.clips.truth import Clip
 from training.evaluation.tracking.events import gone, looks, seen
 from training.evaluation.tracking.measures import Mask, boundary, region
-from training.evaluation.tracking.trackers import Tracker
 
 PRESENT = 0.5
 SAME = 0.5  # the IoU above which a mask is of the thing
