@@ -44,7 +44,7 @@ def open_tracker(name: str, bundle: str | None) -> Callable[[], Tracker]:
     """What makes the tracker of this name, anew for each clip; `RejectedInput` when the bundle has no such tracker."""
     if name == "stay":
         return StayingTracker
-    segmenter = _segmenter(bundle)
+    segmenter = open_segmenter_of(bundle)
     if name == "prompted":
         return lambda: PromptedTracker(segmenter)
     if make_tracker(segmenter).kind != name:
@@ -54,7 +54,7 @@ def open_tracker(name: str, bundle: str | None) -> Callable[[], Tracker]:
     return lambda: make_tracker(segmenter)
 
 
-def _segmenter(bundle: str | None) -> Segmenter:
+def open_segmenter_of(bundle: str | None) -> Segmenter:
     """The segmenter of the bundle, by the fastest engine that opens here."""
     if bundle is None:
         raise RejectedInput(Code.BUNDLE_MISSING, "got no --bundle, want the one whose tracker is judged")
