@@ -25,7 +25,7 @@ _TRIES = 40
 
 @dataclass(frozen=True, slots=True)
 class MovingWorld:
-    """`thing` of `start` goes along `way` (2,), a unit vector, at `speed` m/s; the camera about it all at `orbit` rad/s.
+    """`thing` of `start` goes along `way` (2,), a unit vector, at `speed` m/s, the camera about it at `orbit` rad/s.
 
     After `HORIZON_S` the thing turns back; where it stands in `start` is the middle of its way. Everything else stands
     still. The scene of any moment is a function of its time alone.

@@ -278,6 +278,7 @@ def _add_rod(rod: Rod, scene: mujoco.MjvScene) -> None:
     capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
     mujoco.mjv_initGeom(geom, capsule, np.zeros(3), np.zeros(3), np.zeros(9), np.array([*rod.rgb, 1.0], np.float32))
     mujoco.mjv_connector(geom, capsule, rod.radius, np.asarray(rod.start), np.asarray(rod.end))
+    geom.objtype, geom.objid = mujoco.mjtObj.mjOBJ_UNKNOWN, -1  # else it has those of what was drawn last at this place
     geom.segid = scene.ngeom
     geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC
     scene.ngeom += 1
