@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.tabletop.gl import Context, open_context
-from segzero_ros.tabletop.scene import MAX_SAME_KIND, Camera, Room, Scene, Sensor, Thing, rotation_of
+from segzero_ros.tabletop.scene import MAX_SAME_KIND, Camera, Rod, Room, Scene, Sensor, Thing, rotation_of
 from segzero_ros.tabletop.surfaces import SIDE, surfaces
 from segzero_ros.tabletop.things import KINDS, ROLE_COLOURS, Kind, Role, meshes
 from segzero_ros.tabletop.view import View, see_things
@@ -165,6 +165,8 @@ class Renderer:
         mujoco.mjv_updateScene(
             self._model, self._data, self._option, None, self._eye, mujoco.mjtCatBit.mjCAT_ALL, self._scene
         )
+        for rod in scene.rods:
+            _add_rod(rod, self._scene)
 
     def _draw_rgb(self) -> NDArray[np.uint8]:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = False
@@ -268,6 +270,18 @@ def _furnish(room: Room, model: mujoco.MjModel, data: mujoco.MjData) -> None:
     data.geom_xpos[wall] = outward * room.wall_distance
     data.geom_xmat[wall] = np.stack([side, [0.0, 0.0, -1.0], -outward], axis=1).ravel()
     _light_up(room, model, data)
+
+
+def _add_rod(rod: Rod, scene: mujoco.MjvScene) -> None:
+    """Draw the rod after all else; its colour in the segmentation picture is no thing's."""
+    geom = scene.geoms[scene.ngeom]
+    capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
+    mujoco.mjv_initGeom(geom, capsule, np.zeros(3), np.zeros(3), np.zeros(9), np.array([*rod.rgb, 1.0], np.float32))
+    mujoco.mjv_connector(geom, capsule, rod.radius, np.asarray(rod.start), np.asarray(rod.end))
+    geom.objtype, geom.objid = mujoco.mjtObj.mjOBJ_UNKNOWN, -1  # else it has those of what was drawn last at this place
+    geom.segid = scene.ngeom
+    geom.category = mujoco.mjtCatBit.mjCAT_DYNAMIC
+    scene.ngeom += 1
 
 
 def _light_up(room: Room, model: mujoco.MjModel, data: mujoco.MjData) -> None:

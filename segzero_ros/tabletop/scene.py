@@ -137,6 +137,19 @@ class Sensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Rod:
+    """A round rod with round ends, an arm that hides what is behind it; no thing, so its label is 0.
+
+    From `start` to `end`, `radius`: metres in the world.
+    """
+
+    start: tuple[float, float, float]
+    end: tuple[float, float, float]
+    radius: float
+    rgb: Colour3
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """One moment of the table world."""
 
@@ -144,6 +157,7 @@ class Scene:
     camera: Camera
     room: Room
     sensor: Sensor
+    rods: tuple[Rod, ...] = ()
 
 
 def scene_rng(seed: int, split: Split, purpose: int = 0) -> np.random.Generator:

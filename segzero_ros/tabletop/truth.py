@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from segzero_ros.tabletop.scene import Camera, Light, Room, Scene, Sensor, Thing
+from segzero_ros.tabletop.scene import Camera, Light, Rod, Room, Scene, Sensor, Thing
 from segzero_ros.tabletop.view import View, see_things
 
 KEPT_FRAMES = 3000  # five minutes at 10 pictures per second, about 12 MB
@@ -76,4 +76,5 @@ def scene_from_record(record: dict[str, Any]) -> Scene:
         camera=Camera(**_fields(record["camera"])),
         room=Room(**_fields(room)),
         sensor=Sensor(**_fields(record["sensor"])),
+        rods=tuple(Rod(**_fields(rod)) for rod in record.get("rods", ())),
     )

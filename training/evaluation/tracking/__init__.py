@@ -1,0 +1,1 @@
+"""How good a tracker is: clips with exact truth, the DAVIS measures, identities, presence, time."""
