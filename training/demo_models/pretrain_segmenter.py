@@ -23,7 +23,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,9 +34,10 @@ from torch import nn
 from tqdm import tqdm
 from transformers import Sam2Config, Sam2Model
 
-from segzero_ros.cli.parser import Parser, at_least, number_in, refuse
+from segzero_ros.cli.parser import refuse
 from segzero_ros.errors import RejectedInput
 from training.demo_models.evaluate_segmenter import evaluate, score_objects
+from training.demo_models.recipes.segmenter import DEFAULT_MINUTES, Recipe, read_arguments
 from training.demo_models.segmenter_data import Shards, draw_batch
 from training.demo_models.segmenter_model import (
     Batch,
@@ -52,34 +53,7 @@ from training.saving import LossGuard, check_finite, check_state, replace_file, 
 SINGLE_MASK_EVERY = 8  # steps; the tracker uses the single-mask output
 FORMAT = 1  # of state.pt
 
-DEFAULT_MINUTES = 45.0
-
 Budget = tuple[float | None, int | None]  # minutes of CPU time, or steps
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What decides the result of a run beside its data.
-
-    The budget is either `minutes` of this process's CPU time or `steps`, never both (ValueError).
-    """
-
-    minutes: float | None = DEFAULT_MINUTES
-    steps: int | None = None
-    images_per_step: int = 6
-    prompts_per_image: int = 5
-    muon_rate: float = 0.02
-    adam_rate: float = 2e-3
-    blind: float = 0.03  # share of the budget for the decoder alone
-    every_weight: float = 0.2  # of the masks that were not the best: a box leaves no doubt, so all three should be good
-    foreground_weight: float = 0.3
-    warm_up: float = 0.005  # share of the budget
-    decay_from: float = 0.4  # share of the budget
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise ValueError(f"got minutes={self.minutes}, steps={self.steps}; give exactly one of them")
 
 
 def make_optimizers(model: Sam2Model, heads: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -307,39 +281,6 @@ def _checkpoint(
         scored = score_objects(training.model, shards, jitter=0.0, most=held_out_scenes)
         entry["held_out_iou"] = float(np.mean([item.iou for item in scored]))
     report(out, entry)
-
-
-def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; see the module's docstring."""
-    parser = Parser("segzero train segmenter", __doc__ or "")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="directory of shard-*/ to train on (or to evaluate on)"
-    )
-    parser.add_argument("--val", type=Path, help="directory of held-out shards for the curve")
-    parser.add_argument("--out", type=Path, help="where checkpoint, state and log go")
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument(
-        "--minutes", type=number_in(0, above=True), help="budget in minutes of this process's CPU time (default 45)"
-    )
-    budget.add_argument("--steps", type=at_least(1), help="budget in steps instead")
-    parser.add_argument("--images-per-step", type=at_least(1), default=Recipe().images_per_step)
-    parser.add_argument("--prompts-per-image", type=at_least(1), default=Recipe().prompts_per_image)
-    parser.add_argument("--seed", type=at_least(0), default=0)
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with OUT/state.pt, its recipe and its budget (or another --minutes or --steps)",
-    )
-    parser.add_argument("--evaluate", action="store_true", help="score --checkpoint on --data instead of training")
-    parser.add_argument("--checkpoint", type=Path, help="Sam2Model directory to evaluate")
-    parser.add_argument("--json", type=Path, help="where --evaluate writes its report")
-    parser.add_argument("--scenes", type=at_least(1), default=1000, help="most scenes to evaluate on")
-    args = parser.parse_args(arguments)
-    if args.evaluate and args.checkpoint is None:
-        parser.error("--evaluate needs --checkpoint DIR")
-    if not args.evaluate and args.out is None:
-        parser.error("training needs --out DIR")
-    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
