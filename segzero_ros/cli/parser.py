@@ -110,9 +110,9 @@ class Renamed(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        """Take the value and say the new name."""
+        """Take the value, or that it was given, and say the new name."""
         print(f"{parser.prog}: {option} is called {self._new} now; the old name goes in 0.3", file=sys.stderr)
-        setattr(namespace, self.dest, values)
+        setattr(namespace, self.dest, True if self.nargs == 0 else values)
 
 
 LARGEST = 2**31 - 1  # of a whole number, where nothing less is said: what ROS, NumPy and the engines all take
