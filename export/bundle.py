@@ -258,9 +258,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--compare", type=int, default=4, help="pictures to compare graphs and checkpoints on; 0 = none"
     )
-    parser.add_argument(
-        "--evaluation", type=Path, help="JSON file to put into the manifest, from `segzero eval --json`"
-    )
+    parser.add_argument("--evaluation", type=Path, help="JSON file to put into the manifest, from `segzero eval --out`")
     parser.add_argument("--replace", action="store_true", help="replace a bundle that is there")
     return parser
 

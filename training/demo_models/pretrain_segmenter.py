@@ -1,7 +1,7 @@
 """Pretrain the demo segmenter: a small SAM 2 that learns masks from boxes and points on the tabletop world.
 
     python -m training.demo_models.pretrain_segmenter --data DIR --val DIR --out DIR --minutes 45
-    python -m training.demo_models.pretrain_segmenter --evaluate --checkpoint DIR --data DIR --json FILE
+    python -m training.demo_models.pretrain_segmenter --evaluate --segmenter DIR --data DIR --out FILE
 
 First the prompt encoder and the mask decoder learn alone, without any picture, what a box says about a mask: a minute,
 where joint training takes many times that to find it out. Then everything learns together. A step encodes a few
@@ -35,7 +35,7 @@ from tqdm import tqdm
 from transformers import Sam2Config, Sam2Model
 
 from segzero_ros.cli.parser import refuse
-from segzero_ros.errors import RejectedInput
+from segzero_ros.errors import Code, RejectedInput
 from training.demo_models.evaluate_segmenter import evaluate, score_objects
 from training.demo_models.recipes.segmenter import DEFAULT_MINUTES, Recipe, read_arguments
 from training.demo_models.segmenter_data import Shards, draw_batch
@@ -168,12 +168,13 @@ class Training:
     ) -> "Training":
         """The run as `save` left it, its recipe and shards included; `budget` replaces that of its recipe.
 
-        FileNotFoundError when there is none, ValueError when it is of another format.
+        FileNotFoundError when there is none, RejectedInput when it is of another format.
         """
         state = torch.load(newest_state(out), weights_only=True)
         if state["format"] != FORMAT:
-            raise ValueError(
-                f"got {out}/state.pt of format {state['format']}, want {FORMAT}; start anew without --resume"
+            raise RejectedInput(
+                Code.CONFIG_VALUE,
+                f"got {out}/state.pt of format {state['format']}, want {FORMAT}; start anew without --resume",
             )
         recipe = Recipe(**state["recipe"])
         if budget is not None:
@@ -298,16 +299,15 @@ def run(args: argparse.Namespace) -> int:
     """Do what the options ask for."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if args.evaluate:
-        text = json.dumps(evaluate(args.checkpoint, args.data, args.scenes), indent=1)
+        text = json.dumps(evaluate(args.segmenter, args.data, args.count), indent=1)
         print(text)
-        if args.json:
-            args.json.write_text(text + "\n", encoding="utf-8")
+        if args.out:
+            args.out.write_text(text + "\n", encoding="utf-8")
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     training = _begin(args)
     if not len(training.shards):
-        print(f"no shard-*/ in {args.data}; render some with python -m training.demo_models.render_tabletop")
-        return 2
+        return refuse("segzero train segmenter", f"no shard-*/ in {args.data}; render some: segzero train data")
     train(training, args.val, args.out)
     return 0 if training.progress >= 1 else 130
 
@@ -319,7 +319,7 @@ def _begin(args: argparse.Namespace) -> Training:
         recipe = Recipe(minutes, steps, args.images_per_step, args.prompts_per_image, seed=args.seed)
         return Training(recipe, args.data)
     if not any((args.out / name).is_file() for name in ("state.pt", "state.pt.old")):
-        raise SystemExit(f"got --resume, but there is no {args.out / 'state.pt'}; start without --resume")
+        raise FileNotFoundError(f"got --resume, but there is no {args.out / 'state.pt'}; start without --resume")
     return Training.resume(args.out, args.data, budget=given)
 
 

@@ -32,6 +32,7 @@ EVERY = (
     ("evaluate-every", 500, "steps from one look at held-out questions to the next"),
     ("evaluate-count", 300, "held-out questions each time"),
 )
+NAMES = {"images": "images_per_step"}  # of options that other trainings have, too
 HELP: Mapping[str, str] = {
     "vision_steps": "steps of the vision tower alone",
     "steps": "steps in all",
@@ -89,8 +90,9 @@ def read_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Nam
     for name, value, what in EVERY:
         add(f"--{name}", type=at_least(1), default=value, metavar="N", help=f"{what} (default {value})")
     for name, value in asdict(Recipe()).items():
-        what = f"{HELP[name]} (default {value:g})"
-        add(f"--{name.replace('_', '-')}", type=RANGES[name], default=value, metavar="N", help=what)
+        option, what = f"--{NAMES.get(name, name).replace('_', '-')}", f"{HELP[name]} (default {value:g})"
+        add(option, dest=name, type=RANGES[name], default=value, metavar="N", help=what)
+    add("--images", action=Renamed, new="--images-per-step", dest="images", type=RANGES["images"])
     add("--mumbled", action=Renamed, new="--word-noise", dest="word_noise", type=RANGES["word_noise"])
     add("--turns", action=Renamed, new="--questions", dest="questions", type=RANGES["questions"])
     args = parser.parse_args(arguments)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segzero_ros.cli.parser import Parser, at_least, number_in
+from segzero_ros.cli.parser import Parser, Renamed, at_least, number_in
 
 ABOUT = """Pretrain the demo segmenter: a small SAM 2 that learns masks from boxes and points on the tabletop world.
 
     segzero train segmenter --data DIR --val DIR --out DIR --minutes 45
-    segzero train segmenter --evaluate --checkpoint DIR --data DIR --json FILE
+    segzero train segmenter --evaluate --segmenter DIR --data DIR --out FILE
 
 First the prompt encoder and the mask decoder learn alone, without any picture, what a box says about a mask: a minute,
 where joint training takes many times that to find it out. Then everything learns together. A step encodes a few
@@ -54,31 +54,32 @@ class Recipe:
 def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; --help and wrong usage end the process."""
     parser = Parser("segzero train segmenter", ABOUT)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="directory of shard-*/ to train on (or to evaluate on)"
-    )
-    parser.add_argument("--val", type=Path, help="directory of held-out shards for the curve")
-    parser.add_argument("--out", type=Path, help="where checkpoint, state and log go")
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="folder of shards to train on, or to evaluate on")
+    add("--val", type=Path, metavar="DIR", help="folder of held-out shards, for the curve")
+    add("--out", type=Path, metavar="DIR", help="where checkpoint, state and log go; with --evaluate its report")
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument(
-        "--minutes", type=number_in(0, above=True), help="budget in minutes of this process's CPU time (default 45)"
-    )
-    budget.add_argument("--steps", type=at_least(1), help="budget in steps instead")
-    parser.add_argument("--images-per-step", type=at_least(1), default=Recipe().images_per_step)
-    parser.add_argument("--prompts-per-image", type=at_least(1), default=Recipe().prompts_per_image)
-    parser.add_argument("--seed", type=at_least(0), default=0)
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with OUT/state.pt, its recipe and its budget (or another --minutes or --steps)",
-    )
-    parser.add_argument("--evaluate", action="store_true", help="score --checkpoint on --data instead of training")
-    parser.add_argument("--checkpoint", type=Path, help="Sam2Model directory to evaluate")
-    parser.add_argument("--json", type=Path, help="where --evaluate writes its report")
-    parser.add_argument("--scenes", type=at_least(1), default=1000, help="most scenes to evaluate on")
+    minutes = f"budget in minutes of this process's CPU time (default {DEFAULT_MINUTES:g})"
+    budget.add_argument("--minutes", type=number_in(0, above=True), metavar="N", help=minutes)
+    budget.add_argument("--steps", type=at_least(1), metavar="N", help="budget in steps instead")
+    recipe = Recipe()
+    for name, value, what in (
+        ("--images-per-step", recipe.images_per_step, "pictures in a step"),
+        ("--prompts-per-image", recipe.prompts_per_image, "boxes and points asked about in each"),
+    ):
+        add(name, type=at_least(1), default=value, metavar="N", help=f"{what} (default {value})")
+    add("--seed", type=at_least(0), default=0, metavar="N", help="another seed begins and draws otherwise (default 0)")
+    resume = "go on with OUT/state.pt, its recipe and its budget (or another --minutes or --steps)"
+    add("--resume", action="store_true", help=resume)
+    add("--evaluate", action="store_true", help="score --segmenter on --data instead of training")
+    add("--segmenter", type=Path, metavar="DIR", help="the checkpoint to evaluate, a Sam2Model")
+    add("--count", type=at_least(1), default=1000, metavar="N", help="most pictures to evaluate on (default 1000)")
+    add("--checkpoint", type=Path, dest="segmenter", action=Renamed, new="--segmenter")
+    add("--json", type=Path, dest="out", action=Renamed, new="--out")
+    add("--scenes", type=at_least(1), dest="count", action=Renamed, new="--count")
     args = parser.parse_args(arguments)
-    if args.evaluate and args.checkpoint is None:
-        parser.error("--evaluate needs --checkpoint DIR")
+    if args.evaluate and args.segmenter is None:
+        parser.error("--evaluate needs --segmenter DIR")
     if not args.evaluate and args.out is None:
         parser.error("training needs --out DIR")
     return args
