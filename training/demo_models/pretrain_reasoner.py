@@ -34,7 +34,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.backends.torch_cuda.weights import read_tokenizer
 from segzero_ros.cli.parser import refuse
-from segzero_ros.errors import RejectedInput
+from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
 from segzero_ros.tabletop.things import KINDS
 from training.demo_models.colour_augmentation import COLOUR_NAMES, draw
@@ -324,9 +324,14 @@ def train(args: argparse.Namespace, recipe: Recipe) -> int:
 
     Returns 128 and the signal's number when it was stopped by one, else 0.
     """
+    profile, folder, held_out = demo_profile(), ShardFolder(args.data, SIZE), ShardFolder(args.val, SIZE)
+    for name, shards in (("--data", folder), ("--val", held_out)):
+        if not shards.shards:
+            raise RejectedInput(
+                Code.CONFIG_VALUE, f"{name}: no shard-*/ in {shards.path}; render some: segzero train data"
+            )
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    profile, folder, held_out = demo_profile(), ShardFolder(args.data, SIZE), ShardFolder(args.val, SIZE)
     resumed = newest_whole(args.out) if args.resume else None
     if args.resume and resumed is None:
         print(f"--resume: there is no checkpoint in {args.out}; the run begins at step 0", file=sys.stderr)
