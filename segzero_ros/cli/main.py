@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from segzero_ros.cli import offline
-from segzero_ros.cli.parser import CommandParser, Parser, refuse
+from segzero_ros.cli.parser import CommandParser, Parser, explain, refuse
 from segzero_ros.errors import RejectedInput
 
 INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
@@ -54,8 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `segzero ... | head`: nobody reads any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return 0
+    except OSError as error:  # a full disk, also under standard output
+        _give_up_output()
+        return refuse(f"segzero {words[0]}", explain(error, "what it was to write"))
+
+
+def _give_up_output() -> None:
+    """Send the rest of standard output, which Python writes at its end, nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> Parser:

@@ -1,10 +1,12 @@
 """Argument parsers with help worth reading, "did you mean" for unknown names, and status 2 for misuse."""
 
 import argparse
+import errno
 import importlib
 import importlib.util
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
@@ -151,6 +153,22 @@ def refuse(prog: str, message: str) -> int:
     """Say on standard error why nothing was done; return the exit status."""
     print(f"{prog}: {message}", file=sys.stderr)
     return REFUSED
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def explain(error: OSError, place: object) -> str:
+    """Return in one line why a file was not written or read, and what to do; ``place``: where, if it does not say."""
+    where, why = error.filename or place, error.strerror or str(error)
+    if isinstance(error, shutil.Error):  # of a copied folder: the first file of many
+        return f"could not write {place} ({error.args[0][0][2]}); make room there or name another place"
+    if error.errno in FULL:
+        return f"could not write {where} ({why}); make room there or name another place"
+    if error.errno in CLOSED:
+        return f"could not open {where} ({why}); give yourself the right or name another place"
+    return str(error)
 
 
 def missing(modules: Iterable[str]) -> list[str]:

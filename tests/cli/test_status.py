@@ -120,3 +120,26 @@ def test_graphs_that_differ_from_their_checkpoints_are_a_failed_check(monkeypatc
     words = f"export --reasoner {tmp_path} --segmenter {tmp_path} --profile abstaining_v2 --out {Path('made')}"
     assert status_of(words.split()) == NOT_OK
     assert "differ from their checkpoints" in capsys.readouterr().err
+
+
+NO_HOME = [
+    (DONE, "ground {f}/a.png mug --backend fake", ""),
+    (DONE, "eval --data {f}/good --backend fake", ""),
+    (DONE, "bundle list", ""),
+    (REFUSED, "bundle use tabletop", "cannot write /proc/nowhere"),
+    (REFUSED, "engines install cpu", "another place with --dir"),
+    (REFUSED, "engines build tabletop --target card:8.9:1", "/proc/nowhere"),
+    (REFUSED, "train data --out /proc/nowhere/shards", "name another --out"),
+    (REFUSED, "export --reasoner {f} --segmenter {f} --profile abstaining_v2 --out /proc/nowhere/b", "/proc/nowhere"),
+]
+
+
+@pytest.mark.parametrize(("status", "line", "said"), NO_HOME, ids=[line for _, line, _ in NO_HOME])
+def test_a_home_that_nobody_can_write_is_one_line_where_it_is_needed(status, line, said, files, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert status_of(line.format(f=files).split()) == status
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert shown.count("\n") == (status == REFUSED)

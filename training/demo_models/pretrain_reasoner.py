@@ -33,7 +33,7 @@ from tqdm import tqdm
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.backends.torch_cuda.weights import read_tokenizer
-from segzero_ros.cli.parser import refuse
+from segzero_ros.cli.parser import explain, refuse
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
 from segzero_ros.tabletop.things import KINDS
@@ -394,7 +394,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     try:
         return train(args, recipe)
-    except (RejectedInput, OSError) as error:
+    except OSError as error:
+        return refuse("segzero train reasoner", explain(error, args.out))
+    except RejectedInput as error:
         return refuse("segzero train reasoner", str(error))
 
 

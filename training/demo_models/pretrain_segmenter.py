@@ -34,7 +34,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import Sam2Config, Sam2Model
 
-from segzero_ros.cli.parser import refuse
+from segzero_ros.cli.parser import explain, refuse
 from segzero_ros.errors import Code, RejectedInput
 from training.demo_models.evaluate_segmenter import evaluate, score_objects
 from training.demo_models.recipes.segmenter import DEFAULT_MINUTES, Recipe, read_arguments
@@ -289,7 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = read_arguments(arguments)
     try:
         return run(args)
-    except (RejectedInput, OSError) as error:
+    except OSError as error:
+        return refuse("segzero train segmenter", explain(error, args.out))
+    except RejectedInput as error:
         return refuse("segzero train segmenter", str(error))
     except KeyboardInterrupt:
         return 130
