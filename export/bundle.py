@@ -17,6 +17,7 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.checks import check_table, to_json
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, write_manifest
-from segzero_ros.cli.parser import Parser
+from segzero_ros.cli.parser import Parser, explain, refuse
 from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import PROFILES, Profile, get_profile
 
@@ -53,14 +54,17 @@ def export_bundle(
     evaluation: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     replace_old: bool = False,
+    self_test: bool = False,
 ) -> Bundle:
     """Write the bundle `out` from two checkpoint directories and return it, opened as the robot opens it.
 
     `arithmetic`: "half" for GPUs; TensorRT builds graphs in the precision they have. `compare`: pictures on which the
     graphs are compared with the checkpoints first (0 = not at all); the result goes into the evaluation as "parity",
-    and NotEqual is raised beyond the limits. FileExistsError when `out` is there and `replace_old` is not set,
-    RejectedInput for a checkpoint that is not whole and a cache that holds no answer. Nothing is left behind by a
-    failure.
+    and NotEqual is raised beyond the limits. `self_test`: ask the new bundle, and add self-test and spelling; where it
+    answers too few questions well, that is said on standard error and it goes without.
+
+    FileExistsError when `out` is there and `replace_old` is not set, RejectedInput for a checkpoint that is not whole
+    and a cache that holds no answer. Nothing is left behind by a failure.
     """
     out = out.expanduser().resolve()
     if out.exists() and not replace_old:
@@ -83,7 +87,20 @@ def export_bundle(
             provenance={**_provenance(reasoner, segmenter, store), "arithmetic": arithmetic, **(provenance or {})},
             evaluation={**(evaluation or {}), **parity},
         )
+        if self_test:
+            _add_self_test(partial)
         return _move_into_place(partial, out)
+
+
+def _add_self_test(partial: Path) -> None:
+    """Add self-test and spelling, or say why there are none."""
+    from export.self_test.main import NoSelfTest, add_self_test
+
+    try:
+        add_self_test(partial)
+    except (NoSelfTest, RejectedInput, ImportError) as error:
+        what = error.detail if isinstance(error, RejectedInput) else error
+        print(f"the bundle goes without a self-test: {what}", file=sys.stderr)
 
 
 def _export_parts(
@@ -218,15 +235,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             compare=options.compare,
             evaluation=evaluation,
             replace_old=options.replace,
+            self_test=not options.no_self_test,
         )
-    except (RejectedInput, OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    except OSError as error:
+        return refuse(parser.prog, explain(error, f"the bundle {options.out}"))
+    except (RejectedInput, ValueError) as error:
+        return refuse(parser.prog, str(error))
     except NotEqual:
         parser.exit(1, f"{parser.prog}: the graphs differ from their checkpoints beyond the limits; nothing written\n")
     size = sum(file.stat().st_size for file in bundle.path.rglob("*") if file.is_file())
-    print(
-        f"{bundle.path}: {size / 1e6:.1f} MB, profile {bundle.profile.name}; try `segzero ground IMAGE 'the red mug'`"
-    )
+    test = f"self-test of {len(bundle.self_test['questions'])} questions" if bundle.self_test else "no self-test"
+    what = f"{size / 1e6:.1f} MB, profile {bundle.profile.name}, {test}"
+    print(f"{bundle.path}: {what}; try `segzero ground IMAGE 'the red mug' --bundle {bundle.path}`")
     return 0
 
 
@@ -258,9 +278,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--compare", type=int, default=4, help="pictures to compare graphs and checkpoints on; 0 = none"
     )
-    parser.add_argument(
-        "--evaluation", type=Path, help="JSON file to put into the manifest, from `segzero eval --json`"
-    )
+    parser.add_argument("--evaluation", type=Path, help="JSON file to put into the manifest, from `segzero eval --out`")
+    untested = "leave out the picture and questions by which engines are checked when they open, and the spelling"
+    parser.add_argument("--no-self-test", action="store_true", help=untested)
     parser.add_argument("--replace", action="store_true", help="replace a bundle that is there")
     return parser
 

@@ -39,7 +39,7 @@ from segzero_ros.backends.onnx.reasoner import OnnxReasoner
 from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
 from segzero_ros.backends.onnx.session import open_session
 from segzero_ros.bundle import open_bundle
-from segzero_ros.cli.parser import Parser
+from segzero_ros.cli.parser import Parser, Renamed
 from segzero_ros.frame import Frame
 from segzero_ros.matching import mask_iou
 from segzero_ros.profile import Profile
@@ -289,7 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", choices=("drawn", "tabletop"), default="drawn", help="pictures to compare on")
     parser.add_argument("--count", type=int, default=10, help="pictures and prompts")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="also write the table here")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table here")
+    parser.add_argument("--json", type=Path, dest="out", action=Renamed, new="--out")
     parser.add_argument("--parent", type=Path, help="of a quantised bundle: the one it was made from")
     options = parser.parse_args(arguments)
     if options.reasoner is None and options.segmenter is None and options.parent is None:
@@ -305,8 +306,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.parent:
         checks += check_parity(bundle, open_bundle(options.parent), tabletop_examples(options.count, options.seed))
     print(check_table(checks))
-    if options.json:
-        options.json.write_text(json.dumps(to_json(checks), indent=1) + "\n")
+    if options.out:
+        options.out.write_text(json.dumps(to_json(checks), indent=1) + "\n")
     return 0 if all(check.passed for check in checks) else 1
 
 

@@ -29,7 +29,7 @@ from export.checks import Check, check_table, to_json
 from export.parity_check import COUNT, ExampleLike, check_parity, tabletop_examples
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle, write_manifest
 from segzero_ros.cli.offline import run_renamed
-from segzero_ros.cli.parser import Parser, at_least
+from segzero_ros.cli.parser import Parser, at_least, explain, refuse
 from segzero_ros.errors import RejectedInput
 
 BITS = (4, 8)
@@ -212,8 +212,10 @@ def run(parser: Parser, options: argparse.Namespace, examples: Iterable[ExampleL
     except NotGoodEnough as table:
         print(table)
         parser.exit(1, f"{parser.prog}: the smaller bundle does not pass the parity check; nothing written\n")
-    except (RejectedInput, OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    except OSError as error:
+        return refuse(parser.prog, explain(error, f"the bundle {options.out}"))
+    except (RejectedInput, ValueError) as error:
+        return refuse(parser.prog, str(error))
     print(check_table(found))
     print(f"written: {bundle.path}")
     return 0

@@ -197,7 +197,7 @@ def _tensorrt_engine(model: Any, load: Load, folder: Path) -> Any:
     from segzero_ros.cli.main import main as segzero
 
     bundle, built = random_bundle(model, load, folder), str(folder / "engines")
-    if segzero(["engine", "build", str(bundle.path), "--engine-dir", built]):
+    if segzero(["engines", "build", str(bundle.path), "--engine-dir", built]):
         raise RuntimeError("the engines were not built; see above")
     opened: Any = open_reasoner("tensorrt", bundle, EngineOptions(engine_dir=built))
     return opened._engine  # noqa: SLF001 - the engine alone, without prompt and tokenizer

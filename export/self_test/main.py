@@ -1,6 +1,6 @@
 """Put into a bundle what its engines are checked by when they are opened, and how its reasoner spells its answers.
 
-    python -m export.self_test BUNDLE
+    python -m export.self_test BUNDLE        (`segzero export` does it for a new one)
 
 The self-test is one picture and a few questions with known boxes that this bundle answers well, chosen so that every
 known fault (another grid, swapped axes, another size, a kept aspect) puts at least one box far from where it must be. A
@@ -10,6 +10,7 @@ spelling is white space and quotes as all of its own answers have them. Weights 
 
 import argparse
 import collections
+import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +23,8 @@ import numpy as np
 from segzero_ros.backends import open_pipeline
 from segzero_ros.backends.decoding.grammar import AnswerGrammar
 from segzero_ros.backends.self_test import FAULTS, PICTURE, Question, SelfTest, drawn_self_test
-from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, open_named_bundle
-from segzero_ros.cli.parser import NOT_OK, OK, Parser
+from segzero_ros.bundle import MANIFEST, Bundle, open_bundle, open_named_bundle
+from segzero_ros.cli.parser import NOT_OK, OK, Parser, explain, refuse
 from segzero_ros.command import read_command
 from segzero_ros.errors import RejectedInput
 from segzero_ros.frame import Frame
@@ -50,22 +51,29 @@ def add_self_test(path: Path) -> Bundle:
     answers: list[Segmentation] = []
     test = choose(pipeline, bundle, answers)
     spelling = learn_spelling(bundle, answers)
-    file = path / PICTURE
-    file.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(file), test.frame.rgb[:, :, ::-1])
     questions = [{"text": one.text, "boxes": [list(map(float, box)) for box in one.boxes]} for one in test.questions]
-    amend(path, {"self_test": {"picture": PICTURE, "questions": questions}, "spelling": spelling}, [PICTURE])
+    keys = {"self_test": {"picture": PICTURE, "questions": questions}, "spelling": spelling}
+    amend(path, keys, {PICTURE: cv2.imencode(".png", test.frame.rgb[:, :, ::-1])[1].tobytes()})
     return open_bundle(path)
 
 
-def amend(path: Path, keys: Mapping[str, Any], files: Iterable[str]) -> None:
-    """Set ``keys`` of a manifest and hash ``files`` anew, in one step; all else stays as it is."""
+def amend(path: Path, keys: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Set ``keys`` of a manifest and put ``files`` into the bundle; all of it is on the disk before any is renamed."""
     manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-    listed = {name: {"sha256": hash_file(path / name), "bytes": (path / name).stat().st_size} for name in files}
+    listed = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
     manifest |= {**keys, "files": dict(sorted({**manifest["files"], **listed}.items()))}
-    partial = path / f".{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path / MANIFEST)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    contents = {**files, MANIFEST: text.encode("utf-8")}
+    partial = {name: path / f".{Path(name).name}.partial" for name in contents}
+    try:
+        for name, data in contents.items():
+            partial[name].write_bytes(data)
+        for name, file in partial.items():
+            (path / name).parent.mkdir(exist_ok=True)
+            file.replace(path / name)
+    finally:
+        for file in partial.values():
+            file.unlink(missing_ok=True)
 
 
 def choose(pipeline: Pipeline, bundle: Bundle, answers: list[Segmentation]) -> SelfTest:
@@ -86,7 +94,7 @@ def choose(pipeline: Pipeline, bundle: Bundle, answers: list[Segmentation]) -> S
 
 def candidates(bundle: Bundle) -> Iterator[SelfTest]:
     """Return pictures to choose from: of the demo world for its bundles, else the drawn one."""
-    if "demo world" not in str(bundle.provenance.get("world", {}).get("name", "")):
+    if not _is_of_the_demo_world(bundle):
         yield drawn_self_test()
         return
     from segzero_ros.tabletop.language.instructions import instructions
@@ -99,6 +107,14 @@ def candidates(bundle: Bundle) -> Iterator[SelfTest]:
             asked = instructions(view, seed, "val", types=("attribute", "several"))
             found = [Question(one.text, tuple(_box(view.labels == id) for id in one.targets)) for one in asked]
             yield SelfTest(Frame(view.rgb, 0), tuple({one.boxes: one for one in found}.values()))
+
+
+def _is_of_the_demo_world(bundle: Bundle) -> bool:
+    """Whether the bundle says so, or its checkpoint has the note of our own trainings, which know nothing else."""
+    notes = bundle.provenance
+    return "demo world" in str(notes.get("world", {}).get("name", "")) or "recipe" in notes.get("reasoner", {}).get(
+        "training", {}
+    )
 
 
 def _box(mask: np.ndarray[Any, Any]) -> Box:
@@ -149,8 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NoSelfTest as error:
         print(f"{parser.prog}: {error}")
         return NOT_OK
-    except (RejectedInput, OSError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    except OSError as error:
+        return refuse(parser.prog, explain(error, f"the bundle {options.bundle}"))
+    except RejectedInput as error:
+        return refuse(parser.prog, str(error))
     for question in bundle.self_test["questions"]:
         print(f"{question['text']}: {question['boxes']}")
     print(f"spelling: {dict(bundle.spelling)}")

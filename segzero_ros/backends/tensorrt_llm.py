@@ -1,8 +1,9 @@
 """The reasoner on TensorRT-LLM, in this process: the Hugging Face checkpoint itself, nothing exported or built.
 
 The checkpoint is ``EngineOptions.model``. Its precision is what its own files say: BF16, or FP8, NVFP4 and AWQ as
-TensorRT Model Optimizer writes them. The picture's and the question's keys and values stay in the block cache, so that
-another question on a frame, and an answer asked for after the thinking was closed, start there.
+TensorRT Model Optimizer writes them; a quantised one has to say what it was made of (``torch_cuda/parentage.py``). The
+picture's and the question's keys and values stay in the block cache, so that another question on a frame, and an answer
+asked for after the thinking was closed, start there.
 
 What is used of the package (``LLM``, ``SamplingParams``, ``KvCacheConfig``, ``GuidedDecodingParams``, the streamed
 results) was read in the sources of its 1.2 series and is held by tests/backends/test_tensorrt_llm.py against a stand-in
@@ -33,6 +34,7 @@ from segzero_ros.backends.remote.dialect import END, START, answer_pattern, plai
 from segzero_ros.backends.remote.events import Delta
 from segzero_ros.backends.remote.stream_state import StreamState
 from segzero_ros.backends.torch_cuda.checkpoint import checkpoint_of
+from segzero_ros.backends.torch_cuda.parentage import check_parentage
 from segzero_ros.bundle import Bundle
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
@@ -187,6 +189,7 @@ def why_unavailable(bundle: Bundle | None, options: EngineOptions) -> str:
 def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
     """Open the checkpoint ``options.model`` with TensorRT-LLM; ``RejectedInput`` BUNDLE_BACKEND on any trouble."""
     checkpoint = checkpoint_of(bundle, options)
+    check_parentage(bundle, checkpoint)
     try:
         import tensorrt_llm
         import tensorrt_llm.llmapi

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from segzero_ros.cli import offline
-from segzero_ros.cli.parser import CommandParser, Parser, refuse
+from segzero_ros.cli.parser import CommandParser, Parser, explain, refuse
 from segzero_ros.errors import RejectedInput
 
 INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
@@ -25,9 +25,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "ground": "find what a sentence means in a picture (no ROS needed)",
         "say": "say a sentence to the running node and watch it reason",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
-        "engines": "make, list or remove engine environments: Pythons of their own for the engines",
+        "engines": "make, list or remove Pythons of their own for the engines; build TensorRT engines",
         "doctor": "look at this machine: what is there, what is missing, what to do",
-        "engine": "build, list or verify TensorRT engines for this machine",
         "host": "open the engines once for all nodes of this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
         "train": "make training data; train a demo reasoner or segmenter",
@@ -36,7 +35,10 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 )
 
 
-ELSEWHERE: Mapping[str, str] = MappingProxyType({"doctor": "segzero_ros.doctor.command"})
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {"doctor": "segzero_ros.doctor.command", "engine": "segzero_ros.cli.built"}
+)
+OLD_NAMES = ("engine",)  # not shown by --help; they go in 0.3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,8 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `segzero ... | head`: nobody reads any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return 0
+    except OSError as error:  # a full disk, also under standard output
+        _give_up_output()
+        return refuse(f"segzero {words[0]}", explain(error, "what it was to write"))
+
+
+def _give_up_output() -> None:
+    """Send the rest of standard output, which Python writes at its end, nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser() -> Parser:
@@ -62,6 +72,8 @@ def build_parser() -> Parser:
     commands = parser.add_commands("commands", "COMMAND", _command_parser)
     for name, summary in COMMANDS.items():
         commands.add_parser(name, help=summary)
+    for name in OLD_NAMES:
+        commands.add_parser(name)
     return parser
 
 

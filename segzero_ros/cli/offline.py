@@ -15,11 +15,15 @@ INSTALL = "in a clone of the repository: .venv/bin/python -m pip install -r requ
 
 
 class Offline(NamedTuple):
-    """Where a command's ``main(arguments)`` is, the packages it needs, and what --help says of it."""
+    """Where a command's ``main(arguments)`` is, the packages it needs, and what --help says of it.
+
+    ``options``: the module whose ``read_arguments`` reads its words, where ``module`` itself imports those packages.
+    """
 
     module: str
     needs: tuple[str, ...]
     summary: str
+    options: str = ""
 
 
 COMMANDS: Mapping[str, Offline] = MappingProxyType(
@@ -57,12 +61,15 @@ class OfflineParser(LateParser):
 def hand_over(prog: str, command: Offline, arguments: Sequence[str]) -> int:
     """Call the command's ``main`` when it and the packages it needs are installed, else say what is missing."""
     absent = missing(command.needs)
-    if absent and not {"-h", "--help"} & set(arguments):
+    asked = {"-h", "--help"} & set(arguments)
+    if absent and not asked:
         return refuse(prog, f"needs {', '.join(absent)}; {INSTALL}")
     try:
+        if asked and command.options:
+            importlib.import_module(command.options).read_arguments(arguments)
         found = importlib.import_module(command.module)
     except ModuleNotFoundError as error:
-        if error.name in (command.module, command.module.partition(".")[0]):
+        if error.name in (command.module, command.options, command.module.partition(".")[0]):
             return refuse(prog, f"there is no {command.module} here; {CLONE}")
         return refuse(prog, f"needs {error.name}; {INSTALL}")
     return int(found.main(list(arguments)) or 0)

@@ -1,10 +1,12 @@
 """Argument parsers with help worth reading, "did you mean" for unknown names, and status 2 for misuse."""
 
 import argparse
+import errno
 import importlib
 import importlib.util
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
@@ -110,9 +112,9 @@ class Renamed(argparse.Action):
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
-        """Take the value and say the new name."""
+        """Take the value, or that it was given, and say the new name."""
         print(f"{parser.prog}: {option} is called {self._new} now; the old name goes in 0.3", file=sys.stderr)
-        setattr(namespace, self.dest, values)
+        setattr(namespace, self.dest, True if self.nargs == 0 else values)
 
 
 LARGEST = 2**31 - 1  # of a whole number, where nothing less is said: what ROS, NumPy and the engines all take
@@ -151,6 +153,22 @@ def refuse(prog: str, message: str) -> int:
     """Say on standard error why nothing was done; return the exit status."""
     print(f"{prog}: {message}", file=sys.stderr)
     return REFUSED
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def explain(error: OSError, place: object) -> str:
+    """Return in one line why a file was not written or read, and what to do; ``place``: where, if it does not say."""
+    where, why = error.filename or place, error.strerror or str(error)
+    if isinstance(error, shutil.Error):  # of a copied folder: the first file of many
+        return f"could not write {place} ({error.args[0][0][2]}); make room there or name another place"
+    if error.errno in FULL:
+        return f"could not write {where} ({why}); make room there or name another place"
+    if error.errno in CLOSED:
+        return f"could not open {where} ({why}); give yourself the right or name another place"
+    return str(error)
 
 
 def missing(modules: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from segzero_ros.backends import EngineOptions, choose_reasoner
 from segzero_ros.backends.self_test import check_served
 from segzero_ros.bundle import open_named_bundle
 from segzero_ros.cli.options import BACKENDS, DEFAULT_BUNDLE
-from segzero_ros.cli.parser import OK, Parser, at_least, missing, refuse
+from segzero_ros.cli.parser import OK, Parser, Renamed, at_least, missing, refuse
 from segzero_ros.errors import Code, RejectedInput
 
 ABOUT = (
@@ -41,8 +41,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--threads", type=at_least(0, 1024), default=0, metavar="N", help="CPU threads, 0 = the engine's choice"
     )
-    parser.add_argument("--checkpoint", default="", metavar="DIR", help="for the backends tensorrt_llm and torch_cuda")
-    parser.add_argument("--unconstrained", action="store_true", help="answers need not keep to the grammar")
+    parser.add_argument("--model", default="", metavar="DIR", help="a checkpoint, for tensorrt_llm and torch_cuda")
+    parser.add_argument("--checkpoint", dest="model", action=Renamed, new="--model")
+    parser.add_argument("--free-answers", action="store_true", help="do not keep answers to the grammar")
+    parser.add_argument("--unconstrained", dest="free_answers", nargs=0, action=Renamed, new="--free-answers")
     parser.add_argument("--no-self-test", action="store_true", help="do not ask the bundle's self-test at the start")
     parser.add_argument("--tls-cert", default="", metavar="FILE", help="a certificate: serve https")
     parser.add_argument("--tls-key", default="", metavar="FILE", help="its private key")
@@ -89,7 +91,7 @@ def serve(options: argparse.Namespace) -> None:
     from segzero_ros.server import server
 
     bundle = open_named_bundle(options.bundle)
-    wanted = EngineOptions(threads=options.threads, constrained=not options.unconstrained, model=options.checkpoint)
+    wanted = EngineOptions(threads=options.threads, constrained=not options.free_answers, model=options.model)
     reasoner, backend, _ = choose_reasoner(options.backend, server.as_rendered(bundle), wanted)
     if not options.no_self_test:
         logging.getLogger(__name__).info("%s", check_served(reasoner, bundle))

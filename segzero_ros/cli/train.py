@@ -15,15 +15,22 @@ TARGETS = {
         "training.demo_models.render_tabletop",
         ("mujoco",),
         "render scenes of the demo world with instructions and their truth",
+        "training.demo_models.recipes.tabletop",
     ),
     "reasoner": Offline(
-        "training.demo_models.pretrain_reasoner", ("torch", "transformers"), "a small Qwen2.5-VL on that data"
+        "training.demo_models.pretrain_reasoner",
+        ("torch", "transformers"),
+        "a small Qwen2.5-VL on that data",
+        "training.demo_models.recipes.reasoner",
     ),
     "grpo": Offline(
         "training.grpo.main", ("torch", "transformers", "trl"), "reinforcement: a reasoner by its rewards, any size"
     ),
     "segmenter": Offline(
-        "training.demo_models.pretrain_segmenter", ("torch", "transformers"), "a small SAM 2 on that data"
+        "training.demo_models.pretrain_segmenter",
+        ("torch", "transformers"),
+        "a small SAM 2 on that data",
+        "training.demo_models.recipes.segmenter",
     ),
 }
 

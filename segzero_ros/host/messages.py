@@ -127,6 +127,7 @@ _NAME = _text(MAX_NAME_CHARS)
 _LONG = _text(MAX_TEXT_CHARS)
 _SIDE = _whole(1, MAX_SIDE)
 _CODE = _one_of(*(int(code) for code in Code))
+_FAULT = _one_of(*(int(code) for code in Code if code is not Code.OK))
 _MS = _number(-1e12, 1e12)
 _STAGE = _one_of("reasoning", "segmenting")
 
@@ -257,7 +258,7 @@ class Opened(Message):
 class Fault(Message):
     """The host is of no use to this client; the connection ends."""
 
-    code: int = _checked(_CODE)
+    code: int = _checked(_FAULT)
     detail: str = _checked(_LONG)
 
 

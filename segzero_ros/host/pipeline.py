@@ -245,24 +245,21 @@ class HostPipeline:
             try:
                 reply = call.replies.get(timeout=POLL_S)
             except queue.Empty:
-                if patience.stop_now():
-                    link.send(messages.Cancel(call.id))
-                if patience.is_over():
-                    _give_up(link)
-                    raise RejectedInput(Code.TIMEOUT, "the engine hung and was ended; send it again") from None
-                continue
-            if reply is None and not begun and not self._closing.is_set():
-                return None
-            begun = True
-            if reply is None:
-                code = Code.TIMEOUT if patience.is_late() else Code.REASONER_DIED
-                raise RejectedInput(code, f"the engines' process {link.started.how_it_ended()}; send the command again")
-            if isinstance(reply, Result):
-                return reply
-            if isinstance(reply, messages.Text):
-                on_text(reply.text)
-            elif isinstance(reply, messages.Stage):
-                on_stage(Stage(reply.stage))
+                pass
+            else:
+                if isinstance(reply, Result) or (reply is None and not begun and not self._closing.is_set()):
+                    return reply
+                if reply is None:
+                    code = Code.TIMEOUT if patience.is_late() else Code.REASONER_DIED
+                    how = link.started.how_it_ended()
+                    raise RejectedInput(code, f"the engines' process {how}; send the command again")
+                begun = True
+                _hand_on(reply, on_text, on_stage)
+            if patience.stop_now():  # also between two words of a host that never pauses
+                link.send(messages.Cancel(call.id))
+            if patience.is_over():
+                _give_up(link)
+                raise RejectedInput(Code.TIMEOUT, "the engine hung and was ended; send it again")
 
     # ---- the thread ----
 
@@ -351,6 +348,13 @@ class HostPipeline:
             self._phase, self._detail, self._fault, self._since_s = phase, detail, fault, time.monotonic()
             self._changed.notify_all()
         self._on_change(self, self.state())
+
+
+def _hand_on(reply: messages.Message, on_text: OnText, on_stage: OnStage) -> None:
+    if isinstance(reply, messages.Text):
+        on_text(reply.text)
+    elif isinstance(reply, messages.Stage):
+        on_stage(Stage(reply.stage))
 
 
 def _give_up(link: Link) -> None:

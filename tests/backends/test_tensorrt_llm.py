@@ -17,6 +17,7 @@ import pytest
 from segzero_ros.answer import parse_answer
 from segzero_ros.backends import EngineOptions, tensorrt_llm
 from segzero_ros.backends.tensorrt_llm import TensorRtLlmReasoner, answer_guides, open_reasoner, why_unavailable
+from segzero_ros.backends.torch_cuda.parentage import weight_hashes
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
@@ -35,7 +36,9 @@ FRAME = Frame(np.zeros((48, 64, 3), np.uint8), 0, "camera")
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return open_bundle(ROOT / "bundles" / "tabletop")
+    """The demo bundle, as if it were CHECKPOINT's; it is one of a later step of that training."""
+    bundle = open_bundle(ROOT / "bundles" / "tabletop")
+    return replace(bundle, provenance={"reasoner": {"sha256": weight_hashes(CHECKPOINT)}})
 
 
 @pytest.fixture
@@ -253,6 +256,13 @@ def test_no_checkpoint_is_one_clear_line(bundle: Bundle, model: str) -> None:
     with pytest.raises(RejectedInput) as caught:
         open_reasoner(bundle, EngineOptions(model=model))
     assert caught.value.code is Code.BUNDLE_BACKEND and caught.value.detail == line
+
+
+@pytest.mark.usefixtures("installed")
+def test_another_checkpoint_than_the_bundles_is_refused() -> None:
+    with pytest.raises(RejectedInput, match="was exported from one with") as caught:
+        open_reasoner(open_bundle(ROOT / "bundles" / "tabletop"), EngineOptions(model=str(CHECKPOINT)))
+    assert caught.value.code is Code.BUNDLE_BACKEND
 
 
 @pytest.mark.usefixtures("installed")

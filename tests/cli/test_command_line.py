@@ -25,9 +25,8 @@ NESTED = [
     ["engines", "list"],
     ["engines", "remove"],
     ["bundle", "verify"],
-    ["engine", "build"],
-    ["engine", "list"],
-    ["engine", "verify"],
+    ["engines", "build"],
+    ["engines", "verify"],
 ]
 
 
@@ -59,8 +58,8 @@ def test_every_command_has_help_with_the_statuses(command, capsys):
         (["engines", "install", "cdua"], "did you mean 'cuda'?"),
         (["train", "reasonor"], "did you mean 'reasoner'?"),
         (["bundle", "verfy", "tabletop"], "did you mean 'verify'?"),
-        (["engine", "list", "tabletop", "--jsn"], "did you mean '--json'?"),
-        (["engine", "build", "tabletop", "--only", "reasonor"], "did you mean 'reasoner'?"),
+        (["engines", "list", "tabletop", "--jsn"], "did you mean '--json'?"),
+        (["engines", "build", "tabletop", "--only", "reasonor"], "did you mean 'reasoner'?"),
         (["ground", "a.png", "the mug", "--bundel", "x"], "did you mean '--bundle'?"),
         (["ground", "a.png", "the mug", "--backend", "onyx"], "did you mean 'onnx'?"),
         (["eval", "--data", "tabeltop"], "did you mean 'tabletop'?"),
@@ -74,7 +73,7 @@ def test_misuse_is_status_2_with_a_hint(arguments, hint, capsys):
     assert hint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["ground"], ["engine", "build"], ["train"], ["train", "grpo"], ["export"]])
+@pytest.mark.parametrize("command", [[], ["ground"], ["engines", "build"], ["train"], ["train", "grpo"], ["export"]])
 def test_every_parser_tells_the_version(command, capsys):
     assert status_of([*command, "--version"]) == 0
     assert capsys.readouterr().out == f"segzero_ros {__version__}\n"
@@ -90,6 +89,18 @@ def test_commands_have_what_argparse_of_python_3_14_asks_of_a_parser(name):
 
 def test_no_command_at_all_shows_the_help_and_is_status_2():
     assert status_of([]) == 2
+
+
+@pytest.mark.parametrize("action", ["list", "verify"])
+def test_the_old_name_of_engines_works_and_is_shown_nowhere(action, capsys, tmp_path):
+    where = ["tabletop", "--engine-dir", str(tmp_path)]
+    status, shown = status_of(["engines", action, *where]), capsys.readouterr()
+    assert status_of(["engine", action, *where]) == status
+    old = capsys.readouterr()
+    assert old.out == shown.out
+    assert f"segzero engine {action} is called segzero engines {action} now" in old.err
+    assert status_of(["--help"]) == 0
+    assert "  engine " not in capsys.readouterr().out
 
 
 # ---- bundles ----
@@ -224,7 +235,7 @@ def test_an_installed_package_builds_engines_and_says_what_needs_a_clone(tmp_pat
         return done.returncode, done.stdout + done.stderr
 
     bundle = str(ROOT / "bundles" / "tabletop")
-    status, said = segzero("engine", "build", bundle, "--target", "a card without capability")
+    status, said = segzero("engines", "build", bundle, "--target", "a card without capability")
     assert status == 2
     assert "want NAME:CAPABILITY:DRIVER" in said or "no TensorRT" in said
     assert "clone" not in said

@@ -40,7 +40,7 @@ def test_good_data_is_summed_up(tmp_path, capsys):
 def test_every_bad_row_is_named(tmp_path, capsys):
     rows = row(), row("the cup", [(10, 10, 10, 30)]), row(id="1"), row("", []), "{"
     status, shown = checked(capsys, write_plain(tmp_path, *rows))
-    assert status == 2
+    assert status == 1
     named = [line for line in shown.out.splitlines() if "data.jsonl line" in line]
     assert [line.partition(": ")[0].rpartition(" ")[2] for line in named] == ["2", "3", "4", "5"]
     assert "without area" in named[0] and "got the id '1'" in named[1] and "line 1 has, too" in named[1]
@@ -50,7 +50,7 @@ def test_every_bad_row_is_named(tmp_path, capsys):
 def test_two_answers_to_one_question_are_a_contradiction(tmp_path, capsys):
     rows = row(), row(boxes=[(50, 40, 70, 50)]), row(), row("THE RED ONE", [])
     status, shown = checked(capsys, write_plain(tmp_path, *rows))
-    assert status == 2
+    assert status == 1
     named = [line for line in shown.out.splitlines() if "another answer to the same question" in line]
     assert [line.partition(": ")[0].rpartition(" ")[2] for line in named] == ["2", "4"]
 
@@ -67,7 +67,7 @@ def test_the_profile_decides_what_can_be_learned(tmp_path, capsys, rows, argumen
     write_plain(tmp_path, *rows)
     assert checked(capsys, tmp_path)[0] == 0
     status, shown = checked(capsys, tmp_path, *arguments)
-    assert status == 2 and said in shown.out
+    assert status == 1 and said in shown.out
 
 
 def test_data_without_absent_objects_gets_a_note(tmp_path, capsys):
@@ -79,7 +79,7 @@ def test_sheets_show_the_good_rows_and_nothing_else_changes(tmp_path, capsys):
     folder = write_plain(tmp_path / "photos", *(row(f"question {n}") for n in range(13)), row("", []))
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     status, shown = checked(capsys, folder, "--pictures", tmp_path / "sheets")
-    assert status == 2 and "13 of 13 good rows on 2 sheets" in shown.out
+    assert status == 1 and "13 of 13 good rows on 2 sheets" in shown.out
     first, second = sorted((tmp_path / "sheets").iterdir())
     assert cv2.imread(str(first)).shape[1] == 3 * 640 and cv2.imread(str(second)).shape[1] == 640
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

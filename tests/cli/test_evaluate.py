@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_command_scores_rendered_scenes_and_writes_all_files(tmp_path, capsys):
     pytest.importorskip("mujoco", reason="needs the demo world")
     figures, lines, page = tmp_path / "figures.json", tmp_path / "samples.jsonl", tmp_path / "page"
-    arguments = ["--backend", "fake", "--count", "3", "--seed", "1", "--json", str(figures), "--samples", str(lines)]
+    arguments = ["--backend", "fake", "--count", "3", "--seed", "1", "--out", str(figures), "--samples", str(lines)]
     assert main([*arguments, "--page", str(page)]) == 0
     summary = json.loads(figures.read_text())
     assert (summary["count"], summary["seed"], summary["types"]["all"]["count"]) == (3, 1, 3)
@@ -31,7 +31,7 @@ def test_the_command_scores_rendered_scenes_and_writes_all_files(tmp_path, capsy
 def test_composed_questions_are_evaluated_like_others(tmp_path):
     pytest.importorskip("mujoco", reason="needs the demo world")
     figures = tmp_path / "figures.json"
-    assert main(["--backend", "fake", "--wording", "composed", "--count", "2", "--json", str(figures)]) == 0
+    assert main(["--backend", "fake", "--wording", "composed", "--count", "2", "--out", str(figures)]) == 0
     summary = json.loads(figures.read_text())
     assert (summary["wording"], summary["count"]) == ("composed", 2)
 
@@ -39,7 +39,7 @@ def test_composed_questions_are_evaluated_like_others(tmp_path):
 def test_spoken_commands_are_evaluated_like_others(tmp_path):
     pytest.importorskip("mujoco", reason="needs the demo world")
     figures = tmp_path / "figures.json"
-    assert main(["--backend", "fake", "--wording", "spoken", "--count", "2", "--json", str(figures)]) == 0
+    assert main(["--backend", "fake", "--wording", "spoken", "--count", "2", "--out", str(figures)]) == 0
     summary = json.loads(figures.read_text())
     assert (summary["wording"], summary["count"], summary["seen"]["unseen wording"]["count"]) == ("spoken", 2, 2)
 

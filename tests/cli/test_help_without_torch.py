@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from segzero_ros.cli.main import COMMANDS
+from segzero_ros.cli.train import TARGETS
 
 ROOT = Path(__file__).parents[2]
 WITHOUT = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "mujoco", "rclpy", "tensorrt")
@@ -15,11 +16,14 @@ import sys
 for name in {WITHOUT}:
     sys.modules[name] = None
 from segzero_ros.cli.main import main
-sys.exit(main([{{!r}}, "--help"]))
+sys.exit(main([*{{!r}}, "--help"]))
 """
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+EVERY = [*([name] for name in COMMANDS), *(["train", target] for target in TARGETS), ["data", "check"]]
+
+
+@pytest.mark.parametrize("command", EVERY, ids=" ".join)
 def test_help_needs_none_of_the_packages(command):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(command)], cwd=ROOT, capture_output=True, text=True, check=False

@@ -133,9 +133,7 @@ def test_no_folder_has_more_files_than_one_takes_in() -> None:
 def test_backends_import_nothing_of_the_command_line_and_commands_nothing_of_each_other() -> None:
     """What several of them need is in cli/{options,output,parser}.py, and lives below both."""
     known = modules()
-    commands = {
-        f"segzero_ros.cli.{name}" for name in ("ground", "say", "bundle", "engine", "engines", "serve", "train")
-    }
+    commands = {f"segzero_ros.cli.{name}" for name in ("ground", "say", "bundle", "engines", "serve", "train")}
     for name, file in known.items():
         ours = imported_modules(file, known)
         assert not ours & commands or name == "segzero_ros.cli.main", file

@@ -6,6 +6,9 @@ import json
 import numpy as np
 
 from segzero_ros.tabletop import samples
+from segzero_ros.tabletop.scene import GRAMMARS
+from training.demo_models import render_tabletop
+from training.demo_models.recipes import tabletop
 from training.demo_models.render_tabletop import main
 
 SIZE = (160, 120)
@@ -70,3 +73,22 @@ def test_rendering_goes_on_where_it_stopped(tmp_path) -> None:
     main([*arguments, "--shards", "2"])
     assert (tmp_path / "shard-00000" / "scenes.jsonl").stat().st_mtime_ns == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["shard-00000", "shard-00001"]
+
+
+def test_the_command_line_offers_every_grammar_of_the_world() -> None:
+    assert tabletop.GRAMMARS == GRAMMARS
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_shard(tmp_path, monkeypatch, capsys) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(render_tabletop.np, "save", full)
+    arguments = ["--out", str(tmp_path), "--shards", "1", "--count", "1", "--size", "64", "48"]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and "make room" in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert main(arguments) == 0
+    assert {file.name for file in (tmp_path / "shard-00000").iterdir()} == {"images.npy", "labels.npy", "scenes.jsonl"}

@@ -1,7 +1,7 @@
 """`segzero data check`: names every row of a data set that cannot be used, and why; nothing on disk is changed.
 
 Beyond what an example must be to be read at all (``training.data.open``): rows that contradict each other, and what the
-profile's model could not say or see. The exit status is 0 when every row can be used, 2 when one cannot.
+profile's model could not say or see. The exit status is 0 when every row can be used, 1 when one cannot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from segzero_ros.cli.parser import OK, REFUSED, Parser, at_least
+from segzero_ros.cli.parser import NOT_OK, OK, Parser, at_least
 from segzero_ros.errors import RejectedInput
 from segzero_ros.matching import Box
 from segzero_ros.profile import PROFILES, Profile, get_profile
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(summary(examples, report, profile))
     if options.pictures:
         print(draw(examples, report, options.pictures))
-    return REFUSED if report.bad else OK
+    return NOT_OK if report.bad else OK
 
 
 def read_arguments(arguments: Sequence[str]) -> Namespace:

@@ -18,8 +18,8 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ from tqdm import tqdm
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.backends.torch_cuda.weights import read_tokenizer
-from segzero_ros.cli.parser import Parser, Renamed, at_least, number_in, refuse
-from segzero_ros.errors import RejectedInput
+from segzero_ros.cli.parser import explain, refuse
+from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
 from segzero_ros.tabletop.things import KINDS
 from training.demo_models.colour_augmentation import COLOUR_NAMES, draw
@@ -51,6 +51,7 @@ from training.demo_models.reasoner_model import (
     restore,
     save,
 )
+from training.demo_models.recipes.reasoner import Recipe, read_arguments
 from training.demo_models.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
 from training.demo_models.supervised_text import SupervisedText, Thing, prefix_text, write_supervised_text
 from training.demo_models.word_noise import add_word_noise
@@ -64,41 +65,7 @@ from training.saving import LossGuard, Stop, stop_on_signals
 GUIDED_LAYERS = (1, 2)
 MOST_SHIFT = 10  # pixels the training picture is moved at most
 WHOLE = 1 / 3  # of the pictures with exchanged colours: the table with the things
-SHARE, RATE = number_in(0, 1), number_in(0, above=True)
-RANGES: Mapping[str, Callable[[str], float]] = {
-    **dict.fromkeys(("vision_steps", "steps", "seed"), at_least(0)),
-    **dict.fromkeys(("vision_images", "images", "questions"), at_least(1)),
-    **dict.fromkeys(("recoloured", "paraphrased", "word_noise", "decay_from"), SHARE),
-    **dict.fromkeys(("muon", "adam"), RATE),
-    "vision_rate": number_in(0),
-}
 WEIGHTS = {"dense": 0.3, "guide": 0.4, "align": 0.3}
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that decides the run.
-
-    `recoloured`: share of the pictures with exchanged colours (`colour_augmentation.py`), so that shape and colour are
-    learned apart. `paraphrased`: share of the questions in other words (`paraphrase.py`); `word_noise`: share
-    with made-up words between theirs (`word_noise.py`). In the vision stage half of the pictures are mirrored.
-    `vision_rate`: of the tower in the second stage, as a share; 0 leaves it as it is. `decay_from`: share of the second
-    stage after which the learning rate falls.
-    """
-
-    vision_steps: int = 1000
-    steps: int = 4000
-    vision_images: int = 24
-    recoloured: float = 0.5
-    paraphrased: float = 0.45
-    word_noise: float = 0.25
-    images: int = 24
-    questions: int = 3
-    muon: float = 0.02
-    adam: float = 2e-3
-    vision_rate: float = 0.5
-    decay_from: float = 0.3
-    seed: int = 0
 
 
 @dataclass(slots=True)
@@ -357,9 +324,14 @@ def train(args: argparse.Namespace, recipe: Recipe) -> int:
 
     Returns 128 and the signal's number when it was stopped by one, else 0.
     """
+    profile, folder, held_out = demo_profile(), ShardFolder(args.data, SIZE), ShardFolder(args.val, SIZE)
+    for name, shards in (("--data", folder), ("--val", held_out)):
+        if not shards.shards:
+            raise RejectedInput(
+                Code.CONFIG_VALUE, f"{name}: no shard-*/ in {shards.path}; render some: segzero train data"
+            )
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    profile, folder, held_out = demo_profile(), ShardFolder(args.data, SIZE), ShardFolder(args.val, SIZE)
     resumed = newest_whole(args.out) if args.resume else None
     if args.resume and resumed is None:
         print(f"--resume: there is no checkpoint in {args.out}; the run begins at step 0", file=sys.stderr)
@@ -418,27 +390,14 @@ def learn(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; what cannot be trained on, or saved, is one line and status 2."""
-    parser = Parser("segzero train reasoner", __doc__ or "")
-    parser.add_argument("--data", type=Path, required=True, help="folder of shards (`segzero train data`)")
-    parser.add_argument("--val", type=Path, required=True, help="folder of held-out shards")
-    parser.add_argument("--out", type=Path, required=True, help="where checkpoint/ and log.jsonl go")
-    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to use instead of learning one")
-    parser.add_argument("--start", type=Path, help="checkpoint of another run to begin from, with a fresh schedule")
-    parser.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint")
-    parser.add_argument("--threads", type=at_least(1), default=1)
-    parser.add_argument("--save-every", type=at_least(1), default=200)
-    parser.add_argument("--evaluate-every", type=at_least(1), default=500)
-    parser.add_argument("--evaluate-count", type=at_least(1), default=300)
-    for name, value in asdict(Recipe()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=RANGES[name], default=value)
-    parser.add_argument("--mumbled", action=Renamed, new="--word-noise", dest="word_noise", type=RANGES["word_noise"])
-    parser.add_argument("--turns", action=Renamed, new="--questions", dest="questions", type=RANGES["questions"])
-    args = parser.parse_args(argv)
+    args, recipe = read_arguments(argv)
     torch.set_num_threads(args.threads)
     try:
-        return train(args, Recipe(**{name: getattr(args, name) for name in asdict(Recipe())}))
-    except (RejectedInput, OSError) as error:
-        return refuse(parser.prog, str(error))
+        return train(args, recipe)
+    except OSError as error:
+        return refuse("segzero train reasoner", explain(error, args.out))
+    except RejectedInput as error:
+        return refuse("segzero train reasoner", str(error))
 
 
 if __name__ == "__main__":

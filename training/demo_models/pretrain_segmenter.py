@@ -1,7 +1,7 @@
 """Pretrain the demo segmenter: a small SAM 2 that learns masks from boxes and points on the tabletop world.
 
     python -m training.demo_models.pretrain_segmenter --data DIR --val DIR --out DIR --minutes 45
-    python -m training.demo_models.pretrain_segmenter --evaluate --checkpoint DIR --data DIR --json FILE
+    python -m training.demo_models.pretrain_segmenter --evaluate --segmenter DIR --data DIR --out FILE
 
 First the prompt encoder and the mask decoder learn alone, without any picture, what a box says about a mask: a minute,
 where joint training takes many times that to find it out. Then everything learns together. A step encodes a few
@@ -23,7 +23,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,9 +34,10 @@ from torch import nn
 from tqdm import tqdm
 from transformers import Sam2Config, Sam2Model
 
-from segzero_ros.cli.parser import Parser, at_least, number_in, refuse
-from segzero_ros.errors import RejectedInput
+from segzero_ros.cli.parser import explain, refuse
+from segzero_ros.errors import Code, RejectedInput
 from training.demo_models.evaluate_segmenter import evaluate, score_objects
+from training.demo_models.recipes.segmenter import DEFAULT_MINUTES, Recipe, read_arguments
 from training.demo_models.segmenter_data import Shards, draw_batch
 from training.demo_models.segmenter_model import (
     Batch,
@@ -52,34 +53,7 @@ from training.saving import LossGuard, check_finite, check_state, replace_file, 
 SINGLE_MASK_EVERY = 8  # steps; the tracker uses the single-mask output
 FORMAT = 1  # of state.pt
 
-DEFAULT_MINUTES = 45.0
-
 Budget = tuple[float | None, int | None]  # minutes of CPU time, or steps
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What decides the result of a run beside its data.
-
-    The budget is either `minutes` of this process's CPU time or `steps`, never both (ValueError).
-    """
-
-    minutes: float | None = DEFAULT_MINUTES
-    steps: int | None = None
-    images_per_step: int = 6
-    prompts_per_image: int = 5
-    muon_rate: float = 0.02
-    adam_rate: float = 2e-3
-    blind: float = 0.03  # share of the budget for the decoder alone
-    every_weight: float = 0.2  # of the masks that were not the best: a box leaves no doubt, so all three should be good
-    foreground_weight: float = 0.3
-    warm_up: float = 0.005  # share of the budget
-    decay_from: float = 0.4  # share of the budget
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise ValueError(f"got minutes={self.minutes}, steps={self.steps}; give exactly one of them")
 
 
 def make_optimizers(model: Sam2Model, heads: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -194,12 +168,13 @@ class Training:
     ) -> "Training":
         """The run as `save` left it, its recipe and shards included; `budget` replaces that of its recipe.
 
-        FileNotFoundError when there is none, ValueError when it is of another format.
+        FileNotFoundError when there is none, RejectedInput when it is of another format.
         """
         state = torch.load(newest_state(out), weights_only=True)
         if state["format"] != FORMAT:
-            raise ValueError(
-                f"got {out}/state.pt of format {state['format']}, want {FORMAT}; start anew without --resume"
+            raise RejectedInput(
+                Code.CONFIG_VALUE,
+                f"got {out}/state.pt of format {state['format']}, want {FORMAT}; start anew without --resume",
             )
         recipe = Recipe(**state["recipe"])
         if budget is not None:
@@ -309,45 +284,14 @@ def _checkpoint(
     report(out, entry)
 
 
-def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; see the module's docstring."""
-    parser = Parser("segzero train segmenter", __doc__ or "")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="directory of shard-*/ to train on (or to evaluate on)"
-    )
-    parser.add_argument("--val", type=Path, help="directory of held-out shards for the curve")
-    parser.add_argument("--out", type=Path, help="where checkpoint, state and log go")
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument(
-        "--minutes", type=number_in(0, above=True), help="budget in minutes of this process's CPU time (default 45)"
-    )
-    budget.add_argument("--steps", type=at_least(1), help="budget in steps instead")
-    parser.add_argument("--images-per-step", type=at_least(1), default=Recipe().images_per_step)
-    parser.add_argument("--prompts-per-image", type=at_least(1), default=Recipe().prompts_per_image)
-    parser.add_argument("--seed", type=at_least(0), default=0)
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with OUT/state.pt, its recipe and its budget (or another --minutes or --steps)",
-    )
-    parser.add_argument("--evaluate", action="store_true", help="score --checkpoint on --data instead of training")
-    parser.add_argument("--checkpoint", type=Path, help="Sam2Model directory to evaluate")
-    parser.add_argument("--json", type=Path, help="where --evaluate writes its report")
-    parser.add_argument("--scenes", type=at_least(1), default=1000, help="most scenes to evaluate on")
-    args = parser.parse_args(arguments)
-    if args.evaluate and args.checkpoint is None:
-        parser.error("--evaluate needs --checkpoint DIR")
-    if not args.evaluate and args.out is None:
-        parser.error("training needs --out DIR")
-    return args
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train or evaluate; returns the exit status (130 when interrupted, 2 for what is refused, in one line)."""
     args = read_arguments(arguments)
     try:
         return run(args)
-    except (RejectedInput, OSError) as error:
+    except OSError as error:
+        return refuse("segzero train segmenter", explain(error, args.out))
+    except RejectedInput as error:
         return refuse("segzero train segmenter", str(error))
     except KeyboardInterrupt:
         return 130
@@ -357,16 +301,15 @@ def run(args: argparse.Namespace) -> int:
     """Do what the options ask for."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     if args.evaluate:
-        text = json.dumps(evaluate(args.checkpoint, args.data, args.scenes), indent=1)
+        text = json.dumps(evaluate(args.segmenter, args.data, args.count), indent=1)
         print(text)
-        if args.json:
-            args.json.write_text(text + "\n", encoding="utf-8")
+        if args.out:
+            args.out.write_text(text + "\n", encoding="utf-8")
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     training = _begin(args)
     if not len(training.shards):
-        print(f"no shard-*/ in {args.data}; render some with python -m training.demo_models.render_tabletop")
-        return 2
+        return refuse("segzero train segmenter", f"no shard-*/ in {args.data}; render some: segzero train data")
     train(training, args.val, args.out)
     return 0 if training.progress >= 1 else 130
 
@@ -378,7 +321,7 @@ def _begin(args: argparse.Namespace) -> Training:
         recipe = Recipe(minutes, steps, args.images_per_step, args.prompts_per_image, seed=args.seed)
         return Training(recipe, args.data)
     if not any((args.out / name).is_file() for name in ("state.pt", "state.pt.old")):
-        raise SystemExit(f"got --resume, but there is no {args.out / 'state.pt'}; start without --resume")
+        raise FileNotFoundError(f"got --resume, but there is no {args.out / 'state.pt'}; start without --resume")
     return Training.resume(args.out, args.data, budget=given)
 
 

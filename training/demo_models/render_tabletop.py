@@ -10,13 +10,14 @@ work: `--shards 30` and `--start 30 --shards 30`.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ import numpy as np
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software driver: one process per core is faster than many threads
 
-from segzero_ros.cli.parser import Parser
+from segzero_ros.cli.parser import OK, refuse
 from segzero_ros.tabletop.language.instructions import Instruction, instructions
 from segzero_ros.tabletop.language.speaker import At, Mention, Piece
 from segzero_ros.tabletop.render import Renderer
-from segzero_ros.tabletop.scene import GRAMMARS, SPLITS, Grammar, Split, sample_scene
+from segzero_ros.tabletop.scene import Grammar, Split, sample_scene
 from segzero_ros.tabletop.view import SeenThing, View
+from training.demo_models.recipes.tabletop import read_arguments
 
 LEAST_INSTRUCTIONS = 3  # a picture with fewer is not worth its place
 
@@ -96,35 +98,27 @@ def write_shard(
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    images = np.empty((count, renderer.height, renderer.width, 3), dtype=np.uint8)
-    labels = np.empty((count, renderer.height, renderer.width), dtype=np.uint8)
-    with (partial / "scenes.jsonl").open("w", encoding="utf-8") as lines:
-        for index, (view, record) in enumerate(
-            itertools.islice(pictures(renderer, split, itertools.count(first_seed), grammar), count)
-        ):
+    seen = itertools.islice(pictures(renderer, split, itertools.count(first_seed), grammar), count)
+    try:
+        write_pictures(partial, seen, (count, renderer.height, renderer.width))
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_pictures(folder: Path, seen: Iterable[tuple[View, Mapping[str, Any]]], shape: tuple[int, int, int]) -> None:
+    """Write the three files of a shard; `shape`: pictures, height, width."""
+    images, labels = np.empty((*shape, 3), dtype=np.uint8), np.empty(shape, dtype=np.uint8)
+    with (folder / "scenes.jsonl").open("w", encoding="utf-8") as lines:
+        for index, (view, record) in enumerate(seen):
             images[index], labels[index] = view.rgb, view.labels
             lines.write(json.dumps(record) + "\n")
-    np.save(partial / "images.npy", images)
-    np.save(partial / "labels.npy", labels)
-    partial.rename(path)
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", labels)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line."""
-    parser = Parser("segzero train data", __doc__ or "")
-    parser.add_argument("--out", type=Path, required=True, help="directory of the shards; made when missing")
-    parser.add_argument("--split", choices=SPLITS, default="train")
-    parser.add_argument("--shards", type=int, default=1, help="how many shards (default 1)")
-    parser.add_argument("--start", type=int, default=0, help="number of the first shard (default 0)")
-    parser.add_argument("--count", type=int, default=1000, help="pictures in a shard (default 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other scenes (default 0)")
-    parser.add_argument(
-        "--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"), help="pixels (default 320 240)"
-    )
-    parser.add_argument(
-        "--grammar", choices=GRAMMARS, default="plain", help="composed: every question joins several things (plain)"
-    )
-    options = parser.parse_args(arguments)
+def render(options: argparse.Namespace) -> None:
+    """Render the shards that are not there yet."""
     options.out.mkdir(parents=True, exist_ok=True)
     with Renderer(*options.size) as renderer:
         for number in range(options.start, options.start + options.shards):
@@ -136,7 +130,17 @@ def main(arguments: list[str] | None = None) -> int:
             first_seed = options.seed * 100_000_000 + number * 2 * options.count
             write_shard(path, renderer, options.split, options.count, first_seed, options.grammar)
             print(f"{path} {options.count / (time.monotonic() - began):.1f} pictures/s", flush=True)
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; a place that takes no files is one line and status 2."""
+    options = read_arguments(arguments)
+    try:
+        render(options)
+    except OSError as error:
+        mend = "make room or name another --out; the same command goes on from the last whole shard"
+        return refuse("segzero train data", f"could not write {options.out} ({error}); {mend}")
+    return OK
 
 
 if __name__ == "__main__":

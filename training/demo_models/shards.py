@@ -32,8 +32,13 @@ def load_shard(path: Path, size: int) -> Shard:
         source = np.load(path / "images.npy", mmap_mode="r")
         images = np.stack([resize_to(np.asarray(image), (size, size)) for image in source])
         partial = cache.with_suffix(".partial.npy")
-        np.save(partial, images)
-        partial.replace(cache)
+        try:
+            np.save(partial, images)
+            partial.replace(cache)
+        except OSError as error:
+            raise OSError(f"could not write {cache} ({error}); make room there, or copy the data elsewhere") from None
+        finally:
+            partial.unlink(missing_ok=True)
     scenes = [json.loads(line) for line in (path / "scenes.jsonl").read_text().splitlines()]
     return Shard(np.load(cache, mmap_mode="r"), np.load(path / "labels.npy", mmap_mode="r"), scenes)
 

@@ -24,7 +24,7 @@ from typing import Any, TextIO
 from segzero_ros.bundle import MANIFEST, open_named_bundle
 from segzero_ros.cli.offline import INSTALL
 from segzero_ros.cli.options import add_engine_options, open_engines
-from segzero_ros.cli.parser import OK, Parser, at_least, missing
+from segzero_ros.cli.parser import OK, Parser, Renamed, at_least, missing
 from training.data.base import Examples, unusable
 from training.data.open import FORMATS, open_examples
 from training.data.tabletop import open_tabletop
@@ -40,7 +40,7 @@ EXAMPLES = (
     "segzero eval --data tabletop --split test --seed 7 --count 300",
     "segzero eval --data tabletop --wording composed --count 600",
     "segzero eval --data tabletop --wording spoken",
-    "segzero eval --count 2000 --samples run.jsonl --page run --json summary.json",
+    "segzero eval --count 2000 --samples run.jsonl --page run --out summary.json",
     "segzero eval --count 2000 --samples run.jsonl --resume",
     "segzero eval --compare before.jsonl after.jsonl",
 )
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.compare:
         compared = compare(*options.compare)
         print(comparison_table(compared))
-        write_json(options.json, compared)
+        write_json(options.out, compared)
         return OK
     try:
         return evaluate(options)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def evaluate(options: Namespace) -> int:
     """Ask all questions and tell the figures."""
-    check_folders(options.json, options.samples)
+    check_folders(options.out, options.samples)
     if options.page and missing(["matplotlib"]):
         raise unusable(f"got --page, whose charts need matplotlib; {INSTALL}")
     examples = open_data(options)
@@ -75,7 +75,7 @@ def evaluate(options: Namespace) -> int:
     if options.also_spoken:
         summary["spoken"] = spoken_figures(options)
     print(table(summary))
-    write_json(options.json, summary)
+    write_json(options.out, summary)
     if options.page:
         from training.evaluation.page import write_page
 
@@ -146,7 +146,8 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--also-spoken", action="store_true", help="ask those 100 as well; a row of their own")
     add_engine_options(parser)
     parser.add_argument("--timeout", type=at_least(0), default=0, metavar="SEC", help="seconds a question has (0: all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--json", type=Path, dest="out", action=Renamed, new="--out")
     parser.add_argument("--samples", type=Path, metavar="FILE", help="write one JSON line per sample, each at once")
     parser.add_argument(
         "--page", type=Path, metavar="DIR", help="write DIR/index.html: figures, best, worst and failed"

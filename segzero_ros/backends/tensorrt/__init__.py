@@ -1,6 +1,6 @@
 """The backend for NVIDIA GPUs: the bundle's graphs as TensorRT or TensorRT-RTX engines, built on this machine.
 
-Runs only engines that `segzero engine build` has made here from this bundle (docs/engines.md).
+Runs only engines that `segzero engines build` has made here from this bundle (docs/engines.md).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _missing(bundle: Bundle, options: EngineOptions, library: Library, gpu: Gpu)
         if not absent:
             return ""
         missing += absent
-    return f"no engine for {'; '.join(missing)}; segzero engine build {bundle.path}"
+    return f"no engine for {'; '.join(missing)}; segzero engines build {bundle.path}"
 
 
 def _machine() -> tuple[Library, Any, Gpu]:

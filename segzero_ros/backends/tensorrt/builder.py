@@ -3,7 +3,7 @@
 Networks are strongly typed: precision is the graph's own (`segzero export --arithmetic half|float`). No timing cache is
 read or written. An engine appears whole or not at all, its note (segzero_ros/backends/tensorrt/store.py) after it.
 One code path for TensorRT 10.16, 11 and TensorRT-RTX 1.7, which also builds where there is neither GPU nor driver.
-Needs neither torch nor onnx: this is what runs on the robot, by `segzero engine build`.
+Needs neither torch nor onnx: this is what runs on the robot, by `segzero engines build`.
 """
 
 from __future__ import annotations

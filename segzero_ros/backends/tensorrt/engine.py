@@ -176,5 +176,5 @@ def _invalidity(api: Any, runtime: Any, plan: memoryview) -> list[str]:
 def _refused(why: str) -> RejectedInput:
     return RejectedInput(
         Code.BUNDLE_BACKEND,
-        f"TensorRT does not take the engine: {why}; build it again with `segzero engine build BUNDLE`",
+        f"TensorRT does not take the engine: {why}; build it again with `segzero engines build BUNDLE`",
     )

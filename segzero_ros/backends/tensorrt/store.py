@@ -215,7 +215,7 @@ def _mapped(bundle: Bundle, file: Path, note: Note) -> Iterator[memoryview]:
 
 def refused(code: Code, bundle: Bundle, what: str) -> RejectedInput:
     """Return the refusal of an engine, with the command that builds it anew."""
-    return RejectedInput(code, f"{what}; build it here: segzero engine build {bundle.path}")
+    return RejectedInput(code, f"{what}; build it here: segzero engines build {bundle.path}")
 
 
 def verify(bundle: Bundle, engine_dir: str, roles: tuple[str, ...] = tuple(ROLES)) -> list[Path]:

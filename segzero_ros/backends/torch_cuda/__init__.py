@@ -1,7 +1,8 @@
 """The reasoner in torch, for workstations: a Qwen2.5-VL checkpoint in BF16 with CUDA graphs; no export, no build.
 
 The checkpoint is ``EngineOptions.model``, a directory written by ``save_pretrained`` (safetensors only). The bundle
-gives profile, tokenizer and cache length; the segmenter is another backend's. ``engine.py`` is the engine.
+gives profile, tokenizer and cache length, and refuses a checkpoint that it was not exported
+from; the segmenter is another backend's. ``engine.py`` is the engine.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from segzero_ros.backends import EngineOptions
 from segzero_ros.backends.decoding.generation import LocalReasoner
 from segzero_ros.backends.torch_cuda.checkpoint import checkpoint_of
+from segzero_ros.backends.torch_cuda.parentage import check_parentage
 from segzero_ros.bundle import Bundle
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.reasoner import Reasoner
@@ -41,6 +43,7 @@ def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
     Without a CUDA device it runs on the CPU in FP32, which is for tests.
     """
     checkpoint = checkpoint_of(bundle, options)
+    check_parentage(bundle, checkpoint)
     engine = _engine(checkpoint, bundle)
     tokenizer = bundle.reasoner.files["tokenizer"].read_text("utf-8")
     return LocalReasoner(engine, tokenizer, bundle.profile, options, bundle.spelling)

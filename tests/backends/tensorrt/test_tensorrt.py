@@ -144,7 +144,7 @@ def test_what_rtx_says_of_a_header_is_passed_on(
     if library.flavour == "tensorrt":
         return
     monkeypatch.setattr(library.api.Runtime, "verdict", (library.api.EngineValidity.INVALID, 1))
-    with pytest.raises(RejectedInput, match=r"VERSION_MISMATCH.*segzero engine build"):
+    with pytest.raises(RejectedInput, match=r"VERSION_MISMATCH.*segzero engines build"):
         tensorrt.open_segmenter(bundle, options)
     assert library.api.Runtime.deserialised == 0
 
@@ -154,7 +154,7 @@ def test_usable_only_with_engines_and_says_what_to_run(
 ) -> None:
     assert tensorrt.why_unavailable(bundle, options) == ""
     why = tensorrt.why_unavailable(bundle, replace(options, engine_dir=str(tmp_path / "none")))
-    assert "segmenter.encoder: not built" in why and f"segzero engine build {bundle.path}" in why
+    assert "segmenter.encoder: not built" in why and f"segzero engines build {bundle.path}" in why
     machine[1].gpus = 0
     assert "no NVIDIA GPU" in tensorrt.why_unavailable(bundle, options)
 

@@ -133,7 +133,7 @@ def test_the_command_builds_for_a_named_machine(
     rtx: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = ["--target", f"{GPU.name}:{GPU.capability}:{GPU.driver}", "--engine-dir", str(tmp_path)]
-    build = ["engine", "build", str(FULL)]
+    build = ["engines", "build", str(FULL)]
     assert segzero([*build, "--only", "reasoner", *target]) == 0
     assert "reasoner.decoder" in capsys.readouterr().out
     found = [json.loads(file.read_text())["identity"] for file in tmp_path.glob("*/*.json")]

@@ -88,7 +88,7 @@ def test_the_real_packages_are_asked_the_same_way() -> None:
 def test_nothing_of_nvidia_is_imported_before_it_is_wanted() -> None:
     ours = "store", "library", "engine", "device", "reasoner"
     imports = ", ".join(f"segzero_ros.backends.tensorrt.{name}" for name in ours)
-    program = f"import sys, {imports}, segzero_ros.cli.engine; print(*sys.modules)"
+    program = f"import sys, {imports}, segzero_ros.cli.built; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert not loaded & {"tensorrt", "tensorrt_rtx_bindings", "cuda", "onnx", "onnxruntime", "torch"}

@@ -130,7 +130,7 @@ def test_a_spoilt_engine_is_refused_before_it_is_deserialised(
     spoil: Callable[[Path], object], bundle: Bundle, library: Library, engines: Path, tmp_path: Path
 ) -> None:
     spoil(encoder(engines))
-    with pytest.raises(RejectedInput, match=f"segzero engine build {bundle.path}") as refusal:
+    with pytest.raises(RejectedInput, match=f"segzero engines build {bundle.path}") as refusal:
         tensorrt.open_segmenter(bundle, EngineOptions(engine_dir=str(tmp_path)))
     assert refusal.value.code is Code.BUNDLE_ALTERED
     assert library.api.Runtime.deserialised == 0
@@ -344,14 +344,14 @@ def test_verify_and_list_tell_what_is_there(
     bundle: Bundle, library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = [str(BUNDLE), "--engine-dir", str(tmp_path)]
-    assert main(["engine", "verify", *where]) == 1
+    assert main(["engines", "verify", *where]) == 1
     assert "not built" in capsys.readouterr().out
     build_engines(bundle, list(ROLES), str(tmp_path), library, GPU, report=lambda _: None)
-    assert main(["engine", "verify", *where, "--json"]) == 0
+    assert main(["engines", "verify", *where, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["files"]) == len(ROLES)
-    assert main(["engine", "list", *where]) == 0
+    assert main(["engines", "list", *where]) == 0
     shown = capsys.readouterr().out
     assert all(role in shown for role in ROLES) and "Fake GPU" in shown
     truncate(engine_file(engine_folder(str(tmp_path), bundle), wanted_identity(bundle, SEGMENTER[0], library, GPU)))
-    assert main(["engine", "verify", *where]) == 1
-    assert f"segzero engine build {BUNDLE}" in capsys.readouterr().out
+    assert main(["engines", "verify", *where]) == 1
+    assert f"segzero engines build {BUNDLE}" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from segzero_ros.backends.decoding.preprocess import patchify
 from segzero_ros.backends.onnx.reasoner import OnnxEngine
 from segzero_ros.backends.torch_cuda.engine import CAPTURED_ROWS, LOGIT_ROWS, TorchEngine
 from segzero_ros.backends.torch_cuda.layers import DeviceDtype
+from segzero_ros.backends.torch_cuda.parentage import weight_hashes
 from segzero_ros.backends.torch_cuda.vision import FixedGridVision, FusedLayers, VisionGrid
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.command import Command
@@ -238,7 +240,15 @@ def test_graphs_on_a_gpu_say_what_launched_passes_say(model) -> None:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return open_bundle(ROOT / "bundles" / "tabletop")
+    """The demo bundle, as if it were CHECKPOINT's; it is one of a later step of that training."""
+    bundle = open_bundle(ROOT / "bundles" / "tabletop")
+    return replace(bundle, provenance={"reasoner": {"sha256": weight_hashes(CHECKPOINT)}})
+
+
+def test_another_checkpoint_than_the_bundles_is_refused() -> None:
+    with pytest.raises(RejectedInput, match="was exported from one with") as caught:
+        torch_cuda.open_reasoner(open_bundle(ROOT / "bundles" / "tabletop"), EngineOptions(model=str(CHECKPOINT)))
+    assert caught.value.code is Code.BUNDLE_BACKEND
 
 
 def test_a_bundle_is_opened_with_the_checkpoint_that_is_named(bundle: Bundle) -> None:

@@ -15,7 +15,8 @@ from tests.training.drawn_rectangles import draw_shard  # noqa: E402
 from training.demo_models import pretrain_reasoner, pretrain_segmenter, reasoner_model  # noqa: E402
 from training.demo_models.segmenter_model import build_model, demo_config  # noqa: E402
 
-SMALL = ["--vision-steps", "2", "--vision-images", "2", "--images", "2", "--questions", "1", "--decay-from", "1"]
+SMALL = ["--vision-steps", "2", "--vision-images", "2", "--images-per-step", "2"]
+SMALL += ["--questions", "1", "--decay-from", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_resume_with_nothing_there_says_so(data, tmp_path, capfd):
     [
         (pretrain_reasoner.main, ["--muon", "nan"]),
         (pretrain_reasoner.main, ["--adam", "-1"]),
-        (pretrain_reasoner.main, ["--images", "0"]),
+        (pretrain_reasoner.main, ["--images-per-step", "0"]),
         (pretrain_reasoner.main, ["--recoloured", "1.2"]),
         (pretrain_reasoner.main, ["--save-every", "0"]),
         (pretrain_reasoner.main, ["--steps", "-1"]),

@@ -29,7 +29,7 @@ def data(tmp_path_factory):
 def run(data, out, *more):
     """The weights and the state after a run; what is said in `more` counts instead of what stands here."""
     folders = ["--data", str(data / "train"), "--val", str(data / "val"), "--out", str(out)]
-    main([*folders, "--vision-steps", "2", "--vision-images", "4", "--images", "2", "--questions", "2", *more])
+    main([*folders, "--vision-steps", "2", "--vision-images", "4", "--images-per-step", "2", "--questions", "2", *more])
     return load_file(out / "checkpoint" / "model.safetensors"), json.loads(
         (out / "checkpoint" / "training.json").read_text()
     )

@@ -57,7 +57,7 @@ def test_a_run_does_not_differ_from_itself(before):
 
 def test_the_command_prints_and_writes_it(before, after, tmp_path, capsys):
     figures = tmp_path / "difference.json"
-    assert main(["--compare", str(before), str(after), "--json", str(figures)]) == 0
+    assert main(["--compare", str(before), str(after), "--out", str(figures)]) == 0
     shown = capsys.readouterr().out
     assert "+100.0 (+100.0 +100.0)*" in shown
     assert "first: before; second: after" in shown

@@ -64,7 +64,7 @@ def test_a_killed_run_goes_on_without_asking_again(engine, file, monkeypatch, tm
             main(arguments(file))
     assert len(read_samples(file)[1]) == 2
     figures = tmp_path / "figures.json"
-    assert main(arguments(file, "--resume", "--json", str(figures))) == 0
+    assert main(arguments(file, "--resume", "--out", str(figures))) == 0
     assert questions(engine) == [f"mug {n}" for n in range(5)]
     assert [record.number for record in read_samples(file)[1]] == list(range(6))
     summary = json.loads(figures.read_text())
@@ -137,7 +137,7 @@ def test_the_commands_by_hand_are_a_group_beside_the_others(engine, file, monkey
     monkeypatch.setattr(evaluate, "SpokenExamples", lambda: Made(example("h", MUG), example("i", kind="absent")))
     figures = tmp_path / "figures.json"
     page = tmp_path / "page"
-    assert main(arguments(file, "--also-spoken", "--json", str(figures), "--page", str(page))) == 0
+    assert main(arguments(file, "--also-spoken", "--out", str(figures), "--page", str(page))) == 0
     summary = json.loads(figures.read_text())
     assert (summary["spoken"]["count"], summary["spoken"]["right"]["value"]) == (2, 0.5)
     assert summary["types"]["all"]["count"] == 6, "they are not mixed into the others"
@@ -165,7 +165,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_partial_figures(engine, file, mon
 
     monkeypatch.setattr(type(tmp_path), "replace", full)
     with pytest.raises(RejectedInput, match=r"No space left.*--resume"):
-        main(arguments(file, "--json", str(tmp_path / "figures.json")))
+        main(arguments(file, "--out", str(tmp_path / "figures.json")))
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 

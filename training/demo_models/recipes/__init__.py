@@ -1,0 +1,1 @@
+"""What decides a training of the demo models, and its command line; torch is not needed to ask for --help."""
