@@ -205,6 +205,8 @@ class Server:
                 raise RejectedInput(Code.HOST_UNUSABLE, "only who started this host says what it opens")
             self._room.open(message)
             self._room.when_open(self._wake)
+        elif isinstance(message, messages.Ask) and session is not self._owner:
+            raise RejectedInput(Code.HOST_UNUSABLE, "only who started this host asks its reasoner for others")
         else:
             _obey(cast(Guest, session.guest), session, message, self._room)
 
@@ -278,6 +280,8 @@ def _obey(guest: Guest, session: Session, message: Message, room: Room) -> None:
         guest.ground(message)
     elif isinstance(message, messages.Track):
         guest.track(message)
+    elif isinstance(message, messages.Ask):
+        guest.ask(message)
     elif isinstance(message, messages.Look):
         guest.look(message)
     elif isinstance(message, messages.Cancel):
