@@ -66,13 +66,16 @@ def make_app(served: Served, queue: Turns) -> Starlette:
     async def list_models(_request: Request) -> Response:
         return JSONResponse(models(served.name, served.profile))
 
+    def answer(data: bytearray, peer: str, loop: asyncio.AbstractEventLoop) -> ChatResponse:
+        chat, frame = read(data)
+        id = uuid.uuid4().hex[:12]
+        return ChatResponse(queue, chat, frame, loop, peer=peer, id=id, model=served.name, tags=served.profile.tags)
+
     async def complete(request: Request) -> Response:
         peer = request.client.host if request.client else ""
         async with room.hold(peer, _declared_bytes(request)):
             # In a thread: a megabyte of base64 must not hold up the texts of other robots.
-            chat, frame = await asyncio.to_thread(read, await _body(request))
-        id = uuid.uuid4().hex[:12]
-        return ChatResponse(queue, chat, frame, peer=peer, id=id, model=served.name, tags=served.profile.tags)
+            return await asyncio.to_thread(answer, await _body(request), peer, asyncio.get_running_loop())
 
     return Starlette(
         routes=[

@@ -25,13 +25,23 @@ class ChatResponse(Response):
     """A response that joins the queue when it is made (raises ``Refusal``) and leaves it when the client goes."""
 
     def __init__(
-        self, queue: Turns, chat: ChatRequest, frame: Frame, *, peer: str, id: str, model: str, tags: bool
+        self,
+        queue: Turns,
+        chat: ChatRequest,
+        frame: Frame,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        peer: str,
+        id: str,
+        model: str,
+        tags: bool,
     ) -> None:
+        """``loop``: in which it will be sent; it may be made in another thread."""
         super().__init__()
         self._queue, self._chat, self._tags = queue, chat, tags
         self._completion = Completion(id, model)
         self._stop = StopText(chat.stops)
-        self._buffer = StreamBuffer()
+        self._buffer = StreamBuffer(loop)
         self._pieces = 0
         seconds = chat.deadline_s
         self._question = Question(

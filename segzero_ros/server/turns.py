@@ -78,7 +78,7 @@ class Question:
 
 
 class Turns:
-    """The engines' process and the questions on their way to it; ``submit`` and ``withdraw`` never wait."""
+    """The engines' process and the questions on their way to it; ``submit`` sends, ``withdraw`` never waits."""
 
     def __init__(
         self,
@@ -116,8 +116,13 @@ class Turns:
             question.number, question.since_ns = self._count, now
             if question.deadline_ns is None:
                 question.deadline_ns = now + int(LONGEST_S * _NS)
+            is_first = not self._unsent
             self._unsent.append(question)
-            self._changed.notify()
+        if is_first:
+            self._send_next()
+        else:
+            with self._changed:
+                self._changed.notify()
 
     def withdraw(self, question: Question) -> None:
         """Forget ``question`` if it waits, stop it at the next token if it is at work; nothing where it has ended."""
@@ -263,30 +268,30 @@ class Turns:
             link.end(call)
             return
         link.send(_ask(question, call))
+        if question.stopped_ns:  # its Cancel may have gone before it
+            link.send(messages.Cancel(call.id))
 
     def _cancel(self, question: Question) -> None:
-        link, call = question.link, question.call
-        if link is not None and call is not None:
-            link.send(messages.Cancel(call.id))
-        elif question in self._unsent:
+        with self._changed:
+            link, call, waits_here = question.link, question.call, question in self._unsent
+        if waits_here:
             self._forget(question)
+        elif link is not None and call is not None:
+            link.send(messages.Cancel(call.id))
 
     def _lose(self, question: Question) -> None:
         """Ask a question of the next host where it was not begun; else that was its end."""
         with self._changed:
             link, call, question.call = question.link, question.call, None
-            if not question.ended:
-                self._sent.pop(question, None)
-                if not (question.started_ns or question.stopped_ns or question.tries >= TRIES):
-                    question.since_ns = time.monotonic_ns()
-                    self._unsent.append(question)
-                    self._unsent = collections.deque(sorted(self._unsent, key=lambda one: one.number))
-                    self._full = False
-        if link is None or question.ended:
-            return
-        if call is not None:
+            self._sent.pop(question, None)
+            again = not (question.ended or question.started_ns or question.stopped_ns or question.tries >= TRIES)
+            if again:
+                question.since_ns = time.monotonic_ns()
+                self._unsent = collections.deque(sorted([*self._unsent, question], key=lambda one: one.number))
+                self._full = False
+        if link is not None and call is not None:
             link.end(call)
-        if question not in self._unsent:
+        if link is not None and not (again or question.ended):
             self._end(question, _died(question, link))
 
     def _look(self) -> None:
