@@ -1,7 +1,7 @@
 """`python -m bench.host.served DIR`: this `segzero serve` and the one of another checkout, the same questions in turn.
 
-Both open this checkout's demo bundle. Of each: ms to the first byte and to the end of a stream, questions a second of several clients, CPU ms a question of
-all its processes, and their memory.
+Both open this checkout's demo bundle. Of each: ms to the first byte and to the end of a stream, questions a second of
+several clients, CPU ms a question of all its processes, and their memory.
 """
 
 import http.client
