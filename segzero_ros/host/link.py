@@ -59,6 +59,7 @@ class Link:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
         self._sending, self._lock = threading.Lock(), threading.Lock()
         self._ids = itertools.count(1)
+        self._kept = b""  # said already, and sent before the next message
         self._calls: dict[int, Call] = {}
         self._ring: Ring | None = None
         self.ended = False
@@ -79,6 +80,7 @@ class Link:
         """Send ``message``; a host that is gone or reads nothing is no error here: its end is noticed by ``listen``."""
         data = encode(message)
         with self._sending, contextlib.suppress(OSError):
+            data, self._kept = self._kept + data, b""
             if fd is not None:
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
                 data = data[self._sock.sendmsg([data], rights) :]
@@ -183,7 +185,8 @@ class Link:
             self.send(ring.as_message(), ring.fd)
             self._ring = ring
         picture = ring.place(frame, next(self._ids))
-        self.send(picture)
+        with self._sending:
+            self._kept += encode(picture)  # its question follows at once: one message to wake the host for
         return ring, picture.slot
 
     def end(self, call: Call) -> None:

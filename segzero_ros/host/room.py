@@ -54,8 +54,8 @@ _log = logging.getLogger(__name__)
 class Voice(Protocol):
     """Says something to a client, from any thread, without waiting."""
 
-    def say(self, message: Message) -> None:
-        """Send ``message``."""
+    def say(self, *said: Message) -> None:
+        """Send messages."""
         ...
 
 
@@ -230,10 +230,10 @@ class Guest:
         """Let a question for the reasoner's text wait; its ``Answered`` or ``Refused`` comes in any case."""
         _, _, frame = self._picture(ask.picture)
 
-        def say(message: Message) -> None:
-            if isinstance(message, (Answered, Refused)):
+        def say(*said: Message) -> None:
+            if isinstance(said[-1], (Answered, Refused)):
                 self._tickets.pop(ask.id, None)
-            self._voice.say(message)
+            self._voice.say(*said)
 
         peer = f"{self._peer}, {ask.peer}"
         ticket = self._tickets[ask.id] = make_ticket(ask, frame, peer, self._room.reasoner, say)

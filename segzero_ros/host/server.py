@@ -54,10 +54,11 @@ class Session:
         """Bytes that the client has not taken yet."""
         return len(self._unsent)
 
-    def say(self, message: Message) -> None:
-        """Send ``message``, now or when the client reads; a client that leaves too much unread is given up."""
+    def say(self, *said: Message) -> None:
+        """Send messages, now or when the client reads; a client that leaves too much unread is given up."""
         with contextlib.suppress(ProtocolError), self._lock:
-            self._unsent += encode(message)
+            for message in said:
+                self._unsent += encode(message)
             if len(self._unsent) > MAX_BACKLOG_BYTES:
                 self.gone = True
             self._send()

@@ -6,6 +6,7 @@ at once. Whatever a reasoner returns or raises ends in one ``Answered`` or ``Ref
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput, clean_text
@@ -17,7 +18,14 @@ from segzero_ros.pipeline import error_text
 from segzero_ros.reasoner import Answer, Reasoner, Request
 
 TEXT_NS = 20_000_000  # each message wakes whoever serves it on
-Say = Callable[[Message], None]
+
+
+class Say(Protocol):
+    """Sends messages, all at once."""
+
+    def __call__(self, *said: Message) -> None:
+        """Send them."""
+        ...
 
 
 def make_ticket(ask: Ask, frame: Frame, peer: str, reasoner: Callable[[], Reasoner], say: Say) -> Ticket:
@@ -32,8 +40,7 @@ def make_ticket(ask: Ask, frame: Frame, peer: str, reasoner: Callable[[], Reason
         return reasoner().reason(Request(frame, command, ask.budget, deadline_ns, enough, speech.add))
 
     def end(result: object) -> None:
-        speech.flush()
-        say(_sayable(ask.id, result))
+        say(*speech.rest(), _sayable(ask.id, result))
 
     return Ticket(ask.client, work, end, peer, deadline_ns)
 
@@ -59,13 +66,13 @@ class _Speech:
         self._count += 1
         self.is_enough = self._count == self._most or self._has_stop(piece)
         if self.is_enough or time.monotonic_ns() - self._said_ns > TEXT_NS:
-            self.flush()
+            self._said_ns = time.monotonic_ns()
+            self._say(*self.rest())
 
-    def flush(self) -> None:
-        """Tell what has gathered."""
-        if self._pieces:
-            self._say(Text(self._id, "".join(self._pieces)[:MAX_TEXT_CHARS], len(self._pieces)))
-            self._pieces, self._said_ns = [], time.monotonic_ns()
+    def rest(self) -> list[Message]:
+        """Return what has gathered, as one message or none."""
+        pieces, self._pieces = self._pieces, []
+        return [Text(self._id, "".join(pieces)[:MAX_TEXT_CHARS], len(pieces))] if pieces else []
 
     def _has_stop(self, piece: str) -> bool:
         if not self._stops:
