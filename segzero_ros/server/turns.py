@@ -40,6 +40,10 @@ _NS = 1_000_000_000
 _log = logging.getLogger(__name__)
 
 
+def _nothing(_text: str, _pieces: int) -> None:
+    """Take no notice."""
+
+
 @dataclass(slots=True, eq=False)
 class Question:
     """A rendered question on a picture.
@@ -54,7 +58,7 @@ class Question:
     text: str
     budget: int
     on_end: Callable[[Answer | Refusal], object]
-    on_text: Callable[[str, int], object] = lambda _text, _pieces: None
+    on_text: Callable[[str, int], object] = _nothing
     id: str = ""
     client: str = ""
     peer: str = ""
@@ -211,7 +215,9 @@ class Turns:
             self._sent.pop(question, None)
             if question in self._unsent:
                 self._unsent.remove(question)
-            link, call, question.call = question.link, question.call, None
+            link, call = question.link, question.call
+            # Whoever asked holds the question, and it them: pictures and shared memory do not wait for the collector.
+            question.link, question.call, question.on_text = None, None, _nothing
             self._full = False
             self._changed.notify()
         if link is not None and call is not None:
@@ -302,10 +308,11 @@ class Turns:
             unsent = set(self._unsent)
         is_away = self._host.link is None
         for question in open_questions:
+            link = question.link
             overdue_s = question.overdue_ns(now) / _NS
-            if question.started_ns and overdue_s > GIVE_UP_S and question.link is not None:
+            if question.started_ns and overdue_s > GIVE_UP_S and link is not None:
                 _log.error("the engine does not come back; its process is ended, to be started again")
-                question.link.give_up()
+                link.give_up()
             elif not question.started_ns and overdue_s > WAIT_GRACE_S:
                 self._end(question, _no_turn())
             elif is_away and question in unsent and now - question.since_ns > RESTART_WAIT_S * _NS:

@@ -32,6 +32,7 @@ from tests.server.robots import TROUBLE, children
 
 PROGRAM = "import sys; from tests.server.robots import serve_trouble; serve_trouble(int(sys.argv[1]), sys.argv[2])"
 PICTURE = encode_picture(np.zeros((32, 48, 3), np.uint8))
+POOL = (os.cpu_count() or 1) + 4  # threads that asyncio keeps for what must not hold up its loop
 
 
 def free_port() -> int:
@@ -194,6 +195,10 @@ def test_a_client_that_leaves_a_hung_engine_leaves_the_others_no_hang(troubled):
 def test_twenty_kills_at_random_instants_leave_every_request_one_end_and_the_next_is_answered(troubled):
     rng, ends, over = np.random.default_rng(11), [], threading.Event()
     print("seed 11")
+    open_files = lambda: len(list(Path(f"/proc/{troubled.process.pid}/fd").iterdir()))  # noqa: E731
+    threads = lambda: len(list(Path(f"/proc/{troubled.process.pid}/task").iterdir()))  # noqa: E731
+    assert troubled.ask("mug")[0] == 200
+    before = open_files(), threads()
 
     def robot(number):
         stream = bool(number % 2)
@@ -221,6 +226,8 @@ def test_twenty_kills_at_random_instants_leave_every_request_one_end_and_the_nex
     assert "REASONER_DIED" in ends
     said = troubled.health()[1]
     assert (said["status"], said["waiting"], said["running_s"]) == ("ok", 0, 0)
+    until(lambda: open_files() <= before[0] + 1, "files and memory to be given back")
+    until(lambda: threads() <= before[1] + POOL, "threads to end")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

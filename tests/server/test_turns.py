@@ -287,3 +287,20 @@ def test_many_pictures_at_once_are_each_answered_about_themselves(ends):
         engine.go(10**5)
         found = dict(ends.get(timeout=LIMIT_S) for _ in range(40))
     assert {number: answer.text[23:-9] for number, answer in found.items()} == {n: str(n) for n in range(40)}
+
+
+def test_more_pictures_than_there_is_room_for_get_one_end_each(host, engine, ends):
+    Robot(host, "at work", ends).ask("at work")
+    assert engine.started.wait(LIMIT_S)
+    for number in range(60):
+        end = lambda answer, number=number: ends.put((number, answer))  # noqa: E731
+        frame = Frame(np.full((16, 16, 3), number, np.uint8), number)
+        host.turns.submit(Question(frame, "x", 256, end, client=f"robot {number}"))
+    refused = [ends.get(timeout=LIMIT_S) for _ in range(54)]
+    assert {refusal.status for _, refusal in refused} == {503}
+    engine.texts = [DONE]
+    engine.go(10**5)
+    answered = [ends.get(timeout=LIMIT_S) for _ in range(7)]
+    assert all(isinstance(answer, Answer) for _, answer in answered)
+    assert len({name for name, _ in refused + answered}) == 61
+    assert ends.empty()
