@@ -116,13 +116,13 @@ def current_bundles() -> list[str]:
     return paths
 
 
-def open_named_bundle(text: str) -> Bundle:
+def open_named_bundle(text: str, *, verify: bool = True) -> Bundle:
     """Find and open the bundle that a command line names: a word is a name, what has a slash is below this directory.
 
-    Raises what `resolve_bundle` and `open_bundle` raise.
+    ``verify``: see `open_bundle`. Raises what `resolve_bundle` and `open_bundle` raise.
     """
     plain = text.startswith(("/", "~", "./", "../", "package://")) or "/" not in text
-    return open_bundle(resolve_bundle(text if plain else f"./{text}"))
+    return open_bundle(resolve_bundle(text if plain else f"./{text}"), verify=verify)
 
 
 def expand_home(text: str) -> Path:
@@ -173,8 +173,10 @@ def _missing(what: str) -> RejectedInput:
 # ---- opening one ----
 
 
-def open_bundle(path: Path | str) -> Bundle:
+def open_bundle(path: Path | str, *, verify: bool = True) -> Bundle:
     """Check the bundle in the directory ``path`` and return it.
+
+    ``verify``: False where another process is to open its files and checks them: the manifest alone is read.
 
     Raises ``RejectedInput``, in this order: BUNDLE_MISSING, BUNDLE_FORMAT (the manifest), BUNDLE_ALTERED (a file is
     not what the manifest names, or anybody may write it), BUNDLE_FORMAT (a graph has weights outside), BUNDLE_PROFILE.
@@ -198,8 +200,9 @@ def open_bundle(path: Path | str) -> Bundle:
         raise _bad_format(
             path / MANIFEST, f"self_test.picture = {more[0].get('picture')!r}"[:200], "a path listed under files"
         )
-    _verify_files(path, files)
-    _verify_graphs(path, files)
+    if verify:
+        _verify_files(path, files)
+        _verify_graphs(path, files)
     profile = replace(get_profile(profile_name), prompt=prompt, system=system, image_size=image_size)
     return Bundle(path, name, profile, backends, *bundle_parts, *notes, *more)
 

@@ -1,7 +1,7 @@
 """`python -m bench.host.trouble --fd N`: a real host whose engines do what the words of a command say.
 
-crash, hang, hold (Python's lock), raise, slow; all other words: the middle of the picture. What the bundle is called
-says what opening it does: crash, slow, refuse.
+crash, hang, hold (Python's lock), raise, slow, drip; all other words: the middle of the picture. What the bundle is
+called says what opening it does: crash, slow, refuse.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 
 from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter
 from segzero_ros.errors import Code, RejectedInput
@@ -42,7 +43,17 @@ class Trouble(FakeReasoner):
             raise RuntimeError("out of memory")
         elif word == "slow":
             time.sleep(0.3)
-        return super().reason(request)
+        return super().reason(_dripping(request) if word == "drip" else request)
+
+
+def _dripping(request: Request) -> Request:
+    """A request whose answer takes 10 ms a piece."""
+
+    def hear(piece: str) -> None:
+        time.sleep(0.01)
+        request.on_text(piece)
+
+    return replace(request, on_text=hear)
 
 
 def open_engines(wanted: Open) -> tuple[str, str, Pipeline]:

@@ -21,11 +21,12 @@ from segzero_ros.cli.options import DEFAULT_BUNDLE, add_engine_options, engine_o
 from segzero_ros.cli.parser import OK, REFUSED, Parser, refuse
 from segzero_ros.engines.environment import find_environment
 from segzero_ros.host import messages
-from segzero_ros.host.pipeline import HostPipeline, HostState
+from segzero_ros.host.pipeline import HostPipeline
 from segzero_ros.host.process import command_line, start_own
 from segzero_ros.host.room import Room
 from segzero_ros.host.server import Server
 from segzero_ros.host.sockets import default_path, listen
+from segzero_ros.host.supervisor import HostState
 
 ABOUT = (
     "Open a bundle's engines once, for all nodes (cameras) of this machine that are started with host:=PATH. A node "

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import logging
 import os
 import ssl
 import sys
 
-from segzero_ros.backends import EngineOptions, choose_reasoner
-from segzero_ros.backends.self_test import check_served
+from segzero_ros.backends import EngineOptions
 from segzero_ros.bundle import open_named_bundle
 from segzero_ros.cli.options import BACKENDS, DEFAULT_BUNDLE
 from segzero_ros.cli.parser import OK, Parser, Renamed, at_least, missing, refuse
+from segzero_ros.engines.environment import find_environment
 from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.host.messages import MAX_WAITING, Open
+from segzero_ros.host.process import command_line, start_own
 
 ABOUT = (
     "Answer the questions of several robots (backend:=remote server:=http://HOST:PORT/v1) with one bundle's reasoner. "
@@ -36,13 +40,15 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--name", default="", metavar="NAME", help="of the model, for clients (default the bundle's)")
     parser.add_argument(
-        "--queue", type=at_least(1), default=16, metavar="N", help="questions that may wait (default 16)"
+        "--queue", type=at_least(1, MAX_WAITING), default=16, metavar="N", help="questions that may wait (default 16)"
     )
     parser.add_argument(
         "--threads", type=at_least(0, 1024), default=0, metavar="N", help="CPU threads, 0 = the engine's choice"
     )
     parser.add_argument("--model", default="", metavar="DIR", help="a checkpoint, for tensorrt_llm and torch_cuda")
     parser.add_argument("--checkpoint", dest="model", action=Renamed, new="--model")
+    environment = "for the engines: a name of `segzero engines list` or a path (default the fastest there is)"
+    parser.add_argument("--engines", default="", metavar="NAME", help=environment)
     parser.add_argument("--free-answers", action="store_true", help="do not keep answers to the grammar")
     parser.add_argument("--unconstrained", dest="free_answers", nargs=0, action=Renamed, new="--free-answers")
     parser.add_argument("--no-self-test", action="store_true", help="do not ask the bundle's self-test at the start")
@@ -87,14 +93,21 @@ def check_tls_files(certificate: str, key: str) -> None:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Open the bundle and serve it; raises ``RejectedInput``."""
+    """Serve the bundle by engines in a process of their own; raises ``RejectedInput``."""
     from segzero_ros.server import server
 
-    bundle = open_named_bundle(options.bundle)
-    wanted = EngineOptions(threads=options.threads, constrained=not options.free_answers, model=options.model)
-    reasoner, backend, _ = choose_reasoner(options.backend, server.as_rendered(bundle), wanted)
-    if not options.no_self_test:
-        logging.getLogger(__name__).info("%s", check_served(reasoner, bundle))
+    # The manifest alone: the files are checked by whoever opens them.
+    bundle = open_named_bundle(options.bundle, verify=False)
+    engines = EngineOptions(threads=options.threads, constrained=not options.free_answers, model=options.model)
+    wanted = Open(
+        str(bundle.path.absolute()),
+        options.backend,
+        dataclasses.asdict(engines),
+        self_test=not options.no_self_test,
+        reasoner_only=True,
+        most_waiting=options.queue,
+    )
+    start = functools.partial(start_own, command_line(str(find_environment(options.engines).python)))
     name = options.name or bundle.name
-    settings = server.Settings(options.host, options.port, name, options.queue, options.tls_cert, options.tls_key)
-    server.serve(bundle, reasoner, settings, announce=f"{name}, by {backend},")
+    settings = server.Settings(options.host, options.port, name, options.tls_cert, options.tls_key)
+    server.serve(start, wanted, bundle.profile, settings, announce=name)

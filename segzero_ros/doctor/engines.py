@@ -16,8 +16,9 @@ from segzero_ros.doctor.finding import Finding
 from segzero_ros.engines.environment import Environment, environments, find_environment
 from segzero_ros.errors import RejectedInput, one_line
 from segzero_ros.host import messages
-from segzero_ros.host.pipeline import HostPipeline, HostState
+from segzero_ros.host.pipeline import HostPipeline
 from segzero_ros.host.process import command_line, start_own
+from segzero_ros.host.supervisor import HostState
 
 LOOK_S = 120.0  # for an environment to import its engines
 OPEN_S = 600.0

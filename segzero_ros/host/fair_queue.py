@@ -68,7 +68,7 @@ class FairQueue:
     """The queue and the thread that works it off; whatever the tickets' work touches is touched by no other thread."""
 
     def __init__(self, *, most_waiting: int) -> None:
-        self._most = most_waiting
+        self.most_waiting = most_waiting
         self._changed = threading.Condition()
         self._waiting: collections.OrderedDict[str, _Clients] = collections.OrderedDict()
         self._running: Ticket | None = None
@@ -90,7 +90,7 @@ class FairQueue:
             own = clients.get(ticket.client, ())
             if len(own) >= PER_CLIENT:
                 raise NotTaken("client", f"{len(own)} questions of this client wait already; ask later")
-            if self.waiting >= self._most:
+            if self.waiting >= self.most_waiting:
                 self._make_room(ticket.peer)
             clients = self._waiting.setdefault(ticket.peer, collections.OrderedDict())
             clients.setdefault(ticket.client, collections.deque()).append(ticket)

@@ -8,7 +8,8 @@ import socket
 import struct
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from segzero_ros import __version__
 from segzero_ros.errors import Code, RejectedInput
@@ -23,31 +24,42 @@ SEND_S = 2  # a host that reads nothing for so long is lost
 HELLO_S = 30.0  # for Python to start on a slow machine
 SLOTS = 4  # pictures on their way: one at work, one prefilled, one that comes
 _RINGS = itertools.count(1)
+_REPLIES = (
+    *(messages.Stage, messages.Text, messages.Result, messages.Looked, messages.Tracked),
+    *(messages.Answered, messages.Refused),
+)
+
+
+class Replies(Protocol):
+    """Takes the messages that answer a question, in order, and None once the connection has ended."""
+
+    def put(self, reply: Message | None) -> None:
+        """Take the next one."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A question on its way. ``replies``: its messages in order, None once the connection has ended."""
+    """A question on its way. ``replies``: where its messages go."""
 
     id: int
     ring: Ring
     slot: int
-    replies: "queue.SimpleQueue[Message | None]" = field(default_factory=queue.SimpleQueue)
-
-
-_REPLIES = (messages.Stage, messages.Text, messages.Result, messages.Looked, messages.Tracked)
+    replies: Any
 
 
 class Link:
     """One connection; ``listen`` runs in a thread of the owner's, everything else may be called from any."""
 
-    def __init__(self, started: Started) -> None:
-        self.started = started
+    def __init__(self, started: Started, *, slots: int = SLOTS) -> None:
+        """``slots``: pictures that may be on their way at a time."""
+        self.started, self._slots = started, slots
         self._sock = sock = started.sock
         sock.setblocking(True)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
         self._sending, self._lock = threading.Lock(), threading.Lock()
         self._ids = itertools.count(1)
+        self._kept = b""  # said already, and sent before the next message
         self._calls: dict[int, Call] = {}
         self._ring: Ring | None = None
         self.ended = False
@@ -68,6 +80,7 @@ class Link:
         """Send ``message``; a host that is gone or reads nothing is no error here: its end is noticed by ``listen``."""
         data = encode(message)
         with self._sending, contextlib.suppress(OSError):
+            data, self._kept = self._kept + data, b""
             if fd is not None:
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
                 data = data[self._sock.sendmsg([data], rights) :]
@@ -101,6 +114,11 @@ class Link:
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
+    def give_up(self) -> None:
+        """End the connection and our own process, which does not come back."""
+        self.started.kill()
+        self.close()
+
     def _take(self, message: Message) -> None:
         self.heard_s = time.monotonic()
         if self.greeting is None:
@@ -117,8 +135,9 @@ class Link:
             self.degraded = message.degraded
         elif isinstance(message, _REPLIES):
             call = self._calls.get(message.id)
+            self.results += isinstance(message, (messages.Result, messages.Answered))
             if isinstance(message, messages.Result):
-                self.degraded, self.results = message.degraded, self.results + 1
+                self.degraded = message.degraded
             if call is not None:
                 call.replies.put(message)
         else:
@@ -138,15 +157,18 @@ class Link:
 
     # ---- pictures and calls ----
 
-    def begin(self, frame: Frame) -> Call:
-        """Put ``frame`` into shared memory and return a call about it, to be ended; ``NoRoom`` while all slots wait."""
+    def begin(self, frame: Frame, replies: Replies | None = None) -> Call:
+        """Put ``frame`` into shared memory and return a call about it, to be ended; ``NoRoom`` while all slots wait.
+
+        ``replies``: gets the answers, in the thread of ``listen``; None: a queue of the call's own.
+        """
         with self._lock:
             slot = self._ring.find(frame) if self._ring is not None else None
             ring = self._ring
             if ring is None or slot is None:
                 ring, slot = self._place(frame)
             ring.hold(slot)
-            call = Call(next(self._ids), ring, slot)
+            call = Call(next(self._ids), ring, slot, replies or queue.SimpleQueue())
             if self.ended:
                 call.replies.put(None)
             else:
@@ -159,11 +181,12 @@ class Link:
         ring = self._ring
         if ring is None or ring.pixels < width * height:
             page = 4096
-            ring = Ring(next(_RINGS), SLOTS, -(-width * height // page) * page)
+            ring = Ring(next(_RINGS), self._slots, -(-width * height // page) * page)
             self.send(ring.as_message(), ring.fd)
             self._ring = ring
         picture = ring.place(frame, next(self._ids))
-        self.send(picture)
+        with self._sending:
+            self._kept += encode(picture)  # its question follows at once: one message to wake the host for
         return ring, picture.slot
 
     def end(self, call: Call) -> None:

@@ -13,10 +13,14 @@ from segzero_ros.command import MAX_COMMAND_CHARS
 from segzero_ros.errors import Code
 from segzero_ros.frame import MAX_PIXELS, MAX_SIDE
 
-MAX_SLOTS = 64
+MAX_SLOTS = 320
 MAX_TEXT_CHARS = 1 << 20
 MAX_NAME_CHARS = 4096
 MAX_INSTANCES = 1024
+MAX_QUESTION_CHARS = 8192  # of a rendered question: the longest prompt and command have under 1,500
+MAX_STOPS = 4  # OpenAI's limit
+MAX_STOP_CHARS = 64
+MAX_WAITING = 256  # questions of all clients together
 _MOST = (1 << 63) - 1
 
 Check = Callable[[Any], Any]
@@ -107,6 +111,20 @@ _COORDINATE = _number(-1e9, 1e9)
 _INSTANCE: tuple[Check, ...] = (_text(MAX_NAME_CHARS), _number(-1e9, 1e9), *(_COORDINATE,) * 6, _whole(1, 65535))
 
 
+def _texts(value: Any) -> list[str]:
+    """A few short texts."""
+    if not isinstance(value, list) or len(value) > MAX_STOPS:
+        raise ValueError(f"no list of at most {MAX_STOPS} texts")
+    return [_text(MAX_STOP_CHARS)(one) for one in value]
+
+
+def _timings(value: Any) -> dict[str, float]:
+    """Milliseconds by what they were spent on."""
+    if not isinstance(value, dict) or len(value) > 64:
+        raise ValueError("no object of times")
+    return {_text(64)(name): _MS(one) for name, one in value.items()}
+
+
 def _instances(value: Any) -> list[list[Any]]:
     """Rows of label, score, x0, y0, x1, y1, x, y, mask index."""
     if not isinstance(value, list) or len(value) > MAX_INSTANCES:
@@ -117,9 +135,9 @@ def _instances(value: Any) -> list[list[Any]]:
     return [[check(one) for check, one in zip(_INSTANCE, row, strict=True)] for row in value]
 
 
-def _checked(check: Check) -> Any:
+def _checked(check: Check, **default: Any) -> Any:
     """A field that takes what ``check`` returns and refuses what it raises ``ValueError`` for."""
-    return field(metadata={"check": check})
+    return field(metadata={"check": check}, **default)
 
 
 _ID = _whole(0, _MOST)
@@ -152,12 +170,17 @@ class Hello(Message):
 
 @dataclass(frozen=True, slots=True)
 class Open(Message):
-    """Open these engines; ``options``: of ``EngineOptions``. Only whoever started the host may say it."""
+    """Open these engines; ``options``: of ``EngineOptions``. Only whoever started the host may say it.
+
+    ``reasoner_only``: no segmenter, for ``Ask`` with messages that come rendered. ``most_waiting``: in the queue.
+    """
 
     bundle: str = _checked(_NAME)
     backend: str = _checked(_text(100))
     options: dict[str, Any] = _checked(_settings)  # noqa: RUF009 - a field, by another name
     self_test: bool = _checked(_flag)
+    reasoner_only: bool = _checked(_flag, default=False)
+    most_waiting: int = _checked(_whole(1, MAX_WAITING), default=16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +215,27 @@ class Ground(Message):
     text: str = _checked(_text(MAX_COMMAND_CHARS))
     budget: int = _checked(_whole(0, 1 << 20))
     label: str = _checked(_NAME)
+    timeout_ms: float | None = _checked(_maybe(_MS))
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Message):
+    """Ask the reasoner alone; ends with one ``Answered`` or ``Refused``. Only whoever started the host may say it.
+
+    ``client``, ``peer``: whose turn it is, see ``host/fair_queue.py``. ``text``: the rendered question. ``budget``:
+    thinking tokens. ``most_pieces``, ``stops``: the answer ends after so many pieces (None = all), or behind one of
+    these texts. ``timeout_ms``: from now on.
+    """
+
+    id: int = _checked(_ID)
+    picture: int = _checked(_ID)
+    client: str = _checked(_NAME)
+    peer: str = _checked(_NAME)
+    command_id: str = _checked(_NAME)
+    text: str = _checked(_text(MAX_QUESTION_CHARS))
+    budget: int = _checked(_whole(0, 1 << 20))
+    most_pieces: int | None = _checked(_maybe(_whole(1, 1 << 20)))
+    stops: list[str] = _checked(_texts)  # noqa: RUF009
     timeout_ms: float | None = _checked(_maybe(_MS))
 
 
@@ -272,10 +316,11 @@ class Stage(Message):
 
 @dataclass(frozen=True, slots=True)
 class Text(Message):
-    """The next piece of a command's answer."""
+    """More of a command's answer. ``pieces``: of the engine, that are joined here."""
 
     id: int = _checked(_ID)
     text: str = _checked(_LONG)
+    pieces: int = _checked(_whole(1, MAX_TEXT_CHARS), default=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +344,32 @@ class Result(Message):
     total_ms: float = _checked(_MS)
     tokens: int = _checked(_whole(0, (1 << 32) - 1))
     degraded: str = _checked(_LONG)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Message):
+    """The end of an ``Ask``: what ``Answer`` has beside its text, which came before."""
+
+    id: int = _checked(_ID)
+    tokens: int = _checked(_whole(0, (1 << 32) - 1))
+    confidence: float = _checked(_number(-1e9, 1e9))
+    timings_ms: dict[str, float] = _checked(_timings)  # noqa: RUF009
+    finish: str = _checked(_one_of("stop", "budget", "deadline", "cancelled"))
+    steps: int = _checked(_whole(0, (1 << 32) - 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Message):
+    """The end of an ``Ask`` without an answer.
+
+    ``why``: "queue" and "client", where too many wait, of all or of this client; "stopping"; "question", where it is
+    at fault itself, or its deadline; "engine".
+    """
+
+    id: int = _checked(_ID)
+    why: str = _checked(_one_of("queue", "client", "stopping", "question", "engine"))
+    code: int = _checked(_CODE)
+    detail: str = _checked(_LONG)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from segzero_ros.frame import Frame
 from segzero_ros.host.messages import Map, Picture, ProtocolError
 from segzero_ros.pipeline import Labels
 
+KEPT = 4  # pictures without users that are kept before their slots are used again, be there ever so many
 PER_PIXEL = 5  # bytes: three of RGB, two of labels
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
@@ -62,7 +63,11 @@ class Ring:
         free = [index for index, slot in enumerate(self._held) if not slot.users]
         if not free:
             raise NoRoom
-        index = min(free, key=lambda index: self._held[index].number)
+        idle = [index for index in free if self._held[index].frame is not None]
+        if len(idle) < min(KEPT, len(free)):
+            index = next(index for index in free if self._held[index].frame is None)
+        else:
+            index = min(idle, key=lambda index: self._held[index].number)
         self._held[index] = _Slot(number, frame)
         width, height = frame.size
         rgb = np.frombuffer(self._memory, np.uint8, width * height * 3, self._offset(index))

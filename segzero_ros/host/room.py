@@ -14,13 +14,17 @@ from typing import Protocol
 
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.backends.self_test import check_coordinates
+from segzero_ros.backends.served import open_served
 from segzero_ros.bundle import MANIFEST, open_bundle, resolve_bundle
 from segzero_ros.command import Command, Stage
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.host import messages
+from segzero_ros.host.asks import TEXT_NS, make_ticket
 from segzero_ros.host.fair_queue import FairQueue, NotTaken, Ticket
 from segzero_ros.host.messages import (
+    Answered,
+    Ask,
     Ground,
     Loading,
     Look,
@@ -29,6 +33,7 @@ from segzero_ros.host.messages import (
     Opened,
     Picture,
     ProtocolError,
+    Refused,
     Result,
     Track,
 )
@@ -36,21 +41,21 @@ from segzero_ros.host.pixels import MappedRing
 from segzero_ros.host.protocol import LENGTH_BYTES, decode, encode
 from segzero_ros.host.tracking import GuestTracker, refused
 from segzero_ros.pipeline import Pipeline, Segmentation, error_text, unanswered
+from segzero_ros.reasoner import Reasoner
 from segzero_ros.segmenter import Tracker
 
 MOST_WAITING = 16  # commands of all clients together
 HUNG_NS = 2_500_000_000  # past its deadline or cancel; the node's worker gives up after 3 s, an answer may take 2
 LOOK_S = 30.0  # for a prefill, waiting included: a large model on a small GPU takes seconds
-TEXT_NS = 20_000_000  # the node publishes growing text 30 times a second, and each message wakes it
-_PICTURES = 8  # of one client that are known by number
+_PICTURES = 8  # of one client, in shared memory that it has replaced since, that are known by number
 _log = logging.getLogger(__name__)
 
 
 class Voice(Protocol):
     """Says something to a client, from any thread, without waiting."""
 
-    def say(self, message: Message) -> None:
-        """Send ``message``."""
+    def say(self, *said: Message) -> None:
+        """Send messages."""
         ...
 
 
@@ -67,6 +72,8 @@ def open_engines(wanted: messages.Open) -> tuple[str, str, Pipeline]:
         return "fake", "", open_pipeline(None, "fake", options=options)
     bundle = open_bundle(resolve_bundle(wanted.bundle))
     digest = hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()
+    if wanted.reasoner_only:
+        return bundle.name, digest, open_served(bundle, wanted.backend, options, self_test=wanted.self_test)
     pipeline = open_pipeline(bundle, wanted.backend, options=options)
     if wanted.self_test:
         _log.info("%s", check_coordinates(pipeline, bundle))
@@ -93,6 +100,7 @@ class Room:
             known, self._wanted = self._wanted, self._wanted or wanted
         if known is None:
             self._since_s = time.monotonic()
+            self.queue.most_waiting = wanted.most_waiting
             threading.Thread(target=self._load, args=(wanted,), name="segzero-loader", daemon=True).start()
         elif known != wanted:
             raise RejectedInput(Code.HOST_UNUSABLE, "this host has other engines open; end it, or use another socket")
@@ -134,7 +142,16 @@ class Room:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The open engines; ``RejectedInput`` LOADING before there are any."""
+        """The open engines; ``RejectedInput`` LOADING before there are any, HOST_UNUSABLE without a segmenter."""
+        if self._wanted is not None and self._wanted.reasoner_only:
+            raise RejectedInput(Code.HOST_UNUSABLE, "this host has a reasoner only; start one for nodes: segzero host")
+        return self._open_pipeline()
+
+    def reasoner(self) -> Reasoner:
+        """Return the open reasoner; ``RejectedInput`` LOADING before there is one."""
+        return self._open_pipeline().reasoner
+
+    def _open_pipeline(self) -> Pipeline:
         if self._pipeline is None:
             raise RejectedInput(Code.LOADING, "the engines are not open yet; ask again later")
         return self._pipeline
@@ -170,12 +187,14 @@ class Guest:
         self._ring = MappedRing(message, fd)
 
     def place(self, picture: Picture) -> None:
-        """Take a picture by its number; older ones are forgotten."""
+        """Take a picture by its number; the one in its slot is forgotten, and in time those of older memory."""
         if self._ring is None:
             raise ProtocolError("got a picture before any shared memory")
+        place = picture.ring, picture.slot
+        self._pictures = {n: one for n, one in self._pictures.items() if (one[0].ring, one[0].slot) != place}
         self._pictures[picture.number] = picture, self._ring, self._ring.frame(picture)
-        while len(self._pictures) > _PICTURES:
-            del self._pictures[min(self._pictures)]
+        for number in sorted(n for n, one in self._pictures.items() if one[1] is not self._ring)[:-_PICTURES]:
+            del self._pictures[number]
 
     def ground(self, ask: Ground) -> None:
         """Let a command wait for its turn; its ``Result`` comes in any case."""
@@ -205,6 +224,19 @@ class Guest:
             self._voice.say(_sayable(_as_result(ask.id, ended, labels, waited_ns / 1e6, self._room.degraded)))
 
         ticket = self._tickets[ask.id] = Ticket("", work, end, self._peer, deadline_ns)
+        self._submit(ticket)
+
+    def ask(self, ask: Ask) -> None:
+        """Let a question for the reasoner's text wait; its ``Answered`` or ``Refused`` comes in any case."""
+        _, _, frame = self._picture(ask.picture)
+
+        def say(*said: Message) -> None:
+            if isinstance(said[-1], (Answered, Refused)):
+                self._tickets.pop(ask.id, None)
+            self._voice.say(*said)
+
+        peer = f"{self._peer}, {ask.peer}"
+        ticket = self._tickets[ask.id] = make_ticket(ask, frame, peer, self._room.reasoner, say)
         self._submit(ticket)
 
     def look(self, ask: Look) -> None:
@@ -280,7 +312,7 @@ class _Progress:
     def flush(self) -> None:
         """Tell what has gathered."""
         if self._pieces:
-            self._voice.say(messages.Text(self._id, "".join(self._pieces)))
+            self._voice.say(messages.Text(self._id, "".join(self._pieces), len(self._pieces)))
             self._pieces, self._said_ns = [], time.monotonic_ns()
 
 

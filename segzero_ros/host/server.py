@@ -54,10 +54,11 @@ class Session:
         """Bytes that the client has not taken yet."""
         return len(self._unsent)
 
-    def say(self, message: Message) -> None:
-        """Send ``message``, now or when the client reads; a client that leaves too much unread is given up."""
+    def say(self, *said: Message) -> None:
+        """Send messages, now or when the client reads; a client that leaves too much unread is given up."""
         with contextlib.suppress(ProtocolError), self._lock:
-            self._unsent += encode(message)
+            for message in said:
+                self._unsent += encode(message)
             if len(self._unsent) > MAX_BACKLOG_BYTES:
                 self.gone = True
             self._send()
@@ -205,6 +206,8 @@ class Server:
                 raise RejectedInput(Code.HOST_UNUSABLE, "only who started this host says what it opens")
             self._room.open(message)
             self._room.when_open(self._wake)
+        elif isinstance(message, messages.Ask) and session is not self._owner:
+            raise RejectedInput(Code.HOST_UNUSABLE, "only who started this host asks its reasoner for others")
         else:
             _obey(cast(Guest, session.guest), session, message, self._room)
 
@@ -278,6 +281,8 @@ def _obey(guest: Guest, session: Session, message: Message, room: Room) -> None:
         guest.ground(message)
     elif isinstance(message, messages.Track):
         guest.track(message)
+    elif isinstance(message, messages.Ask):
+        guest.ask(message)
     elif isinstance(message, messages.Look):
         guest.look(message)
     elif isinstance(message, messages.Cancel):

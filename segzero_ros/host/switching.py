@@ -13,7 +13,8 @@ from typing import Any
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
-from segzero_ros.host.pipeline import HostPipeline, HostState, OnChange
+from segzero_ros.host.pipeline import HostPipeline, OnChange
+from segzero_ros.host.supervisor import HostState
 from segzero_ros.host.tracking import HostTracker
 from segzero_ros.pipeline import Segmentation
 from segzero_ros.reasoner import ignore

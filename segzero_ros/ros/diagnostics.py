@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from segzero_ros.errors import RejectedInput
 from segzero_ros.health import Diagnostic, Level
-from segzero_ros.host.pipeline import HostState
+from segzero_ros.host.supervisor import HostState
 from segzero_ros.ros.convert import safe_text
 from segzero_ros.worker import Worker
 

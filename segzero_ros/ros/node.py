@@ -28,8 +28,8 @@ from segzero_ros.command import Command
 from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.health import TOO_MANY_COMMANDS, Diagnostic, Health, Level
-from segzero_ros.host.pipeline import HostState
 from segzero_ros.host.start import open_here, start_host
+from segzero_ros.host.supervisor import HostState
 from segzero_ros.host.switching import Start, SwitchingPipeline
 from segzero_ros.pipeline import Pipeline, unanswered
 from segzero_ros.ros.camera import Camera, CameraFrame, incompatible_publishers, qos_events

@@ -60,21 +60,22 @@ def make_app(served: Served, queue: Turns) -> Starlette:
         return replace(chat, picture=b""), pictures.frame(chat.picture)
 
     async def health(_request: Request) -> Response:
-        late_s = queue.late_s
-        state = {"status": "late" if late_s else "ok", "model": served.name, "waiting": queue.waiting}
-        more = {"answered": queue.answered, "running_s": round(queue.running_s, 1), "late_s": round(late_s, 1)}
-        return JSONResponse({**state, **more}, status_code=503 if late_s else 200)
+        content = _health(queue)
+        return JSONResponse({**content, "model": served.name}, status_code=200 if content["status"] == "ok" else 503)
 
     async def list_models(_request: Request) -> Response:
         return JSONResponse(models(served.name, served.profile))
+
+    def answer(data: bytearray, peer: str, loop: asyncio.AbstractEventLoop) -> ChatResponse:
+        chat, frame = read(data)
+        id = uuid.uuid4().hex[:12]
+        return ChatResponse(queue, chat, frame, loop, peer=peer, id=id, model=served.name, tags=served.profile.tags)
 
     async def complete(request: Request) -> Response:
         peer = request.client.host if request.client else ""
         async with room.hold(peer, _declared_bytes(request)):
             # In a thread: a megabyte of base64 must not hold up the texts of other robots.
-            chat, frame = await asyncio.to_thread(read, await _body(request))
-        id = uuid.uuid4().hex[:12]
-        return ChatResponse(queue, chat, frame, peer=peer, id=id, model=served.name, tags=served.profile.tags)
+            return await asyncio.to_thread(answer, await _body(request), peer, asyncio.get_running_loop())
 
     return Starlette(
         routes=[
@@ -83,6 +84,28 @@ def make_app(served: Served, queue: Turns) -> Starlette:
             Route("/v1/chat/completions", _guarded(complete, served.key), methods=["POST"]),
         ]
     )
+
+
+def _health(queue: Turns) -> dict[str, Any]:
+    """Return where the engines are: "ok" only where they are open and no question is over its time.
+
+    ``seconds``: for how long it has been so, or of being late.
+    """
+    state, late_s = queue.state(), queue.late_s
+    status: str = "ok" if state.phase == "ready" else state.phase
+    seconds = state.seconds
+    if state.phase == "ready" and late_s:
+        status, seconds = "hung", late_s
+    return {
+        "status": status,
+        "seconds": round(seconds, 1),
+        "detail": "" if status == "ok" else state.detail,
+        "restarts": state.restarts,
+        "waiting": queue.waiting,
+        "answered": queue.answered,
+        "running_s": round(queue.running_s, 1),
+        "late_s": round(late_s, 1),
+    }
 
 
 def _guarded(handler: Handler, key: str) -> Handler:

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from segzero_ros.errors import clean_text, nearest
+from segzero_ros.host.messages import MAX_QUESTION_CHARS, MAX_STOP_CHARS, MAX_STOPS
 
-MAX_TEXT_CHARS = 8192  # of a rendered message: the longest profile's prompt and command have under 1,500
-MAX_STOPS = 4  # OpenAI's limit
-MAX_STOP_CHARS = 64
 MAX_TOKENS = 8192
 MAX_DEADLINE_S = 3600.0
 _FIXED: Mapping[str, tuple[Any, ...]] = {  # fields that may be there, and what they may say
@@ -114,8 +112,8 @@ def _read_messages(messages: Any, system: str) -> tuple[bytes, str]:
     if len(pictures) != 1:
         raise _bad(f"got {len(pictures)} pictures, want one image_url")
     text = clean_text(_joined([part for part in parts if part is not pictures[0]]))
-    if not 0 < len(text) <= MAX_TEXT_CHARS:
-        raise _bad(f"got {len(text)} characters of text, want 1..{MAX_TEXT_CHARS}")
+    if not 0 < len(text) <= MAX_QUESTION_CHARS:
+        raise _bad(f"got {len(text)} characters of text, want 1..{MAX_QUESTION_CHARS}")
     return _read_picture(pictures[0].get("image_url")), text
 
 

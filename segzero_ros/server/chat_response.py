@@ -9,14 +9,13 @@ from dataclasses import replace
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from segzero_ros.command import Command
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import DEFAULT_BUDGET
-from segzero_ros.reasoner import Answer, Request
+from segzero_ros.reasoner import Answer
 from segzero_ros.server.chat_request import ChatRequest, Refusal
 from segzero_ros.server.replies import WAITING, Completion, StopText, event, failure, why_ended
 from segzero_ros.server.stream_buffer import StreamBuffer
-from segzero_ros.server.turns import Turns
+from segzero_ros.server.turns import Question, Turns
 
 WAITING_S = 1.0  # a client that got nothing for so long gets a comment, to know that the server is alive
 BATCH_S = 0.01  # tokens that come closer together than this go out together: an event costs as much as a small token
@@ -26,20 +25,39 @@ class ChatResponse(Response):
     """A response that joins the queue when it is made (raises ``Refusal``) and leaves it when the client goes."""
 
     def __init__(
-        self, queue: Turns, chat: ChatRequest, frame: Frame, *, peer: str, id: str, model: str, tags: bool
+        self,
+        queue: Turns,
+        chat: ChatRequest,
+        frame: Frame,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        peer: str,
+        id: str,
+        model: str,
+        tags: bool,
     ) -> None:
+        """``loop``: in which it will be sent; it may be made in another thread."""
         super().__init__()
         self._queue, self._chat, self._tags = queue, chat, tags
         self._completion = Completion(id, model)
         self._stop = StopText(chat.stops)
-        self._buffer = StreamBuffer()
+        self._buffer = StreamBuffer(loop)
         self._pieces = 0
-        budget = DEFAULT_BUDGET if chat.budget is None else chat.budget
         seconds = chat.deadline_s
-        deadline_ns = None if seconds is None else time.monotonic_ns() + int(seconds * 1e9)
-        request = Request(frame, Command(id, chat.text), budget, deadline_ns, on_text=self._on_text)
-        self._ticket = queue.ticket(chat.client, request, self._buffer.put_end, peer=peer)
-        queue.submit(self._ticket)
+        self._question = Question(
+            frame,
+            chat.text,
+            DEFAULT_BUDGET if chat.budget is None else chat.budget,
+            self._buffer.put_end,
+            self._on_text,
+            id=id,
+            client=chat.client,
+            peer=peer,
+            deadline_ns=None if seconds is None else time.monotonic_ns() + int(seconds * 1e9),
+            most_pieces=chat.max_tokens,
+            stops=chat.stops,
+        )
+        queue.submit(self._question)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; see ASGI."""
@@ -51,15 +69,13 @@ class ChatResponse(Response):
                 await self._whole(scope, receive, send)
         finally:
             watch.cancel()
-            self._queue.withdraw(self._ticket)
+            self._queue.withdraw(self._question)
 
-    def _on_text(self, piece: str) -> None:
-        """Hand a piece on, from the engine's thread; a stop text or max_tokens ends the request."""
+    def _on_text(self, text: str, pieces: int) -> None:
+        """Hand text on, in another thread; the host ends the answer at a stop text or at max_tokens."""
         if not self._enough():
-            self._pieces += 1
-            self._buffer.put_text(self._stop.push(piece))
-            if self._enough():
-                self._ticket.withdraw()
+            self._pieces += pieces
+            self._buffer.put_text(self._stop.push(text))
 
     def _enough(self) -> bool:
         return self._cut or self._stop.stopped
@@ -72,7 +88,7 @@ class ChatResponse(Response):
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        self._queue.withdraw(self._ticket)
+        self._queue.withdraw(self._question)
         self._buffer.put_gone()
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:

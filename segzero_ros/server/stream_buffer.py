@@ -11,10 +11,10 @@ from segzero_ros.server.chat_request import Refusal
 
 
 class StreamBuffer:
-    """Texts in order and then one end; made in the event loop, filled from any thread, emptied in the loop."""
+    """Texts in order and then one end; made and filled in any thread, emptied in the event loop."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self._lock = threading.Lock()
         self._texts: list[str] = []
         self._end: Answer | Refusal | None = None

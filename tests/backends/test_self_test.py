@@ -28,6 +28,7 @@ from segzero_ros.backends.self_test import (
     fault_named,
     read_self_test,
 )
+from segzero_ros.backends.served import as_rendered
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle
 from segzero_ros.command import read_command
 from segzero_ros.errors import ANSWERED, Code, RejectedInput
@@ -36,7 +37,6 @@ from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Answer, Reasoner, Request
 from segzero_ros.segmenter import Masks
-from segzero_ros.server.server import as_rendered
 
 BUNDLE = open_bundle(resolve_bundle("tabletop"))
 GRID = 196

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from segzero_ros.errors import Code
-from segzero_ros.host.pipeline import Phase
+from segzero_ros.host.supervisor import Phase
 
 PAGE = (Path(__file__).parents[2] / "docs" / "host.md").read_text(encoding="utf-8")
 UNITS = dict(re.findall(r"`/etc/systemd/system/(\S+)`:\n\n```ini\n(.*?)```", PAGE, re.DOTALL))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.host.messages import Map, Picture, ProtocolError
-from segzero_ros.host.pixels import PER_PIXEL, MappedRing, NoRoom, Ring
+from segzero_ros.host.pixels import KEPT, PER_PIXEL, MappedRing, NoRoom, Ring
 from tests.host.conftest import named_memory, open_files, picture
 
 
@@ -91,3 +91,13 @@ def test_the_nodes_memory_cannot_be_taken_from_under_the_host() -> None:
 def test_a_picture_outside_the_memory_is_refused(wrong: Picture) -> None:
     with pytest.raises(ProtocolError, match="does not lie"):
         mapped(Ring(1, 2, 64 * 64)).frame(wrong)
+
+
+def test_many_slots_keep_a_few_pictures_and_grow_only_with_those_that_are_in_use() -> None:
+    ring = Ring(1, 20, 64)
+    idle = {ring.place(picture(8, 8, seed=number), number).slot for number in range(50)}
+    assert idle == set(range(KEPT))
+    for number in range(50, 70):
+        ring.hold(ring.place(picture(8, 8, seed=number), number).slot)
+    with pytest.raises(NoRoom):
+        ring.place(picture(8, 8, seed=70), 70)

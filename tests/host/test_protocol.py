@@ -7,11 +7,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segzero_ros.host.messages import KINDS, Ground, Hello, Message, Ping, ProtocolError, Result, Text
+from segzero_ros.errors import Code
+from segzero_ros.host.messages import (
+    KINDS,
+    Answered,
+    Ask,
+    Ground,
+    Hello,
+    Message,
+    Ping,
+    ProtocolError,
+    Refused,
+    Result,
+    Text,
+)
 from segzero_ros.host.protocol import LENGTH_BYTES, MAX_MESSAGE_BYTES, Reader, decode, encode
 
 GROUND = Ground(1, 2, "id", "the mug", 256, "", 30_000.0)
 INSTANCE = ["the mug", 0.9, 1.0, 2.0, 30.5, 40.0, 10.0, 20.0, 1]
+ASK = Ask(1, 2, "robot", "10.0.0.2", "id", "Find the mug.", 256, None, ["</answer>"], 30_000.0)
+ANSWERED = Answered(1, 66, 0.93, {"vision": 8.0, "decode": 7.5}, "stop", 30)
+REFUSED = Refused(1, "queue", int(Code.BUSY), "16 questions wait already; ask later")
 RESULT = Result(1, 0, "", "thinks", "<answer>[]</answer>", [INSTANCE], 1, 0.0, 1.0, 2.0, 3.0, 4.0, 66, "")
 
 
@@ -19,7 +35,10 @@ def framed(body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + body
 
 
-@pytest.mark.parametrize("message", [GROUND, RESULT, Hello(1, "0.2.0", "n"), Ping(0), Text(3, "ü 🍵\n")])
+SAID = [GROUND, RESULT, ASK, ANSWERED, REFUSED, Hello(1, "0.2.0", "n"), Ping(0)]
+
+
+@pytest.mark.parametrize("message", [*SAID, Text(3, "ü 🍵\n")])
 def test_what_is_sent_is_what_arrives(message: Message) -> None:
     assert Reader().feed(encode(message)) == [message]
 
@@ -50,7 +69,7 @@ JSON = st.recursive(
 
 
 @settings(max_examples=1000)
-@given(st.sampled_from([GROUND, RESULT, Hello(1, "0.2.0", "n"), Ping(0)]), st.data())
+@given(st.sampled_from(SAID), st.data())
 def test_a_message_with_any_other_values_is_read_as_its_class_or_refused(message: Message, data: st.DataObject) -> None:
     values = json.loads(encode(message)[LENGTH_BYTES:])
     for name in data.draw(st.lists(st.sampled_from(sorted(values)), max_size=3)):

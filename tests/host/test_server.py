@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from bench.host.trouble import open_engines
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.host import server as server_module
-from segzero_ros.host.messages import Fault, Hello, Loading, Map, Message, Open, Opened, Ping, Pong
+from segzero_ros.host.messages import Ask, Fault, Hello, Loading, Map, Message, Open, Opened, Ping, Pong
 from segzero_ros.host.pipeline import HostPipeline
 from segzero_ros.host.process import Started, connect, start_own
 from segzero_ros.host.protocol import PROTOCOL, Reader, encode
@@ -101,6 +101,7 @@ def test_no_client_can_end_the_host_by_what_it_says(path, pieces, greets):
         ([HELLO, Map(1, 1, 1)], "file descriptor"),
         ([HELLO, Open("x", "auto", {}, True)], "who started this host"),
         ([HELLO, Loading("x")], "the host's to say"),
+        ([HELLO, Ask(1, 1, "", "10.0.0.2", "1", "x", 256, None, [], None)], "asks its reasoner for others"),
     ],
 )
 def test_a_client_that_does_not_keep_to_the_protocol_is_told_why_and_left(path, messages, words):
@@ -267,6 +268,19 @@ def test_the_usual_path_is_below_the_users_runtime_directory(monkeypatch):
     assert default_path() == Path("/run/user/7/segzero/host.sock")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     assert default_path().parent.name == f"segzero-{os.getuid()}"
+
+
+def test_a_host_with_a_reasoner_only_makes_no_masks():
+    ours, theirs = socket.socketpair()
+    server = Server(Room(open_engines), owner=theirs)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    pipeline = HostPipeline(lambda: Started(ours), Open("tabletop", "auto", {}, True, reasoner_only=True))
+    until(lambda: pipeline.state().phase == "ready", "the engines")
+    result = ask(pipeline, "the mug")
+    assert (result.code, "has a reasoner only" in result.detail) == (Code.HOST_UNUSABLE, True)
+    pipeline.close()
+    thread.join(LIMIT_S)
 
 
 def host_process() -> Started:

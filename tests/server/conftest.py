@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,15 @@ from segzero_ros.frame import Frame
 from segzero_ros.reasoner import Reasoner
 
 LIMIT_S = 60.0
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait for ``condition``, and return what it does."""
+    end = time.monotonic() + LIMIT_S
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.002)
+    return value
 
 
 class ServeProcess:

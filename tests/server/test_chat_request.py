@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segzero_ros.compressed import decoder
-from segzero_ros.server.chat_request import MAX_TEXT_CHARS, Refusal, read_chat_request
+from segzero_ros.server.chat_request import MAX_QUESTION_CHARS, Refusal, read_chat_request
 from segzero_ros.server.pictures import KEPT, Pictures
 from segzero_ros.server.replies import StopText
 
@@ -57,7 +57,7 @@ BAD = {
     "no picture": with_parts(TEXT),
     "two pictures": with_parts(picture_part(), picture_part(), TEXT),
     "no text": with_parts(picture_part()),
-    "too much text": with_parts(picture_part(), {"type": "text", "text": "x" * (MAX_TEXT_CHARS + 1)}),
+    "too much text": with_parts(picture_part(), {"type": "text", "text": "x" * (MAX_QUESTION_CHARS + 1)}),
     "an address on the network": with_parts({"type": "image_url", "image_url": {"url": "http://box/x.png"}}, TEXT),
     "a file": with_parts({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}, TEXT),
     "no base64": with_parts({"type": "image_url", "image_url": {"url": "data:image/png;base64,***"}}, TEXT),

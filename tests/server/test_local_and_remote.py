@@ -12,11 +12,11 @@ import pytest
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.backends.fake import FakeSegmenter
 from segzero_ros.backends.remote import open_reasoner as open_remote
+from segzero_ros.backends.served import as_rendered
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import PROFILES
-from segzero_ros.server.server import as_rendered
 from segzero_ros.worker import Job, Worker
 from tests.server.conftest import LIMIT_S
 from tests.server.robots import all_but_times, ask, essence, options

@@ -56,7 +56,7 @@ def build_tracker(segmenter: Sam2Model, seed: int) -> Sam2VideoModel:
 def forget_decoding(model: Sam2VideoModel, seed: int) -> None:
     """Draw the decoder anew, but for what makes its features: the segmenter's looks at prompts alone.
 
-    Trained on boxes, its attention is all but binary, and what it does not look at reaches no mask and gets no gradient.
+    Trained on boxes, its attention is all but binary: what it does not look at reaches no mask and gets no gradient.
     """
     torch.manual_seed(seed)
     for name, module in model.mask_decoder.named_modules():

@@ -192,17 +192,19 @@ class Server:
 
     def _refusal(self, head: Head, content: bytes) -> RejectedInput:
         """Return what a status other than 200 means here, with the server's own words."""
+        code = ""
         try:
             parsed = json.loads(content)
-            reason = error_text(parsed, self._key)
-            if error_code(parsed) == Code.COMMAND_TOO_LONG.name:  # `segzero serve` has a model as small as ours
+            reason, code = error_text(parsed, self._key), error_code(parsed)
+            if code == Code.COMMAND_TOO_LONG.name:  # `segzero serve` has a model as small as ours
                 return RejectedInput(Code.COMMAND_TOO_LONG, reason)
+            if code == Code.TIMEOUT.name:  # got no turn in time there, or an engine that hung
+                return ServerFault(Code.TIMEOUT, f"{self.endpoint.url}: {reason}", status=head.status)
         except (ValueError, RecursionError):
             reason = self.shown(content, MAX_SHOWN)
         detail = f"{self.endpoint.url} answered {head.status} ({reason or 'no reason given'}){self._advice(head)}"
-        return ServerFault(
-            Code.SERVER_REFUSED, detail, retry=head.status in _RETRIED, status=head.status, wait_s=_retry_after(head)
-        )
+        retry = head.status in _RETRIED and code != Code.REASONER_DIED.name  # it would crash there again
+        return ServerFault(Code.SERVER_REFUSED, detail, retry=retry, status=head.status, wait_s=_retry_after(head))
 
     def _advice(self, head: Head) -> str:
         if head.status in (401, 403):

@@ -113,7 +113,8 @@ def read_delta(event: bytes, key: str = "") -> Delta:
     if content.get("error") or content.get("object") == "error":
         # As good as a refused request, if no text came yet: some servers read it only once the stream has begun.
         detail = f"the server ended its answer with an error: {error_text(content, key)}"
-        raise ServerFault(Code.SERVER_REFUSED, detail, status=400)
+        late = error_code(content) == Code.TIMEOUT.name
+        raise ServerFault(Code.TIMEOUT if late else Code.SERVER_REFUSED, detail, status=504 if late else 400)
     choices = content.get("choices") or []  # none in the counts at the end, null by some gateways
     if not isinstance(choices, list):
         raise _garbage(event, key)

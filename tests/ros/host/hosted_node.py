@@ -15,7 +15,7 @@ shutdown = ShutdownSignals()
 from rclpy.parameter import Parameter  # noqa: E402
 
 from segzero_ros.host import start  # noqa: E402
-from segzero_ros.host.pipeline import HostState  # noqa: E402
+from segzero_ros.host.supervisor import HostState  # noqa: E402
 from segzero_ros.ros.node import GroundingNode  # noqa: E402
 from tests.host.conftest import TROUBLE  # noqa: E402
 from tests.ros.robot import picture  # noqa: E402
