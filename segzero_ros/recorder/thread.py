@@ -1,0 +1,145 @@
+"""The recorder's thread: takes groups from a bounded queue and writes them; nobody ever waits for it.
+
+What does not fit into the queue, or comes while the disk says no, is dropped and counted.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from segzero_ros.pipeline import error_text
+from segzero_ros.recorder.entry import Entry
+from segzero_ros.recorder.store import Store
+
+SYNC_S = 0.5  # between two fdatasync: what a power cut may cost, half a second before the promised one
+RETRY_S = 10.0  # after the disk has said no
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderStats:
+    """What became of the groups. ``file``: the one being written. ``fault``: why nothing is written now, "" = it is."""
+
+    file: str
+    written: int
+    dropped: int
+    fault: str
+
+
+class RecorderThread:
+    """Writes groups to a ``Store``."""
+
+    def __init__(self, store: Store, *, most_bytes: int, on_fault: Callable[[str], None]) -> None:
+        """``most_bytes``: that may wait. ``on_fault``: told once why nothing is written, in this thread."""
+        self._store, self._most_bytes, self._on_fault = store, most_bytes, on_fault
+        self._changed = threading.Condition()
+        self._waiting: deque[tuple[Entry, ...] | dict[str, str]] = deque()
+        self._bytes = 0
+        self._closing = False
+        self._written = self._dropped = 0
+        self._file, self._fault = "", ""
+        self._retry_s = 0.0
+        self._dirty, self._synced_s = False, time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="segzero-recorder", daemon=True)
+        self._thread.start()
+
+    def put(self, group: Sequence[Entry]) -> bool:
+        """Have a group written; False where it is dropped, since too much waits already."""
+        size = sum(entry.size for entry in group)
+        with self._changed:
+            if self._closing or (self._waiting and self._bytes + size > self._most_bytes):
+                self._dropped += 1
+                return False
+            self._bytes += size
+            self._waiting.append(tuple(group))
+            self._changed.notify_all()
+            return True
+
+    def describe(self, about: Mapping[str, str]) -> None:
+        """See ``Store.describe``; in the order of the groups."""
+        with self._changed:
+            self._waiting.append(dict(about))
+            self._changed.notify_all()
+
+    def stats(self) -> RecorderStats:
+        """Return what became of the groups so far."""
+        with self._changed:
+            return RecorderStats(self._file, self._written, self._dropped, self._fault)
+
+    def close(self, patience_s: float) -> bool:
+        """Write what waits, finish the file, end the thread; False where that takes longer than ``patience_s``."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(patience_s)
+        return not self._thread.is_alive()
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        while (item := self._next()) is not None:
+            try:
+                self._do(item)
+            except OSError as error:
+                self._note_fault(f"cannot record, {error.strerror or error}; free space, or set record_dir")
+            except Exception as error:  # noqa: BLE001 - a defect; the robot goes on without a recording
+                _log.exception("a defect of the recorder")
+                self._note_fault(f"cannot record, {error_text(error)}; please report it")
+            self._note_done(item)
+        try:
+            self._store.close()
+        except OSError as error:
+            why = error.strerror or error
+            self._note_fault(f"the last recording has no index ({why}); it can be read all the same")
+
+    def _next(self) -> tuple[Entry, ...] | dict[str, str] | None:
+        """Wait for the next item, seeing to the disk meanwhile; None at the end."""
+        while True:
+            with self._changed:
+                if not self._waiting and not self._closing:
+                    self._changed.wait(SYNC_S if self._dirty else None)
+                if self._waiting:
+                    return self._waiting.popleft()
+                if self._closing:
+                    return None
+            self._sync()
+
+    def _do(self, item: tuple[Entry, ...] | dict[str, str]) -> None:
+        if isinstance(item, dict):
+            self._store.describe(item)
+            return
+        if self._fault and time.monotonic() < self._retry_s:
+            with self._changed:
+                self._dropped += 1
+            return
+        self._store.write(item)
+        self._dirty = True
+        if time.monotonic() - self._synced_s >= SYNC_S:
+            self._sync()
+        with self._changed:
+            self._written += 1
+            self._fault = ""
+            self._file = str(self._store.path or "")
+
+    def _sync(self) -> None:
+        try:
+            self._store.sync()
+        except OSError as error:
+            self._note_fault(f"cannot record, {error.strerror or error}; look at the disk")
+        self._dirty, self._synced_s = False, time.monotonic()
+
+    def _note_done(self, item: tuple[Entry, ...] | dict[str, str]) -> None:
+        if not isinstance(item, dict):
+            with self._changed:
+                self._bytes -= sum(entry.size for entry in item)
+
+    def _note_fault(self, fault: str) -> None:
+        self._retry_s = time.monotonic() + RETRY_S
+        with self._changed:
+            is_new, self._fault = not self._fault, fault
+            self._dropped += 1
+        if is_new:
+            self._on_fault(fault)

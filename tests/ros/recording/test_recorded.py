@@ -1,0 +1,128 @@
+"""What the node records: commands with their pictures, the seconds before a failure, and never at the answer's cost."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from std_srvs.srv import Trigger
+
+from segzero_ros.backends.fake import FakeReasoner
+from segzero_ros.errors import Code
+from segzero_ros.recorder.reader import About, Record, open_recording
+from segzero_ros.recorder.store import recordings
+from tests.ros.robot import Robot, picture
+
+pytest.importorskip("mcap_ros2", reason="needs mcap, mcap-ros2-support: requirements/dev.txt")
+Make = Callable[..., Robot]
+
+
+def records(folder: Path) -> list[Record]:
+    return [item for path in recordings(folder) for item in open_recording(path).records() if isinstance(item, Record)]
+
+
+def events(folder: Path) -> Iterator[dict[str, Any]]:
+    return (json.loads(record.message.data) for record in records(folder) if record.role == "recorded")
+
+
+def ask(robot: Robot, text: str, *, stamp: int) -> Any:
+    robot.publish_image(picture(stamp=(stamp, 0)))
+    before = len(robot.answers)
+    robot.send_command(text)
+    return robot.answer(before + 1)
+
+
+def finish(robot: Robot) -> None:
+    """Have what waits written, as at the end of the node."""
+    robot.enable(False)
+    assert robot.change_state("cleanup")
+
+
+def test_every_command_is_recorded_with_its_picture_texts_and_answer(make_robot: Make, tmp_path: Path) -> None:
+    robot = make_robot(record="all", record_dir=str(tmp_path)).is_("active")
+    answers = [ask(robot, f"the mug {stamp}", stamp=stamp) for stamp in (1, 2, 3)]
+    finish(robot)
+    found = {record.sequence: record for record in records(tmp_path)}
+    answered = [event for event in events(tmp_path) if event["event"] == "answer"]
+    for answer, event in zip(answers, answered, strict=True):
+        assert event["id"] == answer.command_id
+        assert "<answer>" in event["text"]
+        image = found[event["image"]].message
+        assert bytes(image.data) == picture().data.tobytes()
+        assert image.header.stamp.sec == answer.header.stamp.sec
+        recorded = found[event["answer"]].message
+        assert recorded.command == answer.command
+        assert bytes(recorded.mask.data) == answer.mask.data.tobytes()
+        assert recorded.timing.total_ms == answer.timing.total_ms
+    words = [event["text"] for event in events(tmp_path) if event["event"] == "command"]
+    assert words == ["the mug 1", "the mug 2", "the mug 3"]
+    assert [record.message.data for record in records(tmp_path) if record.role == "command"] == words
+
+
+def test_a_recording_says_which_models_and_parameters_answered(make_robot: Make, tmp_path: Path) -> None:
+    robot = make_robot(record="all", record_dir=str(tmp_path), label="mug").is_("active")
+    ask(robot, "the mug", stamp=1)
+    finish(robot)
+    [about] = [item for item in open_recording(recordings(tmp_path)[0]).records() if isinstance(item, About)]
+    assert about.values["bundle"] == "test"
+    assert len(about.values["bundle_sha256"]) == 64
+    assert json.loads(about.values["parameters"])["label"] == "mug"
+
+
+def test_failures_leave_the_seconds_before_them_and_successes_nothing(make_robot: Make, tmp_path: Path) -> None:
+    engine = FakeReasoner("no answer", "<think></think><answer>[]</answer>")
+    robot = make_robot(engine, record="failures", record_dir=str(tmp_path), record_sec=600.0).is_("active")
+    for stamp in range(1, 6):
+        robot.publish_image(picture(stamp=(stamp, 0)))
+    assert ask(robot, "the mug", stamp=6).code == Code.ANSWER_UNREADABLE
+    assert ask(robot, "the cup", stamp=7).code == Code.NO_TARGET
+    finish(robot)
+    images = [record.message.header.stamp.sec for record in records(tmp_path) if record.role == "image"]
+    assert images == [1, 2, 3, 4, 5, 6]
+    assert [event["id"] for event in events(tmp_path) if event["event"] == "answer"] == [robot.answers[0].command_id]
+
+
+def test_the_button_writes_the_last_seconds(make_robot: Make, tmp_path: Path) -> None:
+    robot = make_robot(record="failures", record_dir=str(tmp_path), record_sec=600.0).is_("active")
+    ask(robot, "the mug", stamp=1)
+    reply = robot.call(Trigger, "save_failure")
+    assert reply.success, reply.message
+    finish(robot)
+    assert [event["event"] for event in events(tmp_path)] == ["command", "answer", "button"]
+    assert "image" in {record.role for record in records(tmp_path)}
+
+
+def test_the_button_says_that_nothing_is_recorded(robot: Robot) -> None:
+    reply = robot.call(Trigger, "save_failure")
+    assert not reply.success
+    assert "set record to failures or all" in reply.message
+
+
+def test_memory_keeps_the_last_seconds_of_a_camera_within_its_bound(make_robot: Make, tmp_path: Path) -> None:
+    robot = make_robot(record="failures", record_dir=str(tmp_path), record_sec=600.0, record_memory_mb=1).is_("active")
+    for stamp in range(1, 16):
+        robot.publish_image(picture(320, 240, stamp=(stamp, 0)))  # 230 kB each
+    robot.call(Trigger, "save_failure")
+    finish(robot)
+    assert [record.message.header.stamp.sec for record in records(tmp_path) if record.role == "image"] == [
+        *range(12, 16)
+    ]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_configure(make_robot: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    robot = make_robot(record="all", record_dir=str(tmp_path / "file"))
+    robot.until(lambda: "record_dir" in robot.diagnostics()["node"].message, "the refusal")
+    assert robot.node.state == "unconfigured"
+
+
+def test_a_disk_that_says_no_costs_the_recording_and_not_the_answer(
+    make_robot: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segzero_ros.recorder.store.KEEP_FREE_BYTES", 10**18)
+    robot = make_robot(record="all", record_dir=str(tmp_path)).is_("active")
+    assert ask(robot, "the mug", stamp=1).code == Code.OK
+    line = robot.until(lambda: (d := robot.diagnostics()["recorder"]).message.startswith("cannot") and d, "the fault")
+    assert "MB are free" in line.message
+    assert ask(robot, "the mug", stamp=2).code == Code.OK
