@@ -30,13 +30,16 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "engine": "build, list or verify TensorRT engines for this machine",
         "host": "open the engines once for all nodes of this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
+        "replay": "ask the commands of a recording again, and compare the answers",
         "train": "make training data; train a demo reasoner or segmenter",
         **{name: command.summary for name, command in offline.COMMANDS.items()},
     }
 )
 
 
-ELSEWHERE: Mapping[str, str] = MappingProxyType({"doctor": "segzero_ros.doctor.command"})
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {"doctor": "segzero_ros.doctor.command", "replay": "segzero_ros.replay.command"}
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ from segzero_ros.health import Diagnostic, Level
 from segzero_ros.msg import Segmentation
 from segzero_ros.pipeline import Segmentation as Result
 from segzero_ros.recorder import why_unavailable
+from segzero_ros.recorder.commands import EVENTS
 from segzero_ros.recorder.entry import Channel, Entry
 from segzero_ros.recorder.ring import Ring
 from segzero_ros.recorder.store import Store, usable_folder
@@ -34,7 +35,6 @@ from segzero_ros.ros.recording.definition import definition, type_name
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-EVENTS = "recorded"  # the topic, in the file only, of what no message of ROS says: raw texts, which picture
 SMALL_BYTES = 1000  # about what a message without data takes
 CLOSE_S = 5.0  # for what waits to be written when the node is cleaned up
 NO_FAILURE = ANSWERED | {Code.CANCELLED, Code.PREEMPTED, Code.BUSY, Code.NOT_ACTIVE, Code.LOADING}
