@@ -44,7 +44,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Replay each file; 1 where an answer is different."""
-    engines = _Engines(options.bundle, options.backend)
+    engines = Engines(options.bundle, options.backend)
     counts: Counter[str] = Counter()
     for path in options.files:
         for recorded, verdict in _replay_file(path, engines):
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     return NOT_OK if counts["different"] else OK
 
 
-def _replay_file(path: Path, engines: "_Engines") -> Iterator[tuple[RecordedCommand, Verdict]]:
+def _replay_file(path: Path, engines: "Engines") -> Iterator[tuple[RecordedCommand, Verdict]]:
     recording = open_recording(path)
     if recording.is_cut:
         print(f"{path} was cut while it was written; replaying what is whole", file=sys.stderr)
@@ -65,10 +65,10 @@ def _replay_file(path: Path, engines: "_Engines") -> Iterator[tuple[RecordedComm
         yield recorded, replay(recorded, engines.of(recorded.about))
 
 
-class _Engines:
+class Engines:
     """The engines that a recording names, opened once for all commands of the same ones."""
 
-    def __init__(self, bundle: str, backend: str) -> None:
+    def __init__(self, bundle: str = "", backend: str = "") -> None:
         """``bundle``, ``backend``: in place of the recorded ones, "" = those."""
         self._bundle, self._backend = bundle, backend
         self._about: Mapping[str, str] | None = None
