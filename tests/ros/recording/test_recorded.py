@@ -5,13 +5,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
 
-from segzero_ros.backends.fake import FakeReasoner
+from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter, centre_answer
 from segzero_ros.errors import Code
+from segzero_ros.pipeline import Pipeline
+from segzero_ros.profile import get_profile
+from segzero_ros.recorder.commands import read_commands
 from segzero_ros.recorder.reader import About, Record, open_recording
 from segzero_ros.recorder.store import recordings
+from segzero_ros.replay.compare import Verdict, replay
+from segzero_ros.ros import convert
+from segzero_ros.ros.qos import topic_qos
 from tests.ros.robot import Robot, picture
 
 pytest.importorskip("mcap_ros2", reason="needs mcap, mcap-ros2-support: requirements/dev.txt")
@@ -126,3 +135,67 @@ def test_a_disk_that_says_no_costs_the_recording_and_not_the_answer(
     line = robot.until(lambda: (d := robot.diagnostics()["recorder"]).message.startswith("cannot") and d, "the fault")
     assert "MB are free" in line.message
     assert ask(robot, "the mug", stamp=2).code == Code.OK
+
+
+# ---- asked again ----
+
+
+def verdicts(folder: Path, *texts: str) -> list[Verdict]:
+    pipeline = Pipeline(get_profile(PROFILE), FakeReasoner(*texts), FakeSegmenter())
+    found = [command for path in recordings(folder) for command in read_commands(open_recording(path))]
+    return [replay(command, pipeline) for command in found]
+
+
+def test_replay_gives_the_recorded_answers_again(make_robot: Make, tmp_path: Path) -> None:
+    texts = (centre_answer(), "no answer", "<think></think><answer>[]</answer>")
+    robot = make_robot(FakeReasoner(*texts), record="all", record_dir=str(tmp_path)).is_("active")
+    for stamp in (1, 2, 3):
+        ask(robot, "the mug", stamp=stamp)
+    finish(robot)
+    assert [verdict.kind for verdict in verdicts(tmp_path, *texts)] == ["same"] * 3
+
+
+def test_replay_names_what_is_different(make_robot: Make, tmp_path: Path) -> None:
+    robot = make_robot(record="all", record_dir=str(tmp_path)).is_("active")
+    ask(robot, "the mug", stamp=1)
+    finish(robot)
+    [found] = verdicts(tmp_path, centre_answer().replace('bbox_2d": [', 'bbox_2d": [1'))
+    assert found.kind == "different"
+    assert {change.split()[0] for change in found.changes} >= {"text", "box"}
+    [found] = verdicts(tmp_path, "no answer")
+    assert found.changes[0] == "code ANSWER_UNREADABLE, was OK"
+
+
+def test_compressed_pictures_and_goals_with_pictures_of_their_own_are_replayed(
+    make_robot: Make, tmp_path: Path
+) -> None:
+    robot = make_robot(record="all", record_dir=str(tmp_path), image_transport="compressed").is_("active")
+    pixels = np.random.default_rng(1).integers(0, 256, (48, 64, 3), np.uint8)
+    content = cv2.imencode(".jpg", pixels)[1]
+    camera = robot.client.create_publisher(CompressedImage, "image/compressed", topic_qos("image", "reliable"))
+    robot.until(camera.get_subscription_count, "the node to subscribe")
+    camera.publish(convert.compressed_message(picture().header, content))
+    robot.until(lambda: robot.node.images_seen, "the picture")
+    robot.send_command("the mug")
+    robot.answer()
+    robot.goal_result("the cup", image=picture(32, 24))
+    finish(robot)
+    assert [verdict.kind for verdict in verdicts(tmp_path)] == ["same", "same"]
+    kinds = [record.type for record in records(tmp_path) if "Image" in record.type]
+    assert kinds == ["sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image"]
+
+
+def test_other_readers_of_bags_read_it(make_robot: Make, tmp_path: Path) -> None:
+    rosbags = pytest.importorskip("rosbags.highlevel", reason="needs rosbags, which only this test would")
+    robot = make_robot(record="all", record_dir=str(tmp_path)).is_("active")
+    answer = ask(robot, "the mug", stamp=1)
+    finish(robot)
+    with rosbags.AnyReader(recordings(tmp_path)) as reader:
+        read = [
+            (connection.topic, reader.deserialize(data, connection.msgtype))
+            for connection, _, data in reader.messages()
+        ]
+    [found] = [message for topic, message in read if topic == "/segmentation"]
+    assert found.command_id == answer.command_id
+    assert found.mask.data.tobytes() == answer.mask.data.tobytes()
+    assert sorted({topic for topic, _ in read}) == ["/command", "/image", "/recorded", "/segmentation"]
