@@ -36,6 +36,11 @@ class RecordedCommand:
     about: Mapping[str, str]
     is_marked: bool = False
 
+    @property
+    def code_name(self) -> str:
+        """The name of the code, UNFINISHED without one."""
+        return self.code.name if self.code is not None else "UNFINISHED"
+
     def frame(self) -> Frame:
         """Decode the picture, as the node does; ``RejectedInput`` where that is none, or there is none."""
         if self.image is None:

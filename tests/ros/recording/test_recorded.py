@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
 
 from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter, centre_answer
+from segzero_ros.cli.main import main
 from segzero_ros.errors import Code
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
@@ -22,6 +23,7 @@ from segzero_ros.replay.compare import Verdict, replay
 from segzero_ros.ros import convert
 from segzero_ros.ros.qos import topic_qos
 from tests.ros.robot import Robot, picture
+from training.data.open import open_examples
 
 pytest.importorskip("mcap_ros2", reason="needs mcap, mcap-ros2-support: requirements/dev.txt")
 Make = Callable[..., Robot]
@@ -199,3 +201,32 @@ def test_other_readers_of_bags_read_it(make_robot: Make, tmp_path: Path) -> None
     assert found.command_id == answer.command_id
     assert found.mask.data.tobytes() == answer.mask.data.tobytes()
     assert sorted({topic for topic, _ in read}) == ["/command", "/image", "/recorded", "/segmentation"]
+
+
+# ---- rows for training ----
+
+
+def test_failures_and_marked_answers_become_rows_to_label_and_answers_rows_to_check(
+    make_robot: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = FakeReasoner("no answer", centre_answer())
+    robot = make_robot(engine, record="all", record_dir=str(tmp_path)).is_("active")
+    for stamp, words in enumerate(("the mug", "the cup", "the bowl"), start=1):
+        robot.publish_image(picture(200, 150, stamp=(stamp, 0)))
+        robot.send_command(words)
+        robot.answer(stamp)
+    robot.call(Trigger, "save_failure")
+    finish(robot)
+    out, files = tmp_path / "rows", [str(path) for path in recordings(tmp_path)]
+    assert main(["data", "from-recording", *files, "--out", str(out), "--answers"]) == 0
+    rows = [json.loads(line) for line in (out / "to_label.jsonl").read_text("utf-8").splitlines()]
+    assert [(row["question"], row["boxes"]) for row in rows] == [("the mug", None), ("the bowl", None)]
+    [cup] = open_examples(str(out / "answers.jsonl"))
+    assert (cup.question, cup.boxes) == ("the cup", ((50.0, 37.5, 150.0, 112.5),))
+    assert cup.rgb.tobytes() == picture(200, 150).data.tobytes()
+    assert cup.mask is not None and cup.mask.any()
+    capsys.readouterr()
+    assert main(["data", "check", str(out / "to_label.jsonl")]) == 2
+    assert capsys.readouterr().out.count("got boxes None") == 2
+    assert main(["data", "from-recording", *files, "--out", str(out)]) == 2
+    assert "name a new folder" in capsys.readouterr().err
