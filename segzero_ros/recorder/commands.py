@@ -23,7 +23,7 @@ class RecordedCommand:
     ``words``: as they were sent, "" where the recording begins later. ``text``: as they were read. ``answer``: the
     model's raw text. ``code``: None where the recording ends before the answer. ``segmentation``: the answer's message.
     ``image``: what it was grounded on. ``is_marked``: the button was pressed after it and before the next answer.
-    ``about``: which models and parameters answered.
+    ``is_carried``: the answer's masks were followed from ``image`` to a later frame. ``about``: what answered.
     """
 
     id: str
@@ -35,6 +35,7 @@ class RecordedCommand:
     image: Record | None
     about: Mapping[str, str]
     is_marked: bool = False
+    is_carried: bool = False
 
     @property
     def code_name(self) -> str:
@@ -146,7 +147,8 @@ class _Reading:
         name = str(event.get("code"))
         code = Code[name] if name in Code.__members__ else Code.INTERNAL  # of a newer version
         words, text, raw = self.words.pop(id, ""), str(event.get("command", "")), str(event.get("text", ""))
-        yield RecordedCommand(id, words, text, raw, code, answer, image, self.about, id in self._marked)
+        carried = event.get("carried") is True
+        yield RecordedCommand(id, words, text, raw, code, answer, image, self.about, id in self._marked, carried)
 
     def _use(self, number: int | None) -> Record | None:
         if number is None:

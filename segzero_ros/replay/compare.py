@@ -45,11 +45,16 @@ def replay(recorded: RecordedCommand, pipeline: Pipeline) -> Verdict:
 
 
 def changes(recorded: RecordedCommand, now: Segmentation) -> list[str]:
-    """Return what is different: code, raw text, boxes, points, scores, labels, masks; nothing where all is equal."""
+    """Return what is different: code, raw text, boxes, points, scores, labels, masks; nothing where all is equal.
+
+    Of an answer that was carried to a later frame, code and text only: the frames between were not recorded.
+    """
     before = recorded.code
     found = _code_change(before, now.code) if before is not None else []
     if recorded.answer != now.text:
         found.append(f"text {_first_difference(recorded.answer, now.text)}")
+    if recorded.is_carried:
+        return found
     found += _instance_changes(recorded.instances(), now.instances)
     labels = recorded.labels()
     if labels.shape != now.labels.shape:

@@ -79,12 +79,12 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._settings = Parameters(self, [*arguments, *(options.get("cli_args") or ())])
         self._health = Health(self._settings.value("stale_sec"))
         self._queue = ExecutorQueue(self)
-        self._outputs = Outputs(self, self._settings, self._health, self._queue)
-        report = functools.partial(guard.report, self)
         self._recorder = FlightRecorder(self, self._queue)
-        publish, on_progress = self._recorder.publishing(self._outputs.publish_answer), self._outputs.publish_progress
-        log, on_command = self.get_logger().info, self._recorder.note_command
-        self._commands = CommandServer(self._queue, self._health, publish, on_progress, report, log, on_command)
+        self._outputs = Outputs(self, self._settings, self._health, self._queue, self._recorder.note)
+        report = functools.partial(guard.report, self)
+        publish, on_progress, log = self._outputs.publish_answer, self._outputs.publish_progress, self.get_logger().info
+        recording = self._recorder.note_command, self._recorder.note_answer
+        self._commands = CommandServer(self._queue, self._health, publish, on_progress, report, log, *recording)
         self._commands.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None

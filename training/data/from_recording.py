@@ -81,12 +81,12 @@ def _commands(options: Namespace) -> Iterator[RecordedCommand]:
 
 
 def _file_of(command: RecordedCommand, with_answers: bool) -> str:
-    """Return the file a command's row belongs to, "" = none."""
+    """Return the file a command's row belongs to, "" = none: masks that were carried are of a later picture."""
     if not command.text or (command.code not in ANSWERED and command.code not in FAILED):
         return ""
     if command.code in FAILED or command.is_marked:
         return TO_LABEL
-    return ANSWERS if with_answers else ""
+    return ANSWERS if with_answers and not command.is_carried else ""
 
 
 def _answered(folder: Path, row: dict[str, Any], command: RecordedCommand) -> dict[str, Any]:

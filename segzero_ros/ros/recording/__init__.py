@@ -4,6 +4,7 @@ The executor's thread only notes that a message has come, in a few microseconds;
 are the recorder's thread's.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -13,6 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rclpy.serialization import serialize_message
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from segzero_ros import __version__
@@ -21,7 +23,6 @@ from segzero_ros.config import NodeConfig
 from segzero_ros.errors import ANSWERED, Code, RejectedInput
 from segzero_ros.health import Diagnostic, Level
 from segzero_ros.msg import Segmentation
-from segzero_ros.pipeline import Segmentation as Result
 from segzero_ros.recorder import why_unavailable
 from segzero_ros.recorder.commands import EVENTS
 from segzero_ros.recorder.entry import Channel, Entry
@@ -29,8 +30,10 @@ from segzero_ros.recorder.ring import Ring
 from segzero_ros.recorder.store import Store, usable_folder
 from segzero_ros.recorder.thread import RecorderThread
 from segzero_ros.ros.camera import CameraFrame
+from segzero_ros.ros.executor import guard
 from segzero_ros.ros.executor.queue import ExecutorQueue
 from segzero_ros.ros.recording.definition import definition, type_name
+from segzero_ros.worker import Job
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -40,7 +43,20 @@ CLOSE_S = 5.0  # for what waits to be written when the node is cleaned up
 NO_FAILURE = ANSWERED | {Code.CANCELLED, Code.PREEMPTED, Code.BUSY, Code.NOT_ACTIVE, Code.LOADING}
 """The codes of answers after which there is nothing to be looked into."""
 
-Publish = Callable[[Result, Any, object], Segmentation]
+ALWAYS = frozenset({"command", "tracks"})  # with record: all written when they come; the rest with the answer
+
+
+def _never_the_answers_fault(call: Callable[..., None]) -> Callable[..., None]:
+    """Return a method whose defects are logged and end the recording, not what is recorded."""
+
+    @functools.wraps(call)
+    def guarded(self: "FlightRecorder", *args: Any) -> None:
+        try:
+            call(self, *args)
+        except Exception as error:  # noqa: BLE001
+            self.give_up(error)
+
+    return guarded
 
 
 class FlightRecorder:
@@ -94,13 +110,20 @@ class FlightRecorder:
             self._about["bundle_sha256"] = manifest_hash(config.bundle) or manifest_hash(bundle)
             self._thread.describe(self._about)
 
+    def give_up(self, error: Exception) -> None:
+        """Record no longer: a defect."""
+        guard.report(self._node, "recorder", error)
+        self.close()
+
+    @_never_the_answers_fault
     def note(self, name: str, message: Any) -> None:
         """Note a message that has come; ``name``: that of its endpoint."""
         if self._thread is not None:
             entry = self._add(name, message)
-            if name == "command" and self._mode == "all":
+            if name in ALWAYS and self._mode == "all":
                 self._thread.put([entry])
 
+    @_never_the_answers_fault
     def note_command(self, command_id: str, text: str) -> None:
         """Note the very words of a command, before they are read."""
         if self._thread is None:
@@ -109,16 +132,23 @@ class FlightRecorder:
         if self._mode == "all":
             self._thread.put([entry])
 
-    def publishing(self, publish: Publish) -> Publish:
-        """Return ``publish`` with every answer noted once it is out."""
-
-        def publish_and_note(result: Result, source: Any, prepared: object = None) -> Segmentation:
-            message = publish(result, source, prepared)
-            if self._thread is not None:
-                self._note_answer(self._thread, result, source, message)
-            return message
-
-        return publish_and_note
+    @_never_the_answers_fault
+    def note_answer(self, job: Job, message: Segmentation) -> None:
+        """Note an answer that is out, with the picture the reasoner saw, that of the masks, and its depth."""
+        if self._thread is None or job.result is None:
+            return
+        image, shown = self._image_of(job.looked_at), self._image_of(job.source)
+        at = job.source if isinstance(job.source, CameraFrame) else None
+        depth = self._entry_of("depth", at.depth) if at is not None and at.depth is not None else None
+        answer = self._add("segmentation", message)
+        result = job.result
+        event = {"event": "answer", "id": message.command_id, "command": message.command, "text": result.text}
+        event |= {"code": Code(message.code).name, "image": image and image.sequence, "answer": answer.sequence}
+        mine = [*filter(None, (image, shown, depth)), answer, self._event({**event, "carried": message.tracked})]
+        if message.code not in NO_FAILURE:
+            self._thread.put([*self._lasting(), *self._ring.entries(), *mine])
+        elif self._mode == "all":
+            self._thread.put([*self._lasting(), *mine])
 
     def save(self) -> tuple[bool, str]:
         """Write the last seconds, as after a failure; success, and what was done."""
@@ -138,26 +168,23 @@ class FlightRecorder:
         values = {"file": stats.file, "written": str(stats.written), "dropped": str(stats.dropped)}
         return [Diagnostic(Level.WARN if stats.fault else Level.OK, "recorder", message, values)]
 
-    def _note_answer(self, thread: RecorderThread, result: Result, source: Any, message: Segmentation) -> None:
-        source = source if isinstance(source, CameraFrame) else None
-        image = self._entry_of("image", source.message) if source is not None else None
-        depth = self._entry_of("depth", source.depth) if source is not None and source.depth is not None else None
-        answer = self._add("segmentation", message)
-        event = {"event": "answer", "id": result.command.id, "command": result.command.text, "text": result.text}
-        event |= {"code": result.code.name, "image": image and image.sequence, "answer": answer.sequence}
-        mine = [*filter(None, (image, depth)), answer, self._event(event)]
-        if result.code not in NO_FAILURE:
-            thread.put([*self._lasting(), *self._ring.entries(), *mine])
-        elif self._mode == "all":
-            thread.put([*self._lasting(), *mine])
-
     def _lasting(self) -> list[Entry]:
         """Return the newest of what may have come before the ring begins: camera_info."""
         return list(self._newest.values())
 
+    def _image_of(self, source: object) -> Entry | None:
+        """Return the entry of a frame's message, None without one."""
+        if not isinstance(source, CameraFrame):
+            return None
+        return self._entry_of("image" if isinstance(source.message, Image) else "image/compressed", source.message)
+
     def _entry_of(self, name: str, message: Any) -> Entry:
         """Return the entry of a message, a new one where the ring does not have it any more."""
-        return self._ring.find(message) or self._entry(name, message)
+        found = self._ring.find(message)
+        if found is None:
+            found = self._entry(name, message)
+            self._ring.add(found)
+        return found
 
     def _event(self, fields: dict[str, Any]) -> Entry:
         return self._add(EVENTS, String(data=json.dumps(fields)))

@@ -1,6 +1,7 @@
 """What the node records: commands with their pictures, the seconds before a failure, and never at the answer's cost."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,34 @@ def test_replay_gives_the_recorded_answers_again(make_robot: Make, tmp_path: Pat
         ask(robot, "the mug", stamp=stamp)
     finish(robot)
     assert [verdict.kind for verdict in verdicts(tmp_path, *texts)] == ["same"] * 3
+
+
+def test_an_answer_carried_to_a_later_frame_is_recorded_with_the_one_the_model_saw(
+    make_robot: Make, tmp_path: Path
+) -> None:
+    engine = FakeReasoner()
+    robot = make_robot(engine, record="all", record_dir=str(tmp_path), carry_after_sec=0.0).is_("active")
+    looked, later = threading.Event(), threading.Event()
+
+    def before_piece(index: int) -> None:
+        looked.set()
+        assert later.wait(60.0)
+
+    engine._before_piece = before_piece
+    robot.publish_image(picture(stamp=(1, 0)))
+    robot.send_command("the mug")
+    robot.until(looked.is_set, "the reasoner to begin")
+    robot.publish_image(picture(stamp=(2, 0)))
+    later.set()
+    answer = robot.answer()
+    finish(robot)
+    assert (answer.tracked, answer.header.stamp.sec, answer.grounded_stamp.sec) == (True, 2, 1)
+    [command] = [one for path in recordings(tmp_path) for one in read_commands(open_recording(path))]
+    assert command.is_carried
+    assert command.image is not None and command.image.message.header.stamp.sec == 1
+    stamps = [record.message.header.stamp.sec for record in records(tmp_path) if record.role == "image"]
+    assert stamps == [1, 2]
+    assert [verdict.kind for verdict in verdicts(tmp_path)] == ["same"]
 
 
 def test_replay_names_what_is_different(make_robot: Make, tmp_path: Path) -> None:
