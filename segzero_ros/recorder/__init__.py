@@ -3,6 +3,7 @@
     entry.py    one message, and the channel it belongs to
     ring.py     the entries of the last seconds, in memory
     store.py    a folder of files: rotated, bounded, whole up to the last group even after kill -9
+    finish.py   an index for files that were cut
     thread.py   the thread that serialises, compresses and writes
     reader.py   the messages of a file, also of one that was cut
     commands.py the commands in a file, each with its picture and its answer

@@ -72,7 +72,7 @@ class Recording:
         schemas: dict[int, Schema] = {}
         decoders = DecoderFactory()
         with self.path.open("rb") as stream:
-            reader = StreamReader(cast(Any, _Prefix(stream, self.whole_bytes)))
+            reader = StreamReader(cast(Any, Prefix(stream, self.whole_bytes)))
             try:
                 for item in reader.records:
                     if isinstance(item, Schema):
@@ -95,6 +95,14 @@ def open_recording(path: Path) -> Recording:
     lacking = why_unavailable("mcap_ros2")
     if lacking:
         raise RejectedInput(Code.CONFIG_VALUE, f"reading a recording {lacking}")
+    return Recording(path, *whole_length(path))
+
+
+def whole_length(path: Path) -> tuple[int, bool]:
+    """Return up to which byte the records of a file are whole, and whether its end is missing.
+
+    ``RejectedInput`` CONFIG_VALUE for what is no MCAP file.
+    """
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
@@ -102,10 +110,9 @@ def open_recording(path: Path) -> Recording:
         with path.open("rb") as stream:
             if stream.read(len(MAGIC)) != MAGIC:
                 raise _no_recording(path, "it does not begin as MCAP does")
-            whole, is_cut = _walk(stream, found.st_size)
+            return _walk(stream, found.st_size)
     except OSError as error:
         raise _no_recording(path, error.strerror or str(error)) from None
-    return Recording(path, whole, is_cut)
 
 
 def _walk(stream: IO[bytes], size: int) -> tuple[int, bool]:
@@ -122,13 +129,14 @@ def _walk(stream: IO[bytes], size: int) -> tuple[int, bool]:
         at += _HEAD.size + length
 
 
-class _Prefix:
+class Prefix:
     """The first bytes of a file, as a stream."""
 
     def __init__(self, stream: IO[bytes], length: int) -> None:
         self._stream, self._left = stream, length
 
     def read(self, count: int) -> bytes:
+        """Return the next bytes, nothing beyond the end."""
         data = self._stream.read(min(count, self._left))
         self._left -= len(data)
         return data

@@ -16,6 +16,7 @@ from typing import Any, cast
 from segzero_ros import __version__
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.recorder.entry import Channel, Entry
+from segzero_ros.recorder.sink import Sink
 
 PREFIX, SUFFIX = "segzero_", ".mcap"
 KEEP_FREE_BYTES = 100_000_000  # on the disk: a robot whose disk is full does not start again
@@ -31,7 +32,7 @@ class Store:
 
         ``keep_free``: nothing is written that would leave less on the disk (default KEEP_FREE_BYTES).
         """
-        self._folder, self._file_bytes, self._total_bytes = folder, file_bytes, total_bytes
+        self.folder, self._file_bytes, self._total_bytes = folder, file_bytes, total_bytes
         self._keep_free = KEEP_FREE_BYTES if keep_free is None else keep_free
         self._file: _File | None = None
         self._about: dict[str, str] = {}
@@ -68,14 +69,14 @@ class Store:
             file.finish()
 
     def _check_room(self, size: int) -> None:
-        free = shutil.disk_usage(self._folder).free
+        free = shutil.disk_usage(self.folder).free
         if free < size + self._keep_free:
             raise OSError(f"{free / 1e6:.0f} MB are free, {(size + self._keep_free) / 1e6:.0f} MB are needed")
 
     def _begin_file(self) -> "_File":
         self.close()
         self._drop_oldest()
-        file = self._file = _File(new_path(self._folder))
+        file = self._file = _File(new_path(self.folder))
         self._or_abandon(file, lambda: file.describe(self._about))
         return file
 
@@ -90,7 +91,7 @@ class Store:
 
     def _drop_oldest(self) -> None:
         """Delete the oldest files until there is room for another one within ``total_bytes``."""
-        files = recordings(self._folder)
+        files = recordings(self.folder)
         total = sum(file.stat().st_size for file in files)
         for file in files:
             if total + self._file_bytes <= self._total_bytes:
@@ -107,7 +108,7 @@ class _File:
         from mcap.writer import Writer
 
         self.path = path
-        self._sink = _Sink(path)
+        self._sink = Sink(path)
         self._writer: Any = Writer(cast(Any, self._sink), chunk_size=CHUNK_BYTES)
         self._channels: dict[Channel, int] = {}
         self._schemas: dict[str, int] = {}
@@ -164,43 +165,6 @@ class _File:
         """Cut off what was not written to its end, and close."""
         self._sink.cut()
         self._sink.close()
-
-
-class _Sink:
-    """An open file without a buffer: what ``write`` was given is the system's when it returns."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._at = self._mark = 0
-
-    def write(self, data: bytes) -> int:
-        view = memoryview(data)
-        while view:
-            written = os.write(self._descriptor, view)
-            self._at += written
-            view = view[written:]
-        return len(data)
-
-    def tell(self) -> int:
-        return self._at
-
-    def flush(self) -> None:
-        pass
-
-    def mark(self) -> None:
-        """Note that all up to here is whole."""
-        self._mark = self._at
-
-    def cut(self) -> None:
-        """Take back what came after the last mark."""
-        os.ftruncate(self._descriptor, self._mark)
-
-    def sync(self) -> None:
-        os.fdatasync(self._descriptor)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 def recordings(folder: Path) -> list[Path]:

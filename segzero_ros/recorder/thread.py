@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from segzero_ros.pipeline import error_text
 from segzero_ros.recorder.entry import Entry
+from segzero_ros.recorder.finish import finish_cut_files
 from segzero_ros.recorder.store import Store
 
 SYNC_S = 0.5  # between two fdatasync: what a power cut may cost, half a second before the promised one
@@ -80,6 +81,8 @@ class RecorderThread:
     # ---- the thread ----
 
     def _run(self) -> None:
+        for path in finish_cut_files(self._store.folder):
+            _log.info("%s was cut; it has its index now", path)
         while (item := self._next()) is not None:
             try:
                 self._do(item)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from segzero_ros.errors import RejectedInput
+from segzero_ros.recorder.finish import finish_cut_files
 from segzero_ros.recorder.reader import open_recording
-from segzero_ros.recorder.store import is_in_use, recordings, usable_folder
+from segzero_ros.recorder.store import Store, is_in_use, recordings, usable_folder
 from tests.recorder.files import abouts, all_texts, entry, make_store, texts
 
 ROOT = Path(__file__).parents[2]
@@ -148,3 +149,47 @@ def test_what_is_no_recording_is_refused(content: bytes, tmp_path: Path) -> None
     path.write_bytes(content)
     with pytest.raises(RejectedInput, match="no recording"):
         open_recording(path)
+
+
+# ---- cut files ----
+
+
+def test_a_cut_file_gets_an_index_that_other_programs_read(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.describe({"bundle": "one"})
+    for text in ("first", "second", "third"):
+        store.write([entry(text)])
+    path = cut(store, by=60)
+    assert texts(path) == ["first", "second"]
+    assert finish_cut_files(tmp_path) == [path]
+    assert not open_recording(path).is_cut
+    assert texts(path) == ["first", "second"]
+    assert abouts(path) == [{"bundle": "one"}]
+    from mcap.reader import make_reader
+
+    with path.open("rb") as stream:
+        summary = make_reader(stream).get_summary()
+    assert summary is not None and summary.statistics is not None
+    assert summary.statistics.message_count == 2
+    assert finish_cut_files(tmp_path) == []
+
+
+def test_a_file_at_work_and_one_that_is_none_are_not_touched(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.write([entry("at work")])
+    assert store.path is not None
+    before = store.path.read_bytes()
+    (tmp_path / "segzero_0.mcap").write_bytes(b"none")
+    assert finish_cut_files(tmp_path) == []
+    assert store.path.read_bytes() == before
+    store.close()
+
+
+def cut(store: Store, *, by: int) -> Path:
+    """End a store as kill -9 in the middle of a write does."""
+    path = store.path
+    assert path is not None
+    content = path.read_bytes()
+    store.close()
+    path.write_bytes(content[:-by])
+    return path

@@ -23,6 +23,7 @@ class StuckStore:
     """A store whose disk takes its time: until ``free`` is set."""
 
     path = None
+    folder = Path("nowhere")
 
     def __init__(self) -> None:
         self.began, self.free = threading.Event(), threading.Event()
