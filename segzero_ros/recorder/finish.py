@@ -3,13 +3,14 @@
 `segzero replay` reads a cut file as it is; Foxglove and rosbag2 look for the index at its end.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
 from segzero_ros.errors import RejectedInput
 from segzero_ros.recorder.reader import Prefix, whole_length
 from segzero_ros.recorder.sink import Sink
-from segzero_ros.recorder.store import CHUNK_BYTES, is_in_use, recordings
+from segzero_ros.recorder.store import CHUNK_BYTES, KEEP_FREE_BYTES, is_in_use, recordings
 
 PART = ".part"  # behind the name of a copy that is not whole yet
 
@@ -32,6 +33,8 @@ def finish_cut_files(folder: Path) -> list[Path]:
 
 
 def _finish(path: Path, length: int) -> None:
+    if shutil.disk_usage(path.parent).free < length + KEEP_FREE_BYTES:
+        raise OSError("no room for a copy")
     part = path.with_name(path.name + PART)
     part.unlink(missing_ok=True)
     sink = Sink(part)

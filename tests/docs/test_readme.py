@@ -49,7 +49,7 @@ def help_of(name, words, capsys):
         ]  # grpo's options have a file of their own
         return "".join(file.read_text(encoding="utf-8") for file in files)
     with pytest.raises(SystemExit) as leaving:
-        raise SystemExit(main([name, *words[: name in ("bundle", "engine", "engines")], "--help"]))
+        raise SystemExit(main([name, *words[: name in ("bundle", "data", "engine", "engines")], "--help"]))
     assert leaving.value.code == 0
     return capsys.readouterr().out
 
