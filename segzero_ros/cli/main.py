@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "engine": "build, list or verify TensorRT engines for this machine",
         "host": "open the engines once for all nodes of this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
+        "mcp": "serve the running node to an agent: tools ground, track, stop, status",
         "replay": "ask the commands of a recording again, and compare the answers",
         "train": "make training data; train a demo reasoner or segmenter",
         **{name: command.summary for name, command in offline.COMMANDS.items()},
@@ -38,7 +39,11 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 
 
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
-    {"doctor": "segzero_ros.doctor.command", "replay": "segzero_ros.replay.command"}
+    {
+        "doctor": "segzero_ros.doctor.command",
+        "replay": "segzero_ros.replay.command",
+        "mcp": "segzero_ros.agents.command",
+    }
 )
 
 

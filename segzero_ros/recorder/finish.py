@@ -55,7 +55,7 @@ def _copy(stream: Prefix, sink: Sink) -> None:
     from mcap.stream_reader import StreamReader
     from mcap.writer import Writer
 
-    writer = Writer(cast(Any, sink), chunk_size=CHUNK_BYTES)
+    writer: Any = Writer(cast(Any, sink), chunk_size=CHUNK_BYTES)
     schemas, channels = dict[int, int](), dict[int, int]()
     try:
         for item in StreamReader(cast(Any, stream)).records:
