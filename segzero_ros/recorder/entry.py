@@ -25,7 +25,7 @@ class Entry:
     """One message of a channel, nobody changes it any more.
 
     ``time_ns``: when it came, since 1970. ``sequence``: its number on its channel. ``size``: about how many bytes.
-    ``file``: the name of the last file it was written to.
+    ``is_queued``: it was handed to the recorder's thread. ``file``: the name of the last file it was written to.
     """
 
     channel: Channel
@@ -34,3 +34,4 @@ class Entry:
     sequence: int
     size: int
     file: str = ""
+    is_queued: bool = False

@@ -51,8 +51,9 @@ class Store:
 
     def write(self, group: Sequence[Entry]) -> None:
         """Write the entries that the current file does not have yet: all of them, or none and OSError."""
-        self._check_room(sum(entry.size for entry in group))
         file = self._file
+        name = file.path.name if file is not None else ""
+        self._check_room(sum(entry.size for entry in group if not entry.file or entry.file != name))
         if file is None or file.size >= self._file_bytes:
             file = self._begin_file()
         self._or_abandon(file, lambda: file.write(group))

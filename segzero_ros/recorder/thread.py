@@ -30,6 +30,14 @@ class RecorderStats:
     fault: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Entries that wait; ``size``: bytes that no group before it has."""
+
+    entries: tuple[Entry, ...]
+    size: int
+
+
 class RecorderThread:
     """Writes groups to a ``Store``."""
 
@@ -37,7 +45,7 @@ class RecorderThread:
         """``most_bytes``: that may wait. ``on_fault``: told once why nothing is written, in this thread."""
         self._store, self._most_bytes, self._on_fault = store, most_bytes, on_fault
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Entry, ...] | dict[str, str]] = deque()
+        self._waiting: deque[_Group | dict[str, str]] = deque()
         self._bytes = 0
         self._closing = False
         self._written = self._dropped = 0
@@ -48,16 +56,22 @@ class RecorderThread:
         self._thread.start()
 
     def put(self, group: Sequence[Entry]) -> bool:
-        """Have a group written; False where it is dropped, since too much waits already."""
-        size = sum(entry.size for entry in group)
+        """Have a group written; False where it is dropped, since too much waits already.
+
+        What groups share (the seconds before two failures) counts once. By one thread at a time.
+        """
+        new = [entry for entry in dict.fromkeys(group) if not entry.is_queued]
+        size = sum(entry.size for entry in new)
         with self._changed:
             if self._closing or (self._waiting and self._bytes + size > self._most_bytes):
                 self._dropped += 1
                 return False
             self._bytes += size
-            self._waiting.append(tuple(group))
+            self._waiting.append(_Group(tuple(group), size))
             self._changed.notify_all()
-            return True
+        for entry in new:
+            entry.is_queued = True
+        return True
 
     def describe(self, about: Mapping[str, str]) -> None:
         """See ``Store.describe``; in the order of the groups."""
@@ -98,7 +112,7 @@ class RecorderThread:
             why = error.strerror or error
             self._note_fault(f"the last recording has no index ({why}); it can be read all the same")
 
-    def _next(self) -> tuple[Entry, ...] | dict[str, str] | None:
+    def _next(self) -> _Group | dict[str, str] | None:
         """Wait for the next item, seeing to the disk meanwhile; None at the end."""
         while True:
             with self._changed:
@@ -110,7 +124,7 @@ class RecorderThread:
                     return None
             self._sync()
 
-    def _do(self, item: tuple[Entry, ...] | dict[str, str]) -> None:
+    def _do(self, item: _Group | dict[str, str]) -> None:
         if isinstance(item, dict):
             self._store.describe(item)
             return
@@ -118,7 +132,7 @@ class RecorderThread:
             with self._changed:
                 self._dropped += 1
             return
-        self._store.write(item)
+        self._store.write(item.entries)
         self._dirty = True
         if time.monotonic() - self._synced_s >= SYNC_S:
             self._sync()
@@ -134,10 +148,10 @@ class RecorderThread:
             self._note_fault(f"cannot record, {error.strerror or error}; look at the disk")
         self._dirty, self._synced_s = False, time.monotonic()
 
-    def _note_done(self, item: tuple[Entry, ...] | dict[str, str]) -> None:
+    def _note_done(self, item: _Group | dict[str, str]) -> None:
         if not isinstance(item, dict):
             with self._changed:
-                self._bytes -= sum(entry.size for entry in item)
+                self._bytes -= item.size
 
     def _note_fault(self, fault: str) -> None:
         self._retry_s = time.monotonic() + RETRY_S

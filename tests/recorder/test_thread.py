@@ -82,6 +82,37 @@ def test_a_full_disk_is_said_once_and_what_was_written_stays(tmp_path: Path) -> 
     assert (stats.written, stats.dropped) == (0, 5)
 
 
+def test_it_is_tried_again_and_the_fault_is_over_when_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segzero_ros.recorder.thread.RETRY_S", 0.0)
+    faults: list[str] = []
+    store = make_store(tmp_path, keep_free=10**18)
+    thread = RecorderThread(store, most_bytes=10**6, on_fault=lambda fault: (faults.append(fault), free_up(store)))
+    thread.put([entry("lost")])
+    thread.put([entry("kept")])
+    assert thread.close(PATIENCE_S)
+    assert all_texts(tmp_path) == ["kept"]
+    assert (len(faults), thread.stats().fault) == (1, "")
+
+
+def free_up(store: Store) -> None:
+    store._keep_free = 0
+
+
+def test_what_the_seconds_before_two_failures_share_counts_once() -> None:
+    store = StuckStore()
+    thread = make_thread(store, most_bytes=100)
+    shared = entry("shared", size=90)
+    assert thread.put([shared, shared])
+    assert store.began.wait(PATIENCE_S)
+    assert thread.put([shared, entry("second", size=5)])
+    assert thread.put([shared, entry("third", size=5)])
+    assert not thread.put([shared, entry("fourth", size=5)])
+    store.free.set()
+    assert thread.close(PATIENCE_S)
+
+
 def test_a_defect_ends_in_a_line_and_not_in_the_thread(tmp_path: Path) -> None:
     faults: list[str] = []
     thread = make_thread(make_store(tmp_path), faults=faults)
@@ -156,3 +187,10 @@ def test_a_ring_finds_the_entry_of_a_message() -> None:
 
 def test_a_store_needs_no_mcap_before_it_writes_without_mcap(tmp_path: Path) -> None:
     assert Store(tmp_path, file_bytes=1, total_bytes=1).path is None
+
+
+def test_its_modules_are_imported_without_mcap() -> None:
+    names = [f"segzero_ros.recorder.{path.stem}" for path in (ROOT / "segzero_ros" / "recorder").glob("[a-z]*.py")]
+    program = f"import sys, {', '.join(names)}, segzero_ros.replay.command; print('mcap' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

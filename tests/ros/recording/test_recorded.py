@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import Trigger
 
@@ -22,6 +23,7 @@ from segzero_ros.recorder.reader import About, Record, open_recording
 from segzero_ros.recorder.store import recordings
 from segzero_ros.replay.compare import Verdict, replay
 from segzero_ros.ros import convert
+from segzero_ros.ros.node import GroundingNode
 from segzero_ros.ros.qos import topic_qos
 from tests.ros.robot import Robot, picture
 from training.data.open import open_examples
@@ -129,6 +131,17 @@ def test_a_folder_that_cannot_be_written_is_refused_at_configure(make_robot: Mak
     assert robot.node.state == "unconfigured"
 
 
+def test_without_the_packages_configure_is_refused_with_what_to_install(
+    make_robot: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segzero_ros.ros.recording.why_unavailable", lambda: "needs mcap: python3 -m pip install mcap")
+    robot = make_robot(record="failures")
+    robot.until(lambda: "pip install mcap" in robot.diagnostics()["node"].message, "the refusal")
+    assert robot.node.state == "unconfigured"
+    assert robot.set_parameter("record", "none").successful
+    assert robot.enable(True).success
+
+
 def test_a_disk_that_says_no_costs_the_recording_and_not_the_answer(
     make_robot: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +197,25 @@ def test_an_answer_carried_to_a_later_frame_is_recorded_with_the_one_the_model_s
     stamps = [record.message.header.stamp.sec for record in records(tmp_path) if record.role == "image"]
     assert stamps == [1, 2]
     assert [verdict.kind for verdict in verdicts(tmp_path)] == ["same"]
+
+
+@pytest.mark.parametrize("isolation", ["process", "in_process"])
+def test_the_command_replay_opens_what_the_node_had(
+    isolation: str, ros: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"backend": "fake", "isolation": isolation, "record": "all", "record_dir": str(tmp_path), "label": "it"}
+    robot = Robot(GroundingNode(parameter_overrides=[Parameter(name, value=value) for name, value in given.items()]))
+    try:
+        robot.is_ready()
+        assert ask(robot, "the mug", stamp=1).code == Code.OK
+        finish(robot)
+    finally:
+        robot.close()
+    files = [str(path) for path in recordings(tmp_path)]
+    assert main(["replay", *files]) == 0
+    assert capsys.readouterr().out.splitlines() == ["same      'the mug'", "1 same"]
+    assert main(["replay", *files, "--backend", "onnx", "--bundle", "tabletop"]) == 1
+    assert "different" in capsys.readouterr().out
 
 
 def test_replay_names_what_is_different(make_robot: Make, tmp_path: Path) -> None:
