@@ -276,7 +276,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def _note_engines(self, bundle: str, profile: str, engines: str) -> None:
         self._outputs.bundle, self._engines = bundle, engines
-        self._recorder.note_engines(self._settings.config(), bundle, profile, engines)
+        self._recorder.note_engines(self._settings.value("bundle"), bundle, profile, engines)
         self.get_logger().info(f"configured: bundle {bundle}, profile {profile}, {engines}")
 
     def _give_up(self, fault: RejectedInput) -> None:

@@ -69,6 +69,7 @@ class FlightRecorder:
         self._ring = Ring(0.0, 0)
         self._channels: dict[tuple[str, type], Channel] = {}
         self._numbers = itertools.count(1)
+        self._parameters: dict[str, Any] = {}
         self._about: dict[str, str] = {}
         self._newest: dict[str, Entry] = {}  # of the topics that say something once and for long
 
@@ -86,10 +87,11 @@ class FlightRecorder:
         self._ring = Ring(config.record_sec, memory)
         self._thread = RecorderThread(store, most_bytes=memory, on_fault=self._tell)
         self._mode = config.record
+        self._parameters = asdict(config)
         self._about = {
             "segzero_ros": __version__,
             "node": self._node.get_fully_qualified_name(),
-            "parameters": json.dumps(asdict(config)),
+            "parameters": json.dumps(self._parameters),
         }
         self._thread.describe(self._about)
 
@@ -102,12 +104,13 @@ class FlightRecorder:
         self._channels.clear()
         self._newest.clear()
 
-    def note_engines(self, config: NodeConfig, bundle: str, profile: str, engines: str) -> None:
-        """Say which models answer from here on."""
+    def note_engines(self, place: str, bundle: str, profile: str, engines: str) -> None:
+        """Say which models answer from here on. ``place``: the parameter `bundle`; ``bundle``: its name."""
         if self._thread is not None:
-            parameters = json.dumps(asdict(config))
+            self._parameters["bundle"] = place
+            parameters = json.dumps(self._parameters)
             self._about |= {"bundle": bundle, "profile": profile, "engines": engines, "parameters": parameters}
-            self._about["bundle_sha256"] = manifest_hash(config.bundle) or manifest_hash(bundle)
+            self._about["bundle_sha256"] = manifest_hash(place) or manifest_hash(bundle)
             self._thread.describe(self._about)
 
     def give_up(self, error: Exception) -> None:
