@@ -39,24 +39,26 @@ def main() -> int:
     parser.add_argument("--count", type=at_least(5), default=60, help="questions (60)")
     parser.add_argument("--seed", type=at_least(0), default=7)
     parser.add_argument("--mode", choices=("failures", "all"), default="all", help="what the one that records does")
+    parser.add_argument("--backend", default="auto", help="fake: what recording adds in ms")
     parser.add_argument("--out", type=Path, default=record.RESULTS / record.device_slug() / "recording.json")
     options = parser.parse_args()
     questions = tabletop_questions(options.count + WARMUP, options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(questions, Path(folder), options.mode)
+        figures = measure(questions, Path(folder), options.mode, options.backend)
         figures["replay"] = replay_all(Path(folder))
-    text = json.dumps({"mode": options.mode, **figures}, indent=2)
+    text = json.dumps({"mode": options.mode, "backend": options.backend, **figures}, indent=2)
     print(text)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text + "\n", encoding="utf-8")
     return 0
 
 
-def measure(questions: Sequence[EvalQuery], folder: Path, mode: str) -> dict[str, Any]:
+def measure(questions: Sequence[EvalQuery], folder: Path, mode: str, backend: str) -> dict[str, Any]:
     """Return the ms from command to mask of both nodes, and the CPU time that recording takes."""
     took: dict[str, list[float]] = {name: [] for name in NAMES}
     with ros() as rclpy, ProcessGroup(folder) as children:
         given = {"without": {}, "with": {"record": mode, "record_dir": str(folder)}}
+        given = {name: {"backend": backend, **parameters} for name, parameters in given.items()}
         started = {
             name: children.start(name, processes.node(namespace=name, **given[name]).command_line(), os.environ)
             for name in NAMES

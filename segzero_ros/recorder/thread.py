@@ -16,6 +16,7 @@ from segzero_ros.recorder.finish import finish_cut_files
 from segzero_ros.recorder.store import Store
 
 SYNC_S = 0.5  # between two fdatasync: what a power cut may cost, half a second before the promised one
+PAUSE_S = 0.2  # after something has come; Python's threads take turns of 5 ms, which a quick answer would wait for
 RETRY_S = 10.0  # after the disk has said no
 _log = logging.getLogger(__name__)
 
@@ -118,11 +119,21 @@ class RecorderThread:
             with self._changed:
                 if not self._waiting and not self._closing:
                     self._changed.wait(SYNC_S if self._dirty else None)
+                    self._let_the_answer_go_first()
                 if self._waiting:
                     return self._waiting.popleft()
                 if self._closing:
                     return None
             self._sync()
+
+    def _let_the_answer_go_first(self) -> None:
+        """Wait PAUSE_S where something has just come: what it belongs to is being worked on; the lock is held."""
+        until = time.monotonic() + PAUSE_S
+        while self._waiting and not self._closing and self._bytes < self._most_bytes // 2:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                return
+            self._changed.wait(left_s)
 
     def _do(self, item: _Group | dict[str, str]) -> None:
         if isinstance(item, dict):
