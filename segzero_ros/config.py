@@ -137,6 +137,15 @@ class NodeConfig:
     first_frame_sec: float = _number(5.0, 0.0, 600.0, "how long a command waits for a frame before NO_FRAME")
     thinking_budget: int = _number(256, 0, 4096, "thinking tokens per command; then the answer is asked for")
     label: str = _text("", "label of every instance; empty = the command's text")
+    record: str = _text(
+        "none",
+        "the flight recorder: nothing, the last seconds before what fails, or that and every command with its picture",
+        *("none", "failures", "all"),
+    )
+    record_dir: str = _text("", "where recordings are written; empty = ~/.local/state/segzero_ros/recordings")
+    record_sec: float = _number(5.0, 0.1, 600.0, "how many of the last seconds are kept in memory for a failure")
+    record_memory_mb: int = _number(200, 1, 100_000, "the most memory they take; the oldest go")
+    record_max_mb: int = _number(2000, 8, 100_000, "the most that all recordings take on the disk; the oldest go")
     overlay_quality: int = _number(80, 1, 100, "JPEG quality of overlay/compressed", live=True)
 
     def __post_init__(self) -> None:

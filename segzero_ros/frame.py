@@ -7,8 +7,10 @@ or cost too much (``compressed/``).
 Not covered: whether the picture shows what its encoding claims (a BGR picture sent as rgb8 looks fine to a decoder).
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
@@ -185,6 +187,7 @@ _LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     }
 )
 ENCODINGS = frozenset(_LAYOUTS)
+_NO_PICTURE = re.compile(r"\d+[USF]C\d*$|bayer_|compressedDepth$")  # names of pixels without a meaning as colours
 
 
 def image_decoder(
@@ -293,6 +296,39 @@ def _picture_file(data: object, *, follow_exif: bool) -> PictureFile:
     _check_size(file.width, file.height)
     file.check_cost(follow_exif=follow_exif)
     return file
+
+
+def compressed_decoder(kind: str, data: object, stamp_ns: int, frame_id: str = "") -> Callable[[], Frame]:
+    """Return what decodes a ``sensor_msgs/CompressedImage`` with these fields; ``kind``: its ``format``.
+
+    Raises ``RejectedInput`` IMAGE_ENCODING for a format that is no picture; the call as ``decode_compressed`` does.
+    """
+    mosaic = bayer_pattern(kind)
+    if mosaic:
+        return partial(decode_mosaic, data, mosaic, stamp_ns, frame_id)
+    return partial(decode_compressed, data, stamp_ns, frame_id, follow_exif=False)
+
+
+def bayer_pattern(compressed_format: str) -> str:
+    """Return the Bayer encoding of a file's grey values by ``CompressedImage.format``, "" where it is a picture.
+
+    image_transport writes "ENCODING; CODEC compressed PIXELS": what the camera sent, and what the file holds, which is
+    ENCODING where PIXELS is missing. Many drivers write "jpeg" only, or nothing; then it is a picture. Raises
+    ``RejectedInput`` IMAGE_ENCODING for pixels that are no colours, such as depth, or in an order that nobody knows.
+    """
+    camera, *rest = (part.strip() for part in compressed_format.split(";"))
+    words = rest[0].split() if rest else []
+    held = words[2] if len(words) > 2 and words[1] == "compressed" else camera
+    if held.startswith("bayer_") and held in ENCODINGS:
+        return held
+    for name in (camera, held, *words[:1]):
+        if _NO_PICTURE.match(name) and not (name is camera and name != held and name.startswith("bayer_")):
+            raise RejectedInput(
+                Code.IMAGE_ENCODING,
+                f"got a compressed image of the format {compressed_format[:80]!r}, want a picture in colours or grey; "
+                "subscribe to the camera's rectified or debayered topic",
+            )
+    return ""
 
 
 def decode_depth(

@@ -129,6 +129,7 @@ class Job:
     ``result``: how it ended. ``prepared``: what ``before_end`` made of that. ``on_progress`` is called at each new
     stage and piece, ``on_done`` at the end, once. ``stop_code``: what its end is called once it is asked
     to stop. ``track``: its objects are followed after the answer. ``given``: its frame is the sender's own.
+    ``looked_at``: what the frame that the reasoner saw is made from; ``source`` is that of the frame of the masks.
     Times are on the worker's clock.
     """
 
@@ -150,6 +151,7 @@ class Job:
     stop_asked_ns: int | None = None
     track: bool = False
     given: bool = False
+    looked_at: Frame | FrameSource | None = None
 
     @property
     def deadline_ns(self) -> int | None:
@@ -432,6 +434,7 @@ class Worker:
                 frame = arrival.decode()
                 job.given = job.source is not None
                 job.source, job.frame = arrival.source, frame
+                job.looked_at = arrival.source
                 result = self._ground(job, frame)
                 if self._follower is not None:
                     result, arrival = self._follower.carry(job, result, arrival, lambda: job.stop_code is not None)

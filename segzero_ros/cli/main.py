@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "doctor": "look at this machine: what is there, what is missing, what to do",
         "host": "open the engines once for all nodes of this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
+        "mcp": "serve the running node to an agent: tools ground, track, stop, status",
+        "replay": "ask the commands of a recording again, and compare the answers",
         "train": "make training data; train a demo reasoner or segmenter",
         **{name: command.summary for name, command in offline.COMMANDS.items()},
     }
@@ -36,7 +38,12 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 
 
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
-    {"doctor": "segzero_ros.doctor.command", "engine": "segzero_ros.cli.built"}
+    {
+        "doctor": "segzero_ros.doctor.command",
+        "engine": "segzero_ros.cli.built",
+        "replay": "segzero_ros.replay.command",
+        "mcp": "segzero_ros.agents.command",
+    }
 )
 OLD_NAMES = ("engine",)  # not shown by --help; they go in 0.3
 

@@ -29,7 +29,7 @@ class Offline(NamedTuple):
 COMMANDS: Mapping[str, Offline] = MappingProxyType(
     {
         "data": Offline(
-            "training.data.check", (), "check a data set of your own: every bad row and why, pictures with boxes"
+            "training.data.check", (), "check a data set of your own: every bad row and why; rows of recordings"
         ),
         "eval": Offline("training.evaluation.main", ("mujoco",), "score a bundle on scenes whose truth is known"),
         "bench": Offline("bench.main", ("mujoco",), "measure a bundle: where the time goes, and against transformers"),

@@ -52,7 +52,7 @@ class CameraFrame:
     """
 
     def __init__(self, message: Image | CompressedImage, camera: "Camera") -> None:
-        self.header = message.header
+        self.message, self.header = message, message.header
         self.depth: Image | None = None
         self._decode = frame_decoder(message)
         self._camera = camera
@@ -93,15 +93,18 @@ class Camera:
         health: Health,
         worker: Worker,
         on_level: Callable[[], None] = lambda: None,
+        note: Callable[[str, Any], None] = lambda name, message: None,
     ) -> None:
         """Subscribe as ``config`` says; ``worker`` gets every good frame while ``active``, and why one is none.
 
-        ``on_level`` is called when the camera's level in ``health`` changes.
+        ``on_level`` is called when the camera's level in ``health`` changes, ``note`` with every message that is
+        taken and the name of its topic: the recorder's.
 
         ``seen`` counts the images that came, ``ignored`` those that came while not active.
         """
         self._active = False
         self.seen = self.ignored = 0
+        self._note = note
         self._uses_depth = config.use_depth
         self._depth = DepthBuffer()
         self._placer = Placer(node, config) if config.use_depth else None
@@ -216,6 +219,7 @@ class Camera:
         if not self.active:
             self.ignored += 1
             return
+        self._note("image" if isinstance(message, Image) else "image/compressed", message)
         try:
             frame = self.wrap(message)
         except RejectedInput as error:
@@ -247,11 +251,13 @@ class Camera:
 
     def _on_depth(self, message: Image) -> None:
         if self.active:
+            self._note("depth", message)
             with self._lock:
                 self._depth.add_image(message)
                 self._lock.notify_all()
 
     def _on_camera_info(self, message: Any) -> None:
+        self._note("camera_info", message)
         with self._lock:
             self._depth.set_info(message)
 

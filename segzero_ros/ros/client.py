@@ -66,6 +66,7 @@ class Client:
         self._alive = alive
         self._action = ActionClient(self._node, Segment, "segment")
         self._command = self._node.create_publisher(String, "command", topic_qos("command"))
+        self._stop = self._node.create_publisher(String, "stop", topic_qos("stop"))
         self._stream = ""
         self._seen_s = 0.0  # when the node's action was last in the graph
         self.answers: list[Segmentation] = []
@@ -160,16 +161,45 @@ class Client:
         self._node.destroy_subscription(subscription)
         return found[0] if found else None
 
+    def diagnostics(self, timeout_s: float) -> dict[str, dict[str, Any]]:
+        """Return what the node says of itself next: level, message and values by part; ``NoAnswerError`` in silence."""
+        prefix = f"{self._node.get_namespace().rstrip('/')}/{NODE}: "
+        found: dict[str, dict[str, Any]] = {}
+
+        def hear(message: DiagnosticArray) -> None:
+            for status in message.status:
+                if status.name.startswith(prefix):
+                    level, values = Level(status.level[0]).name, _values(status)
+                    found[status.name[len(prefix) :]] = {"level": level, "message": status.message, "values": values}
+
+        subscription = self._node.create_subscription(DiagnosticArray, "/diagnostics", hear, topic_qos("/diagnostics"))
+        self.wait(lambda: found, timeout_s)
+        self._node.destroy_subscription(subscription)
+        if not found:
+            raise NoAnswerError(f"no node {NODE!r} has said anything of itself for {timeout_s:.0f} s; is it running?")
+        return found
+
     # ---- commands ----
 
+    def stop_following(self, command_id: str) -> None:
+        """Ask the node to follow what a command found no longer, "" = all; from any thread."""
+        self._stop.publish(String(data=command_id))
+
     def send_goal(
-        self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore, stop: Stop = pipeline.never
+        self,
+        text: str,
+        *,
+        timeout_s: float,
+        on_text: OnText = pipeline.ignore,
+        stop: Stop = pipeline.never,
+        track: bool = False,
     ) -> Segmentation:
         """Send ``text`` as a goal and return its answer.
 
         ``on_text`` gets the thinking so far each time it has grown. Once ``stop()`` is True the goal is cancelled.
+        ``track``: what is found is followed from then on.
         """
-        goal = Segment.Goal(command=text, timeout_sec=float(timeout_s))  # an int would abort in C
+        goal = Segment.Goal(command=text, timeout_sec=float(timeout_s), track=track)  # an int would abort in C
         sending = self._action.send_goal_async(goal, lambda message: on_text(message.feedback.partial_reasoning))
         handle = self._result(sending, GRACE_S, "did not take the goal")
         if not handle.accepted:

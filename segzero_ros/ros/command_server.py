@@ -55,11 +55,14 @@ class CommandServer:
         on_progress: OnProgress,
         report: Report,
         log: Log = ignore,
+        on_command: Callable[[str, str], object] = lambda command_id, text: None,
+        on_answered: Callable[[Job, Segmentation], object] = lambda job, answer: None,
     ) -> None:
         """``publish`` sends an answer to everybody and returns it; it gets ``source`` and ``prepared`` of the job, too.
 
         ``on_progress`` gets the progress of every command.
         ``report`` logs a defect, (where, what), and returns a line about it; ``log`` gets a line per command.
+        ``on_command`` gets the id and the very words of each, unread; ``on_answered`` each answer once it is out.
         """
         self._queue = queue
         self._report = report
@@ -67,6 +70,7 @@ class CommandServer:
         self._health = health
         self._publish = publish
         self._on_progress = on_progress
+        self._on_command, self._on_answered = on_command, on_answered
         self._worker: Worker | None = None
         self._closed_because = "the node is unconfigured"
 
@@ -97,6 +101,7 @@ class CommandServer:
         already known to be wrong.
         """
         unread = Command(command_id or uuid.uuid4().hex, "")
+        self._on_command(unread.id, text)
         report = _ProgressReport(self._queue, (self._on_progress, on_progress))
 
         def answer(job: Job) -> None:
@@ -132,6 +137,7 @@ class CommandServer:
             answer = self._publish(
                 unanswered(result.command, Code.INTERNAL, self._report("publish", error)), None, None
             )
+        self._on_answered(job, answer)
         self._log(log_line(answer))
         return answer
 

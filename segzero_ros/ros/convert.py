@@ -6,10 +6,8 @@ came in; other strings may quote anything and are made safe here (a lone surroga
 """
 
 import math
-import re
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,12 +19,10 @@ from std_msgs.msg import Header
 
 from segzero_ros import pipeline
 from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.frame import ENCODINGS, Frame, decode_compressed, decode_mosaic, image_decoder
+from segzero_ros.frame import Frame, compressed_decoder, image_decoder
 from segzero_ros.msg import Instance, Segmentation, Timing
 
 MAX_TEXT_CHARS = 65_536  # of any string published: a runaway model must not flood the graph
-
-_NO_PICTURE = re.compile(r"\d+[USF]C\d*$|bayer_|compressedDepth$")  # names of pixels without a meaning as colours
 
 NAN_POINT = (math.nan, math.nan, math.nan)
 
@@ -57,10 +53,7 @@ def frame_decoder(message: Image | CompressedImage) -> Callable[[], Frame]:
     if isinstance(message, CompressedImage):
         if not message.data:
             raise RejectedInput(Code.IMAGE_UNREADABLE, "got an empty compressed image, want JPEG or PNG")
-        mosaic = bayer_pattern(message.format)
-        if mosaic:
-            return partial(decode_mosaic, message.data, mosaic, stamp_ns(header.stamp), header.frame_id)
-        return partial(decode_compressed, message.data, stamp_ns(header.stamp), header.frame_id, follow_exif=False)
+        return compressed_decoder(message.format, message.data, stamp_ns(header.stamp), header.frame_id)
     return image_decoder(
         height=message.height,
         width=message.width,
@@ -71,28 +64,6 @@ def frame_decoder(message: Image | CompressedImage) -> Callable[[], Frame]:
         stamp_ns=stamp_ns(header.stamp),
         frame_id=header.frame_id,
     )
-
-
-def bayer_pattern(compressed_format: str) -> str:
-    """Return the Bayer encoding of a file's grey values by ``CompressedImage.format``, "" where it is a picture.
-
-    image_transport writes "ENCODING; CODEC compressed PIXELS": what the camera sent, and what the file holds, which is
-    ENCODING where PIXELS is missing. Many drivers write "jpeg" only, or nothing; then it is a picture. Raises
-    ``RejectedInput`` IMAGE_ENCODING for pixels that are no colours, such as depth, or in an order that nobody knows.
-    """
-    camera, *rest = (part.strip() for part in compressed_format.split(";"))
-    words = rest[0].split() if rest else []
-    held = words[2] if len(words) > 2 and words[1] == "compressed" else camera
-    if held.startswith("bayer_") and held in ENCODINGS:
-        return held
-    for name in (camera, held, *words[:1]):
-        if _NO_PICTURE.match(name) and not (name is camera and name != held and name.startswith("bayer_")):
-            raise RejectedInput(
-                Code.IMAGE_ENCODING,
-                f"got a compressed image of the format {compressed_format[:80]!r}, want a picture in colours or grey; "
-                "subscribe to the camera's rectified or debayered topic",
-            )
-    return ""
 
 
 def image_message(header: Header, pixels: NDArray[Any], encoding: str) -> Image:

@@ -43,6 +43,7 @@ from segzero_ros.ros.outputs import Outputs
 from segzero_ros.ros.parameters import Parameters
 from segzero_ros.ros.processes import NODE
 from segzero_ros.ros.qos import topic_qos
+from segzero_ros.ros.recording import FlightRecorder
 from segzero_ros.ros.segment_action import SegmentAction
 from segzero_ros.tracking.following import Following
 from segzero_ros.worker import Grounder, Worker
@@ -78,10 +79,12 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._settings = Parameters(self, [*arguments, *(options.get("cli_args") or ())])
         self._health = Health(self._settings.value("stale_sec"))
         self._queue = ExecutorQueue(self)
-        self._outputs = Outputs(self, self._settings, self._health, self._queue)
+        self._recorder = FlightRecorder(self, self._queue)
+        self._outputs = Outputs(self, self._settings, self._health, self._queue, self._recorder.note)
         report = functools.partial(guard.report, self)
         publish, on_progress, log = self._outputs.publish_answer, self._outputs.publish_progress, self.get_logger().info
-        self._commands = CommandServer(self._queue, self._health, publish, on_progress, report, log)
+        recording = self._recorder.note_command, self._recorder.note_answer
+        self._commands = CommandServer(self._queue, self._health, publish, on_progress, report, log, *recording)
         self._commands.close(_UNCONFIGURED)
         self._camera: Camera | None = None
         self._worker: Worker | None = None
@@ -104,6 +107,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         self._action = SegmentAction(self, self._commands, self._wrap, self._settings)
         self.create_service(SetBool, "enable", guard.service(self, self._on_enable))
         self.create_service(Trigger, "reset", guard.service(self, self._on_reset))
+        self.create_service(Trigger, "save_failure", guard.service(self, lambda _request: self._recorder.save()))
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # ROS time may stand still: use_sim_time without /clock
         self.create_timer(PERIOD_S, guard.callback(self, self._on_timer), clock=steady)
         changing = self._service_change_state  # rclpy's; an invalid transition would end the node
@@ -167,6 +171,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         """Open engines and camera; failing leaves the node unconfigured, with the reason in log and diagnostics."""
         try:
             config = self._settings.config()
+            self._recorder.open(config)
             if self._open_engines is None and config.isolation == "process":
                 self._start_host(config)
             else:
@@ -271,6 +276,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
 
     def _note_engines(self, bundle: str, profile: str, engines: str) -> None:
         self._outputs.bundle, self._engines = bundle, engines
+        self._recorder.note_engines(self._settings.value("bundle"), bundle, profile, engines)
         self.get_logger().info(f"configured: bundle {bundle}, profile {profile}, {engines}")
 
     def _give_up(self, fault: RejectedInput) -> None:
@@ -301,7 +307,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         )
         self._health.expect_frames_within(config.stale_sec)
         self._first_frame_s = config.first_frame_sec  # a camera may start together with the node
-        self._camera = Camera(self, config, self._health, self._worker, self._publish_health)
+        self._camera = Camera(self, config, self._health, self._worker, self._publish_health, self._recorder.note)
 
     def _stop_work(self, reason: str) -> None:
         """Close the command server, stop the worker's jobs and ignore the camera."""
@@ -317,6 +323,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if self._worker is not None and not self._stop_worker(self._worker, patience_s):
             self.get_logger().error("an engine hangs and was left behind; restart the node to get its memory back")
         self._queue.drain()  # the answers of the jobs that were stopped
+        self._recorder.close()
         if self._camera is not None:
             self._camera.close()
         self._worker = self._camera = self._host = self._follows = None
@@ -343,6 +350,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
         if lost:
             self._health.count_lost_commands(lost)
             self.get_logger().error(f"{lost} commands on `command` are lost, {TOO_MANY_COMMANDS}")
+        self._recorder.note("command", message)
         timeout_s, track = self._settings.value("timeout_sec"), self._settings.value("track")
         self._commands.submit(message.data, timeout_s=timeout_s, track=track)
 
@@ -412,7 +420,7 @@ class GroundingNode(LifecycleNode):  # type: ignore[misc]
             host=self._host.state() if self._host is not None else None,
             following=self._following(),
         )
-        return [line, *self._health.report()]
+        return [line, *self._recorder.report(), *self._health.report()]
 
     def _following(self) -> str:
         """Say what becomes of another bundle than the one in use, "" = there is none."""

@@ -6,6 +6,7 @@ What takes time is done beside the executor: positions and mask in the worker's 
 overlay in a thread of its own once the answer is out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,16 @@ class Outputs:
     ``bundle`` is set at configure and "" otherwise.
     """
 
-    def __init__(self, node: "Node", parameters: Parameters, health: Health, queue: ExecutorQueue) -> None:
-        """``queue``: carries what is painted beside the executor to it."""
+    def __init__(
+        self,
+        node: "Node",
+        parameters: Parameters,
+        health: Health,
+        queue: ExecutorQueue,
+        note: Callable[[str, Any], None] = lambda name, message: None,
+    ) -> None:
+        """``queue``: carries what is painted beside the executor to it. ``note`` gets what is on `tracks`."""
+        self._note = note
         self.bundle = ""
         self._node = node
         self._parameters = parameters
@@ -122,6 +131,7 @@ class Outputs:
                 positions=prepared.positions,
             )
             self._publishers["tracks"].publish(message)
+            self._note("tracks", message)
             self._offer_overlay(result, message.header)
 
         self._queue.post(guard.callback(self._node, publish))

@@ -217,6 +217,7 @@ COMMON_ARGUMENTS: Mapping[str, Argument] = {
     "server": ("", "remote: http://HOST:PORT/v1", ()),
     "model": ("", "a checkpoint's directory, or the server's name of its model", ()),
     "warm_frame_hz": ("", "how often to prefill the newest frame while there is no command", ()),
+    "record": ("", "the flight recorder: none, failures or all; empty = as in the parameter file", ()),
     "autostart": ("", "true = configure and activate at start; empty = as in the parameter file", ()),
     "use_sim_time": ("", "true = the time of /clock; empty = as in the parameter file", ()),
     "config": ("", "parameter file, a copy of config/segzero.yaml; empty = the defaults", ()),

@@ -140,6 +140,7 @@ _TABLE = (
     Endpoint("segment", "action", "segzero_ros/action/Segment", meaning="a command with feedback, cancel and result"),
     Endpoint("enable", "service", "std_srvs/srv/SetBool", meaning="activate or deactivate the node"),
     Endpoint("reset", "service", "std_srvs/srv/Trigger", meaning="cancel all commands, forget the last frame"),
+    Endpoint("save_failure", "service", "std_srvs/srv/Trigger", meaning="record the last seconds, with `record`"),
 )
 
 ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType({endpoint.name: endpoint for endpoint in _TABLE})

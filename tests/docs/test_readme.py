@@ -39,7 +39,7 @@ def test_make_targets_exist():
 def help_of(name, words, capsys):
     """What `segzero NAME --help` shows, with the action's name where there are several."""
     with pytest.raises(SystemExit) as leaving:
-        raise SystemExit(main([name, *words[: name in ("bundle", "engines", "train")], "--help"]))
+        raise SystemExit(main([name, *words[: name in ("bundle", "data", "engines", "train")], "--help"]))
     assert leaving.value.code == 0
     return capsys.readouterr().out
 

@@ -18,6 +18,7 @@ from segzero_ros.cli.parser import NOT_OK, OK, Parser, at_least
 from segzero_ros.errors import RejectedInput
 from segzero_ros.matching import Box
 from segzero_ros.profile import PROFILES, Profile, get_profile
+from training.data import from_recording
 from training.data.base import Example, Examples, profile_faults
 from training.data.open import FORMATS, Selection, open_examples
 
@@ -37,7 +38,10 @@ UP_TO = 240  # examples drawn on sheets, evenly over the data: 20 sheets, as man
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    options = read_arguments(sys.argv[1:] if arguments is None else arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["from-recording"]:
+        return from_recording.main(arguments[1:])
+    options = read_arguments(arguments)
     profile = chosen_profile(options)
     examples = open_examples(options.data, split=options.split, seed=options.seed, count=options.count)
     report = check(examples, profile, report_bad, progress(len(examples)))
@@ -50,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def read_arguments(arguments: Sequence[str]) -> Namespace:
     """Return the options of `segzero data`."""
     parser = Parser("segzero data", ABOUT, EXAMPLES)
-    parser.add_argument("action", choices=["check"], metavar="check", help="the only thing to be done with it")
+    others = "or from-recording: rows of what a robot recorded (segzero data from-recording --help)"
+    parser.add_argument("action", choices=["check", "from-recording"], metavar="check", help=others)
     parser.add_argument("data", metavar="DATA", help="a folder or file of one's own, or tabletop")
     parser.add_argument("--split", default="", metavar="NAME", help="train, val, test, as the data has them (all)")
     what = f"whose model is to learn it: {', '.join(PROFILES)} (default {DEFAULT_PROFILE})"

@@ -1,0 +1,169 @@
+"""The commands of a recording, each with its words, its picture and its answer."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.frame import Frame, compressed_decoder, image_decoder
+from segzero_ros.pipeline import Instance, Labels
+from segzero_ros.recorder.reader import About, Record, Recording
+
+EVENTS = "recorded"  # the role of the channel that has the raw texts and says which picture an answer is about
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedCommand:
+    """A command and what became of it.
+
+    ``words``: as they were sent, "" where the recording begins later. ``text``: as they were read. ``answer``: the
+    model's raw text. ``code``: None where the recording ends before the answer. ``segmentation``: the answer's message.
+    ``image``: what it was grounded on. ``is_marked``: the button was pressed after it and before the next answer.
+    ``is_carried``: the answer's masks were followed from ``image`` to a later frame. ``about``: what answered.
+    """
+
+    id: str
+    words: str
+    text: str
+    answer: str
+    code: Code | None
+    segmentation: Record | None
+    image: Record | None
+    about: Mapping[str, str]
+    is_marked: bool = False
+    is_carried: bool = False
+
+    @property
+    def code_name(self) -> str:
+        """The name of the code, UNFINISHED without one."""
+        return self.code.name if self.code is not None else "UNFINISHED"
+
+    def frame(self) -> Frame:
+        """Decode the picture, as the node does; ``RejectedInput`` where that is none, or there is none."""
+        if self.image is None:
+            raise RejectedInput(Code.NO_FRAME, "no picture was recorded with this command")
+        return decode_image(self.image)
+
+    def instances(self) -> tuple[Instance, ...]:
+        """Return the objects of the answer; their numbers have the 32 bits of the message."""
+        if self.segmentation is None:
+            return ()
+        found = self.segmentation.message.instances
+        return tuple(
+            Instance(one.label, one.score, (one.x0, one.y0, one.x1, one.y1), (one.point_x, one.point_y), k)
+            for k, one in enumerate(found, start=1)
+        )
+
+    def labels(self) -> Labels:
+        """Return the label image of the answer, (H, W), 0 x 0 where there was no picture."""
+        if self.segmentation is None:
+            return np.zeros((0, 0), np.uint8)
+        mask = self.segmentation.message.mask
+        dtype = np.dtype(np.uint16 if mask.encoding == "mono16" else np.uint8)
+        dtype = dtype.newbyteorder(">" if mask.is_bigendian else "<")
+        return np.frombuffer(mask.data, dtype).reshape(mask.height, mask.width).astype(dtype.newbyteorder("="))
+
+
+def decode_image(record: Record) -> Frame:
+    """Decode a recorded sensor_msgs/Image or CompressedImage; ``RejectedInput`` where it is no picture."""
+    message = record.message
+    stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+    if record.type == "sensor_msgs/msg/CompressedImage":
+        return compressed_decoder(message.format, message.data, stamp_ns, message.header.frame_id)()
+    return image_decoder(
+        height=message.height,
+        width=message.width,
+        encoding=message.encoding,
+        is_bigendian=message.is_bigendian,
+        step=message.step,
+        data=message.data,
+        stamp_ns=stamp_ns,
+        frame_id=message.header.frame_id,
+    )()
+
+
+def read_commands(recording: Recording) -> Iterator[RecordedCommand]:
+    """Yield the commands of a recording, answered ones as they ended, then those without an end.
+
+    The file is read twice, so that of its pictures only those are kept that a command still needs.
+    """
+    survey = _survey(recording)
+    reading = _Reading(survey)
+    for item in recording.records():
+        if isinstance(item, About):
+            reading.about = item.values
+        elif item.role == EVENTS:
+            yield from reading.take_event(_event(item))
+        elif item.sequence in survey.wanted:
+            reading.kept[item.sequence] = item
+    for id, words in reading.words.items():
+        yield RecordedCommand(id, words, "", "", None, None, None, reading.about)
+
+
+@dataclass(slots=True)
+class _Survey:
+    """How often each record is needed, and which answers were marked by the button."""
+
+    wanted: Counter[int] = field(default_factory=Counter)
+    marked: set[str] = field(default_factory=set)
+
+
+def _survey(recording: Recording) -> _Survey:
+    survey, last = _Survey(), ""
+    for item in recording.records():
+        if not isinstance(item, Record) or item.role != EVENTS:
+            continue
+        event = _event(item)
+        if event.get("event") == "answer":
+            survey.wanted.update(number for key in ("image", "answer") if (number := event.get(key)) is not None)
+            last = str(event.get("id"))
+        elif event.get("event") == "button" and last:
+            survey.marked.add(last)
+    return survey
+
+
+class _Reading:
+    """The second time through the file: what waits for its answer."""
+
+    def __init__(self, survey: _Survey) -> None:
+        self.about: Mapping[str, str] = {}
+        self.words: dict[str, str] = {}
+        self.kept: dict[int, Record] = {}
+        self._left = survey.wanted
+        self._marked = survey.marked
+
+    def take_event(self, event: Mapping[str, Any]) -> Iterator[RecordedCommand]:
+        """Note the words of a command; yield it once it is answered."""
+        id = str(event.get("id", ""))
+        if event.get("event") == "command":
+            self.words[id] = str(event.get("text", ""))
+        if event.get("event") != "answer":
+            return
+        image, answer = (self._use(event.get(key)) for key in ("image", "answer"))
+        name = str(event.get("code"))
+        code = Code[name] if name in Code.__members__ else Code.INTERNAL  # of a newer version
+        words, text, raw = self.words.pop(id, ""), str(event.get("command", "")), str(event.get("text", ""))
+        carried = event.get("carried") is True
+        yield RecordedCommand(id, words, text, raw, code, answer, image, self.about, id in self._marked, carried)
+
+    def _use(self, number: int | None) -> Record | None:
+        if number is None:
+            return None
+        record = self.kept.get(number)
+        self._left[number] -= 1
+        if self._left[number] <= 0:
+            self.kept.pop(number, None)
+        return record
+
+
+def _event(record: Record) -> Mapping[str, Any]:
+    """Return what an event says; nothing where it is none of ours."""
+    try:
+        event = json.loads(record.message.data)
+    except (ValueError, AttributeError, RecursionError):
+        return {}
+    return event if isinstance(event, dict) else {}

@@ -1,0 +1,111 @@
+"""Commands are asked again as they were asked, and every difference is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter, centre_answer
+from segzero_ros.cli.main import main
+from segzero_ros.errors import Code
+from segzero_ros.pipeline import Pipeline
+from segzero_ros.profile import get_profile
+from segzero_ros.recorder.commands import EVENTS, RecordedCommand, read_commands
+from segzero_ros.recorder.reader import open_recording
+from segzero_ros.recorder.store import recordings
+from segzero_ros.replay.compare import replay
+from tests.recorder.files import entry, make_store
+
+
+def event(**fields: Any) -> Any:
+    made = entry(json.dumps(fields))
+    assert made.channel.role == EVENTS
+    return made
+
+
+def recording(folder: Path, *events: Any) -> Path:
+    store = make_store(folder)
+    store.describe({"parameters": json.dumps({"backend": "fake"})})
+    for one in events:
+        store.write([one])
+    store.close()
+    return recordings(folder)[-1]
+
+
+def commands(path: Path) -> list[RecordedCommand]:
+    return list(read_commands(open_recording(path)))
+
+
+def fake_pipeline(*texts: str) -> Pipeline:
+    return Pipeline(get_profile(PROFILE), FakeReasoner(*(texts or (centre_answer(),))), FakeSegmenter())
+
+
+def test_words_answer_and_code_of_a_command_come_together(tmp_path: Path) -> None:
+    path = recording(
+        tmp_path,
+        event(event="command", id="a", text="the  mug"),
+        event(event="answer", id="a", command="the mug", text="raw", code="TIMEOUT", image=None, answer=None),
+        event(event="button"),
+        event(event="command", id="b", text="the cup"),
+    )
+    first, second = commands(path)
+    assert (first.words, first.text, first.answer, first.code, first.is_marked) == (
+        "the  mug",
+        "the mug",
+        "raw",
+        Code.TIMEOUT,
+        True,
+    )
+    assert (second.words, second.code, second.is_marked) == ("the cup", None, False)
+
+
+def test_what_came_of_the_moment_is_not_asked(tmp_path: Path) -> None:
+    path = recording(
+        tmp_path, event(event="answer", id="a", command="the mug", text="", code="TIMEOUT", image=None, answer=None)
+    )
+    verdict = replay(commands(path)[0], fake_pipeline())
+    assert verdict.kind == "not asked"
+    assert "TIMEOUT" in verdict.changes[0]
+
+
+@pytest.mark.parametrize(("words", "kind"), [("", "same"), ("the mug", "different")])
+def test_words_that_were_refused_are_read_again(words: str, kind: str, tmp_path: Path) -> None:
+    path = recording(
+        tmp_path,
+        event(event="command", id="a", text=words),
+        event(event="answer", id="a", command="", text="", code="COMMAND_EMPTY", image=None, answer=None),
+    )
+    assert replay(commands(path)[0], fake_pipeline()).kind == kind
+
+
+def test_events_that_are_none_and_pictures_that_are_gone_end_in_words(tmp_path: Path) -> None:
+    path = recording(
+        tmp_path,
+        entry("no JSON"),
+        entry("[1]"),
+        event(event="answer", id="a", command="the mug", text="", code="OK", image=77, answer=78),
+    )
+    [command] = commands(path)
+    assert replay(command, fake_pipeline()).changes == ("no picture was recorded with it",)
+
+
+def test_a_recording_without_commands_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", str(recording(tmp_path, event(event="button")))]) == 2
+    assert "no recorded command" in capsys.readouterr().err
+
+
+def test_parameters_of_another_version_keep_the_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_store(tmp_path)
+    store.describe({"parameters": json.dumps({"backend": "fake", "of_tomorrow": 1})})
+    store.write([event(event="command", id="a", text="the mug")])
+    store.close()
+    assert main(["replay", str(recordings(tmp_path)[0]), "--json"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["result"] == "not asked"
+
+
+@pytest.mark.parametrize("words", [["replay", "nowhere.mcap"], ["replay", "README.md"], ["replay", "."]])
+def test_what_is_no_recording_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
