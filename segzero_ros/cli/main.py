@@ -23,6 +23,7 @@ EXAMPLES = (
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "ground": "find what a sentence means in a picture (no ROS needed)",
+        "listen": "hear what is said, from a file or a microphone, and print the commands",
         "say": "say a sentence to the running node and watch it reason",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
         "engines": "make, list or remove Pythons of their own for the engines; build TensorRT engines",
@@ -36,7 +37,11 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 
 
 ELSEWHERE: Mapping[str, str] = MappingProxyType(
-    {"doctor": "segzero_ros.doctor.command", "engine": "segzero_ros.cli.built"}
+    {
+        "doctor": "segzero_ros.doctor.command",
+        "engine": "segzero_ros.cli.built",
+        "listen": "segzero_ros.hearing.command",
+    }
 )
 OLD_NAMES = ("engine",)  # not shown by --help; they go in 0.3
 
