@@ -50,8 +50,8 @@ class Resampler:
         """Return what is left, as if silence followed."""
         if self._up == self._down == 1:
             return np.zeros(0, np.float32)
-        whole = -(-self._taken * self._up // self._down)
-        return self._convert(np.zeros(self._reach + 1, np.float32))[: max(0, whole - self._made)]
+        left = -(-self._taken * self._up // self._down) - self._made
+        return self._convert(np.zeros(self._reach + 1, np.float32))[: max(0, left)]
 
     def _convert(self, samples: Samples) -> Samples:
         held = np.concatenate([self._held, samples])
@@ -111,7 +111,7 @@ def read_wav(path: Path) -> Iterator[Samples]:
     try:
         with path.open("rb") as stream, wave.open(stream) as file:
             yield from _pieces(file, path)
-    except (wave.Error, EOFError) as error:
+    except (wave.Error, EOFError, RuntimeError) as error:  # the last for chunks beyond the file's end
         why = str(error) or "it ends too early"
         detail = f"{str(path)[:200]!r} is no WAV file of PCM samples ({why}); convert it to 16-bit PCM"
         raise RejectedInput(Code.CONFIG_VALUE, detail) from None

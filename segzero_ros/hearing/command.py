@@ -11,9 +11,9 @@ from pathlib import Path
 from segzero_ros.cli.parser import NOT_OK, OK, Parser
 from segzero_ros.errors import RejectedInput
 from segzero_ros.hearing.audio import CHUNK_S, RATE_HZ, Samples, read_wav
-from segzero_ros.hearing.environment import find_python
 from segzero_ros.hearing.events import Event, to_json
-from segzero_ros.hearing.process import Hearing
+from segzero_ros.hearing.process.environment import find_python
+from segzero_ros.hearing.process.owner import Hearing, command_line
 from segzero_ros.hearing.settings import HearingSettings
 
 ABOUT = "Hear what is said and print the commands: a first try of a microphone and a model, without ROS."
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     def say(state: str) -> None:
         print(state or f"listening, {source_name(options)}", file=sys.stderr, flush=True)
 
-    hearing = Hearing(settings, find_python(options.engines), hear, say)
+    hearing = Hearing(settings, command_line(find_python(options.engines)), hear, say)
     hearing.start()
     try:
         hearing.wait_ready()

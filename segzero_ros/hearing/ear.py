@@ -103,7 +103,7 @@ class Ear:
         if so_far != self._began:
             self._began, self._partial, self._looked_s = so_far, "", now_s
             return [Event("began", so_far, start_s=now_s)]
-        if now_s - self._looked_s >= self._settings.partial_sec:
+        if now_s - self._looked_s >= self._settings.partial_sec and not self._endpointer.pausing:
             self._look, self._looked_s = self._endpointer.so_far(), now_s
         return []
 

@@ -73,6 +73,11 @@ class Endpointer:
         return bool(self._windows)
 
     @property
+    def pausing(self) -> bool:
+        """Whether nothing was said since the last look at a pause."""
+        return self._paused
+
+    @property
     def number(self) -> int:
         """The number of the utterance at hand, or of the last one; from 1 on."""
         return self._number

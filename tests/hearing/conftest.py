@@ -4,7 +4,7 @@ import pytest
 
 from segzero_ros.demo.voice import WORDS, demo_model, why_no_voice
 from segzero_ros.errors import RejectedInput
-from segzero_ros.hearing.environment import find_python
+from segzero_ros.hearing.process.environment import find_python
 from segzero_ros.hearing.settings import HearingSettings
 
 

@@ -14,14 +14,14 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.hearing import protocol
 from segzero_ros.hearing.audio import RATE_HZ, Samples, to_pcm16
 from segzero_ros.hearing.events import Event, from_json
+from segzero_ros.hearing.process import protocol
 from segzero_ros.hearing.settings import HearingSettings
 
 QUEUE_S = 120.0  # of audio that waits here for a process that starts or is behind; more is dropped, and counted
@@ -36,15 +36,21 @@ OnEvent = Callable[[Event], None]
 OnState = Callable[[str], None]
 
 
+def command_line(python: Path) -> tuple[str, ...]:
+    """Return the words that start a recogniser under the interpreter ``python``, without its --fd."""
+    return str(python), "-m", "segzero_ros.hearing.process.child"
+
+
 class Hearing:
     """A stream of audio to a recogniser in a process of its own. Callbacks come from a thread of its own.
 
     ``on_state`` gets a line whenever something about the process changes: "" when it is ready, else what is wrong.
     """
 
-    def __init__(self, settings: HearingSettings, python: Path, on_event: OnEvent, on_state: OnState) -> None:
+    def __init__(self, settings: HearingSettings, command: Sequence[str], on_event: OnEvent, on_state: OnState) -> None:
+        """``command``: of `command_line`, what starts the process."""
         self._settings = settings
-        self._python = python
+        self._program = tuple(command)
         self._on_event, self._on_state = on_event, on_state
         self._queue: queue.Queue[bytes | None] = queue.Queue()
         self._waiting = 0  # samples in the queue
@@ -139,18 +145,17 @@ class Hearing:
     def _run_once(self) -> str:
         """Start the process and listen to it; return how it ended."""
         ours, theirs = socket.socketpair()
-        command = [str(self._python), "-m", "segzero_ros.hearing.child", "--fd", str(theirs.fileno())]
         try:
             self._process = subprocess.Popen(
-                command,
+                [*self._program, "--fd", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is the owner's to handle
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])},
             )
         except OSError as error:
             ours.close()
-            self.fault = RejectedInput(Code.HOST_UNUSABLE, f"the Python {self._python} does not start ({error})")
+            self.fault = RejectedInput(Code.HOST_UNUSABLE, f"the Python {self._program[0]} does not start ({error})")
             return "does not start"
         finally:
             theirs.close()
@@ -163,7 +168,7 @@ class Hearing:
             why = f"does not speak as it should ({str(error)[:100]})"
         self._ready.clear()
         self._sock = None
-        ended = self._end_process(0.0 if why else END_S)
+        ended = self._end_process(0.0 if why or self._stopping.is_set() else END_S)
         ours.close()
         return why or ended
 

@@ -1,4 +1,4 @@
-"""The recogniser's process: audio from a socket in, events out. `python -m segzero_ros.hearing.child --fd N`.
+"""The recogniser's process: audio from a socket in, events out. `python -m segzero_ros.hearing.process.child --fd N`.
 
 Two threads: one reads audio and finds where sentences begin and end, the main one transcribes. It ends with its
 connection. What is unsent when the owner reads nothing ends it too.
@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable, Sequence
 
 from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.hearing import protocol
 from segzero_ros.hearing.audio import from_pcm
 from segzero_ros.hearing.ear import Ear
 from segzero_ros.hearing.events import Event, to_json
-from segzero_ros.hearing.protocol import ProtocolError
+from segzero_ros.hearing.process import protocol
+from segzero_ros.hearing.process.protocol import ProtocolError
 from segzero_ros.hearing.recogniser import Recogniser, VoiceActivity
 from segzero_ros.hearing.settings import HearingSettings
 
