@@ -4,10 +4,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from segzero_ros.engines.environment import find_environment, folders, read_environment
+from segzero_ros.engines.environment import SPEECH, environments, find_environment
 from segzero_ros.errors import Code, RejectedInput
 
-NAME = "speech"
 NEEDED = ("faster_whisper", "ctranslate2")
 
 
@@ -17,15 +16,16 @@ def find_python(environment: str = "") -> Path:
     ``environment``: a name or a path of an engine environment; "" = `speech` if it is complete, else this interpreter.
     Raises ``RejectedInput`` BUNDLE_BACKEND where none has the packages; it says what to do.
     """
-    if environment and environment != NAME:
+    if environment and environment != SPEECH:
         return find_environment(environment).python
-    found = [read_environment(folder / NAME) for folder in folders()]
+    found = environments((SPEECH,))
     complete = next((each for each in found if each.complete), None)
     if complete is not None:
         return complete.python
     if not environment and not missing_here():
         return Path(sys.executable)
-    detail = f"there is no engine environment {NAME!r}; make it: segzero engines install {NAME}"
+    half = "".join(f"; {each.folder} is there, but {each.reason}" for each in found)
+    detail = f"there is no engine environment {SPEECH!r}{half}; make it: segzero engines install {SPEECH}"
     raise RejectedInput(Code.BUNDLE_BACKEND, detail)
 
 
