@@ -1,4 +1,4 @@
-"""`python -m bench.hearing.endless_node`: the node with an engine that thinks until it is stopped, and keeps a core busy."""
+"""`python -m bench.hearing.endless_node`: the node; its engine thinks until it is stopped and keeps a core busy."""
 
 import sys
 import time

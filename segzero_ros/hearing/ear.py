@@ -150,8 +150,7 @@ class Ear:
         phrase = self._stops.said_in(transcript.text)
         if not phrase and self._wake:
             phrase = self._stops.said_in(self._wake.after(transcript.text) or "")
-        spoken_s = utterance.end_s - utterance.start_s
-        if not phrase or utterance.number == self._stopped or self._stop_guard.why_not(transcript, spoken_s):
+        if not phrase or utterance.number == self._stopped or not self._stop_guard.is_sure(transcript):
             return []
         self._stopped = utterance.number
         return [self._event("stop", utterance, transcript, phrase)]

@@ -22,6 +22,10 @@ class Guard:
     least_confidence: float = -1.0
     most_no_speech: float = 0.6
 
+    def is_sure(self, transcript: Transcript) -> bool:
+        """Whether somebody spoke and was understood, whatever was said: a "stop" may well be repeated."""
+        return transcript.no_speech <= self.most_no_speech and transcript.confidence >= self.least_confidence
+
     def why_not(self, transcript: Transcript, spoken_s: float) -> str:
         """Return why a transcript of ``spoken_s`` seconds of speech is not believed, "" if it is."""
         words = plain_words(transcript.text)

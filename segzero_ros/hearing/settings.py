@@ -38,8 +38,8 @@ class HearingSettings:
         """Check every value."""
         for each in fields(self):
             _check(each.name, getattr(self, each.name), type(each.default), each.metadata)
-        read_phrases(self.stop_words, "stop_words")
-        prompt_of(read_phrases(self.words, "words"))
+        stops = read_phrases(self.stop_words, "stop_words")
+        prompt_of((*read_phrases(self.words, "words"), *stops))
         if not (self.language.isascii() and self.language.isalpha() and len(self.language) in (2, 3)):
             raise RejectedInput(Code.CONFIG_VALUE, f"got language = {self.language[:20]!r}, want two letters, as en")
 

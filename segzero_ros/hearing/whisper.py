@@ -78,12 +78,12 @@ class WhisperRecogniser:
         self._model = model
         many = model.model.is_multilingual
         self._tokenizer = Tokenizer(model.hf_tokenizer, many, task="transcribe", language=settings.language)
-        prompt = prompt_of(read_phrases(settings.words, "words"))
+        prompt = prompt_of(expected(settings))
         before = self._tokenizer.encode(f" {prompt}") if prompt else []
         self._prompt = model.get_prompt(self._tokenizer, before, without_timestamps=True)
 
     def transcribe(self, samples: Samples, *, quick: bool) -> Transcript:
-        """Return what was said; ``quick`` pads to 10 s in place of 30 and takes the first guess."""
+        """Return what was said; ``quick`` pads to 10 s in place of 30."""
         import ctranslate2
 
         began = time.monotonic()
@@ -96,7 +96,7 @@ class WhisperRecogniser:
         (found,) = self._model.model.generate(
             encoded,
             [self._prompt],
-            beam_size=1 if quick else BEAM,
+            beam_size=BEAM,
             max_length=len(self._prompt) + 8 + int(TOKENS_PER_S * seconds),
             sampling_temperature=0,
             return_scores=True,
@@ -104,6 +104,13 @@ class WhisperRecogniser:
         )
         text = self._tokenizer.decode(found.sequences_ids[0]).strip()
         return Transcript(text, float(found.scores[0]), float(found.no_speech_prob), time.monotonic() - began)
+
+
+def expected(settings: HearingSettings) -> tuple[str, ...]:
+    """Return the phrases to expect: the scene's, and the stop words, last, where a long prompt is not cut."""
+    stops = read_phrases(settings.stop_words, "stop_words")
+    around = (f"{stops[0]} it", f"please {stops[0]}") if stops else ()
+    return (*read_phrases(settings.words, "words"), *stops, *around)
 
 
 def _padded(features: np.ndarray[Any, Any], frames: int) -> np.ndarray[Any, Any]:
