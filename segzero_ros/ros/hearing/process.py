@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from segzero_ros.ros import processes
 from segzero_ros.ros.executor.process import ShutdownSignals, StartError, run
-from segzero_ros.ros.processes import Argument, Process, Value
+from segzero_ros.ros.processes import Process, Value
 
 if TYPE_CHECKING:
     from rclpy.executors import Executor
@@ -32,27 +32,6 @@ PARAMETERS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-ARGUMENTS: Mapping[str, Argument] = MappingProxyType(
-    {
-        "audio": ("audio", "the topic of PCM chunks", ()),
-        "audio_type": ("", "its message; empty = std_msgs/msg/Int16MultiArray", ()),
-        "source": ("", "where the audio comes from; empty = topic", ("", "topic", "microphone", "wav")),
-        "microphone": ("", "its name or number; empty = the default one", ()),
-        "wav": ("", "the path of a WAV file", ()),
-        "speech_model": ("", "the recogniser's model: a folder, or a name that was downloaded before", ()),
-        "speech_engines": ("", "the recogniser's environment; empty = speech", ()),
-        "words": ("", "words and phrases to expect, with commas", ()),
-        "wake_phrase": ("", "what a sentence has to begin with; empty = nothing", ()),
-        "stop_words": ("", "what ends work at once; empty = stop, cancel, halt, abort", ()),
-        "listener_config": ("", "the listener's parameter file; empty = the defaults", ()),
-        "node": ("true", "true = the grounding node, too; false = the listener alone", ("true", "false")),
-        "depth": ("depth", "the depth image topic, registered to the image", ()),
-        "camera_info": ("camera_info", "the camera matrix' topic", ()),
-        "image_transport": ("", "raw or compressed; empty = as in the parameter file", ("", "raw", "compressed")),
-        "use_depth": ("", "place objects in 3-D with `depth` and `camera_info`; empty = as in the file", ()),
-    }
-)
-
 
 def listener(
     *, namespace: str = "", audio: str = "", config: str = "", log_level: str = "info", **parameters: Value
@@ -64,7 +43,7 @@ def listener(
 
 
 def spoken(*, node: str = "true", audio: str = "", listener_config: str = "", **options: Any) -> tuple[Process, ...]:
-    """What launch/listener.launch.py starts; ``options``: of the grounding node, and ARGUMENTS."""
+    """What launch/listener.launch.py starts; ``options``: of the grounding node, and PARAMETERS."""
     own = {parameter: options.pop(name, "") for name, parameter in PARAMETERS.items()}
     common = {name: options.get(name, "") for name in ("namespace", "log_level", "use_sim_time")}
     ear = listener(audio=audio, config=listener_config, **{**common, **own})
