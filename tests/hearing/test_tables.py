@@ -1,15 +1,21 @@
-"""What launch/listener.launch.py starts; plain data, needs no ROS."""
+"""The tables agree: the settings, docs/speech.md, the node's parameters, the launch file. Needs no ROS."""
 
 import ast
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from segzero_ros.hearing.settings import HearingSettings
 from segzero_ros.ros import processes
 from segzero_ros.ros.hearing.process import PARAMETERS, spoken
-from tests.hearing.test_page import ROWS
 
-SOURCE = Path(__file__).parents[2] / "launch" / "listener.launch.py"
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "speech.md").read_text(encoding="utf-8")
+NODE = ROOT / "segzero_ros" / "ros" / "hearing" / "config.py"
+ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \| `?(.*?)`? ?\| (.*?) ?\| (.*) \|$", PAGE, re.MULTILINE)}
+SOURCE = ROOT / "launch" / "listener.launch.py"
 
 
 def arguments():
@@ -48,3 +54,19 @@ def test_the_listener_alone_gets_what_it_is_given():
 def test_what_is_for_all_nodes_is_for_the_listener_too(name):
     for process in spoken(**{**defaults(), name: True}):
         assert process.parameters[name] is True
+
+
+def test_every_setting_is_on_the_page_with_its_default_and_its_range():
+    for each in fields(HearingSettings):
+        default, span, about = ROWS[each.name]
+        limits = each.metadata
+        assert default == str(each.default)
+        assert span == (
+            ", ".join(limits["choices"]) if "choices" in limits else f"{limits['low']:g} to {limits['high']:g}"
+        )
+        assert about == limits["description"]
+
+
+def test_every_parameter_of_the_node_is_on_the_page_and_no_other():
+    own = set(re.findall(r"_(?:text|choice|whole)\(\s*node, \"(\w+)\"", NODE.read_text(encoding="utf-8")))
+    assert ROWS.keys() == own | {each.name for each in fields(HearingSettings)}
