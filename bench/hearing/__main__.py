@@ -5,7 +5,6 @@ pictures what was typed and what was heard; and lets the listener hear silence, 
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ import numpy as np
 
 from bench.hearing.sentences import Heard, Sentence, listen, match, sentences, stream
 from bench.hearing.sound import music, pink_noise, with_noise
-from bench.record import machine
+from bench.record import record, write
 from segzero_ros.backends import open_pipeline
 from segzero_ros.bundle import open_named_bundle
 from segzero_ros.command import Command
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     quiet, spans = stream([sentence.text for sentence in said])
     noisy = with_noise(quiet, NOISE_DB, SEED)
     grounder = Grounder(said)
-    result: dict[str, Any] = {"machine": machine(), "typed_right": grounder.typed}
+    result: dict[str, Any] = {"typed_right": grounder.typed}
     for name, samples, settings in (
         ("quiet, words expected", quiet, expecting),
         ("quiet, no words expected", quiet, plain),
@@ -55,14 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (f"{NOISE_DB:.0f} dB noise, no words expected", noisy, plain),
     ):
         result[name] = heard_and_grounded(said, spans, samples, settings, grounder)
-        print(name, {key: value for key, value in result[name].items() if key != "sentences"}, flush=True)
+        print(name, {key: value for key, value in result[name].items() if not isinstance(value, list)}, flush=True)
     for name, samples in empty_sounds().items():
         events, _ = listen(samples, expecting)
         result[name] = [vars_of(event) for event in events if event.kind in ("final", "stop")]
         taken = [event for event in events if event.is_command or event.kind == "stop"]
         print(f"{name}, {len(samples) / RATE_HZ:.0f} s: {len(taken)} commands or stops of {len(result[name])} sounds")
     if options.out:
-        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        command = ("python", "-m", "bench.hearing", "--count", str(options.count))
+        settings_of = {"words": WORDS, "noise_db": NOISE_DB, "right_iou": RIGHT_IOU, "each_sound_s": EMPTY_S}
+        write(record("speech: commands", command, settings_of, result), options.out)
     return 0
 
 
@@ -104,15 +105,24 @@ def heard_and_grounded(
     settings: HearingSettings,
     grounder: Grounder,
 ) -> dict[str, Any]:
-    """Return the figures of one hearing, and what became of each sentence."""
+    """Return the figures of one hearing, and what became of the sentences that were not heard to the letter."""
     events, took_s = listen(samples, settings)
     heard = match([sentence.text for sentence in said], spans, events)
     right = [grounder.is_right(sentence, one.command) for sentence, one in zip(said, heard, strict=True)]
     rows = [
         {"said": sentence.text, "heard": one.command, "reason": one.reason, "right": good}
         for sentence, one, good in zip(said, heard, right, strict=True)
+        if one.errors or not good
     ]
-    return {**figures(said, heard), "right": sum(right), "took_s": round(took_s, 1), "sentences": rows}
+    stops = sum(event.kind == "stop" for event in events)
+    lasted_s = len(samples) / RATE_HZ
+    return {
+        **figures(said, heard),
+        "stops": stops,
+        "right": sum(right),
+        "real_time_factor": round(took_s / lasted_s, 3),
+        "not_to_the_letter_or_not_right": rows,
+    }
 
 
 def figures(said: Sequence[Sentence], heard: Sequence[Heard]) -> dict[str, Any]:
