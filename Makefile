@@ -6,16 +6,19 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format train clean
+.PHONY: help setup setup-spoken demo test check format train clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup:  ## make .venv with all that the other targets need (ROS 2, MuJoCo, ONNX Runtime, PyTorch)
 	@$(PYTHON) tools/set_up.py test
 
+setup-spoken:  ## faster-whisper and a small model beside it, for spoken demo and tests; speaking needs espeak-ng
+	@$(PYTHON) tools/set_up.py spoken
+
 demo:  ## a camera, the node and fifteen commands over ROS 2: pictures in demo_out/
-	@$(PYTHON) tools/set_up.py demo
+	@$(PYTHON) tools/set_up.py $(if $(filter --spoken,$(ARGS)),spoken,demo)
 	@.venv/bin/python -m segzero_ros.demo $(ARGS)
 
 test:  ## run all tests

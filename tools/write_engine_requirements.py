@@ -43,6 +43,11 @@ GROUPS: Mapping[str, Group] = {
         ("x86_64", "aarch64"),
         "TensorRT-RTX for GeForce and RTX cards, and ONNX Runtime on the CPU for what has no engine yet.",
     ),
+    "speech": Group(
+        ("faster-whisper", "onnxruntime"),
+        ("x86_64", "aarch64"),
+        "Speech to text: Whisper by CTranslate2, and Silero VAD by ONNX Runtime on the CPU. Models are no part of it.",
+    ),
 }
 
 

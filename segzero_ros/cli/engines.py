@@ -6,7 +6,7 @@ import json
 from segzero_ros.cli import built
 from segzero_ros.cli.output import format_table
 from segzero_ros.cli.parser import NOT_OK, OK, Parser, refuse
-from segzero_ros.engines.environment import DEFAULT, NAMES, environments, folders, read_note
+from segzero_ros.engines.environment import DEFAULT, INSTALLABLE, environments, folders, read_note
 from segzero_ros.errors import Code, RejectedInput
 
 ABOUT = """An engine environment is a Python with one kind of engine, pinned, in a folder of its own: the node starts
@@ -31,8 +31,8 @@ def configure(parser: Parser) -> None:
     actions = parser.add_commands("actions", "ACTION")
     what = "make an environment, or make it whole again, and try it out"
     install = actions.add_parser("install", help=what, description=f"{what[0].upper()}{what[1:]}.")
-    kinds = f"{', '.join(reversed(NAMES))} (default {DEFAULT})"
-    install.add_argument("name", nargs="?", choices=NAMES, default=DEFAULT, metavar="NAME", help=kinds)
+    kinds = f"{', '.join(reversed(INSTALLABLE))} (default {DEFAULT})"
+    install.add_argument("name", nargs="?", choices=INSTALLABLE, default=DEFAULT, metavar="NAME", help=kinds)
     install.add_argument("--python", default="", metavar="PY", help="the Python to make it with (default: found)")
     install.set_defaults(run=run_install)
     what = "the environments, and which one is taken; with BUNDLE its TensorRT engines, and for what they were built"
@@ -40,7 +40,7 @@ def configure(parser: Parser) -> None:
     built.add_list_options(listing, nargs="?", default="", help="a bundle's directory or name")
     listing.set_defaults(run=run_list)
     remove = actions.add_parser("remove", help="remove an environment", description="Remove an environment.")
-    remove.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(reversed(NAMES)))
+    remove.add_argument("name", choices=INSTALLABLE, metavar="NAME", help=", ".join(reversed(INSTALLABLE)))
     remove.set_defaults(run=run_remove)
     built.add_actions(actions)
     for action in (install, remove):
@@ -68,7 +68,7 @@ def run_list(options: argparse.Namespace) -> int:
     """Print every environment, the one that a node takes first; of a bundle its TensorRT engines."""
     if options.bundle:
         return built.run_list(options)
-    found = environments()
+    found = environments(INSTALLABLE)
     notes = [read_note(environment.folder) for environment in found]
     if options.json:
         for environment, note in zip(found, notes, strict=True):

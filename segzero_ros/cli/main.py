@@ -23,6 +23,7 @@ EXAMPLES = (
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "ground": "find what a sentence means in a picture (no ROS needed)",
+        "listen": "hear what is said, from a file or a microphone, and print the commands",
         "say": "say a sentence to the running node and watch it reason",
         "bundle": "verify a bundle: format, every file's hash, profile, engines",
         "engines": "make, list or remove Pythons of their own for the engines; build TensorRT engines",
@@ -43,6 +44,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "engine": "segzero_ros.cli.built",
         "replay": "segzero_ros.replay.command",
         "mcp": "segzero_ros.agents.command",
+        "listen": "segzero_ros.hearing.command",
     }
 )
 OLD_NAMES = ("engine",)  # not shown by --help; they go in 0.3

@@ -66,6 +66,8 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("python -m segzero_ros.demo", (__doc__ or "").splitlines()[0])
     add_bundle_options(parser)
     parser.add_argument("--commands", type=at_least(1), metavar="N", help="send only the first N, and cancel one")
+    aloud = "speak the commands aloud, have the listener hear them (`make setup-spoken`, espeak-ng)"
+    parser.add_argument("--spoken", action="store_true", help=aloud)
     parser.add_argument(
         "--seed", type=at_least(0, MOST_SEED), default=SEED, help="another seed gives another table and other commands"
     )
@@ -105,7 +107,8 @@ def show(options: argparse.Namespace, bundle: str) -> int:
     )
     with ProcessGroup(options.out / "logs") as processes:
         world = start_all(options, bundle, processes)
-        outcomes, unmatched_answers = send_commands(options, world, processes)
+        send = speak_commands if options.spoken else send_commands
+        outcomes, unmatched_answers = send(options, world, processes)
     good, sentence = check_answers(outcomes, unmatched_answers)
     print_line("\n" + format_outcomes(outcomes) + "\n")
     print_line(styled(sentence, "bold", "green" if good else "red"))
@@ -126,6 +129,10 @@ def start_all(options: argparse.Namespace, bundle: str, group: ProcessGroup) -> 
     except RuntimeError as error:  # nothing to render with, or no world of this seed will do: the text says which
         raise ProcessDiedError(str(error)) from error
     truth = str(truth_of(options).resolve())
+    if options.spoken:
+        from segzero_ros.demo.spoken import demo_listener
+
+        group.start("listener", demo_listener().command_line(), os.environ)
     camera = processes.tabletop_camera(scenario=world.scenario, seed=world.seed, truth_dir=truth)
     group.start("camera", replaced(camera, rate=RATE_HZ).command_line(), os.environ)
     return world
@@ -150,6 +157,31 @@ def send_commands(
     except NoAnswerError as error:
         raise ProcessDiedError(f"{error}; see {options.out}/logs/node.log") from error
     finally:
+        client.close()
+
+
+def speak_commands(
+    options: argparse.Namespace, world: "DemoScript", processes: ProcessGroup
+) -> "tuple[list[Outcome], int]":
+    """Speak the script's commands; the rest as `send_commands`."""
+    from segzero_ros.demo.spoken import SpokenSession, spoken_lines, survivors
+    from segzero_ros.ros.client import Client, NoAnswerError
+    from segzero_ros.ros.hearing.speaker import Speaker
+
+    client = Client(frames=True, alive=processes.check)
+    speaker = Speaker()
+    try:
+        wait_for_both(client, processes)
+        if not client.wait(speaker.is_heard, START_S):
+            raise ProcessDiedError("the listener does not listen; see listener.log")
+        session = SpokenSession(client, truth_of(options), speaker)
+        outcomes = session.run(spoken_lines(world.commands[: options.commands]))
+        print_line("\n" + styled(survivors(outcomes, session.spoken), "bold"))
+        return outcomes, session.unmatched_answers(outcomes)
+    except NoAnswerError as error:
+        raise ProcessDiedError(f"{error}; see {options.out}/logs/node.log") from error
+    finally:
+        speaker.close()
         client.close()
 
 

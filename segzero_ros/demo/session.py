@@ -48,7 +48,7 @@ class Session:
 
     def _send(self, line: Line, count: int) -> Outcome:
         print_command(line, count)
-        progress = _Progress(self._client)
+        progress = Progress(self._client)
         message = self._answer_to(line, progress)
         progress.reasoning.end(_one_line(message.reasoning))
         stamp = grounded_ns(message)
@@ -60,7 +60,7 @@ class Session:
         print_outcome(outcome)
         return outcome
 
-    def _answer_to(self, line: Line, progress: "_Progress") -> Message:
+    def _answer_to(self, line: Line, progress: "Progress") -> Message:
         text = line.instruction.text
         if line.way == "topic":
             return self._client.publish_command(text, timeout_s=TIMEOUT_S, on_text=progress)
@@ -87,7 +87,7 @@ def evaluate_answer(line: Line, result: Segmentation, view: View | None) -> tupl
     return mask_iou(result.labels > 0, np.isin(view.labels, meant)), len(meant)
 
 
-class _Progress:
+class Progress:
     """Takes the reasoning of one command while it grows: prints it, and keeps what the camera saw meanwhile."""
 
     def __init__(self, client: Client) -> None:
@@ -97,6 +97,7 @@ class _Progress:
         self._text = ""
 
     def __call__(self, text: str) -> None:
+        """Show ``text``, the reasoning so far."""
         self.reasoning(_one_line(text))
         if text != self._text and self._client.frames:
             self.glimpses.append(Glimpse(self._client.frames[-1].rgb, text))

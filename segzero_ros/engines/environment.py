@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 from segzero_ros.errors import Code, RejectedInput, nearest
 
 NAMES = ("tensorrt_llm", "tensorrt", "cuda", "cpu")  # fastest first: the order in which they are taken
+SPEECH = "speech"  # the recogniser's, of the listener; never taken for the engines
+INSTALLABLE = (*NAMES, SPEECH)
 DEFAULT = "cpu"
 COMPLETE = "complete.json"  # what an environment was made of; written last
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -51,9 +54,9 @@ def folders() -> list[Path]:
     return [base / "segzero_ros" / "engines" for base in (home, *map(Path, filter(None, shared.split(os.pathsep))))]
 
 
-def environments() -> list[Environment]:
-    """Return every engine environment there is, half made ones too, in the order in which they are taken."""
-    found = [read_environment(folder / name) for name in NAMES for folder in folders() if (folder / name).is_dir()]
+def environments(names: Sequence[str] = NAMES) -> list[Environment]:
+    """Return every environment of ``names`` there is, half made ones too, in the order in which they are taken."""
+    found = [read_environment(folder / name) for name in names for folder in folders() if (folder / name).is_dir()]
     return sorted(found, key=lambda environment: not environment.complete)
 
 

@@ -21,8 +21,9 @@ from typing import Any
 from segzero_ros import __version__
 from segzero_ros.engines.environment import (
     COMPLETE,
-    NAMES,
+    INSTALLABLE,
     PACKAGE,
+    SPEECH,
     Environment,
     folders,
     read_environment,
@@ -75,8 +76,8 @@ def remove(name: str, directory: str = "") -> list[Path]:
 
 
 def _check_name(name: str) -> None:
-    if name not in NAMES:
-        raise RejectedInput(Code.CONFIG_VALUE, f"got the engine environment {name[:100]!r}{nearest(name, NAMES)}")
+    if name not in INSTALLABLE:
+        raise RejectedInput(Code.CONFIG_VALUE, f"got the engine environment {name[:100]!r}{nearest(name, INSTALLABLE)}")
 
 
 @contextlib.contextmanager
@@ -243,8 +244,12 @@ def _try_out(folder: Path, name: str, say: Say) -> None:
     """Import what was installed, and find something in the shipped picture, both in the new environment."""
     python = folder / "bin" / "python"
     modules = ["numpy", "cv2", "tokenizers", _MODULES.get(name, "onnxruntime"), "segzero_ros"]
+    if name == SPEECH:
+        modules = ["numpy", "ctranslate2", "faster_whisper", "onnxruntime", "segzero_ros.hearing.whisper"]
     say(f"importing {', '.join(modules)}")
     _run([python, "-I", "-c", f"import {', '.join(modules)}"], name, "importing what was installed", ask(str(python)))
+    if name == SPEECH:  # it has no model of its own to be asked
+        return
     backend = _BACKENDS.get(name, "auto")
     command: Command = [
         python,

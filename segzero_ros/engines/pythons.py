@@ -20,6 +20,7 @@ SUPPORTED = {  # from, to: the wheels of the pinned packages
     "cuda": ((3, 11), (3, 14)),
     "tensorrt": ((3, 11), (3, 14)),
     "tensorrt_llm": ((3, 12), (3, 12)),
+    "speech": ((3, 11), (3, 14)),
 }
 UV_PYTHON = (3, 12)  # what uv is asked for where no Python fits: all of SUPPORTED take it
 _ANSWER_S = 30.0  # a cold start from a slow card takes seconds

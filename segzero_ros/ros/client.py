@@ -6,6 +6,7 @@ One thread: nothing happens unless one of the methods that wait is running.
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -236,14 +237,20 @@ class Client:
 
     def publish_command(self, text: str, *, timeout_s: float, on_text: OnText = pipeline.ignore) -> Segmentation:
         """Publish ``text`` on `command` and return the first answer to it; ``on_text`` as with ``send_goal``."""
+        send = partial(self._command.publish, String(data=text))
+        return self.answer_to(send, command=echoed_text(text), timeout_s=timeout_s, on_text=on_text)
+
+    def answer_to(
+        self, send: Callable[[], None], *, command: str = "", timeout_s: float, on_text: OnText = pipeline.ignore
+    ) -> Segmentation:
+        """Call ``send`` and return the first answer that comes then; ``command``: to this text, "" = to any."""
         self._drain_stream()
         known = {answer.command_id for answer in self.answers}
-        echo = echoed_text(text)
         self._stream = ""
-        self._command.publish(String(data=text))
+        send()
 
         def found() -> list[Segmentation]:
-            return [a for a in self.answers if a.command_id not in known and a.command == echo]
+            return [a for a in self.answers if a.command_id not in known and command in ("", a.command)]
 
         def done() -> bool:
             if self._stream:

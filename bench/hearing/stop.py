@@ -1,0 +1,98 @@
+"""How soon a spoken "stop" ends a command: `python -m bench.hearing.stop [--count 20] [--out FILE.json]`.
+
+Three processes over real DDS: a node whose engine thinks for minutes and keeps a core busy, the listener, and this one,
+which sends a command, says a stop word once there is thinking, and waits for the answer. Counted from the end of the
+word: the last loud sample, of a chunk that is published when it is complete.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.figures import spread
+from bench.record import record, write
+from segzero_ros.demo.process_group import ProcessGroup, free_domain
+from segzero_ros.demo.spoken import demo_listener
+from segzero_ros.demo.voice import silence, speak
+from segzero_ros.errors import Code
+from segzero_ros.hearing.audio import RATE_HZ
+from segzero_ros.ros.client import Client
+from segzero_ros.ros.hearing.speaker import CHUNK, Speaker
+from segzero_ros.ros.processes import NODE, tabletop_camera
+
+WORDS = ("stop", "cancel", "stop it", "please stop")
+PARAMETERS = {"first_frame_sec": 30.0, "timeout_sec": 600.0, "stale_sec": 60.0, "thinking_budget": 4096}
+LOUD = 0.02
+PATIENCE_S = 60.0
+QUIET_S = 1.5  # before a word
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write what --out asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=20, help="commands that are stopped")
+    parser.add_argument("--out", type=Path, help="write the result as JSON")
+    options = parser.parse_args(arguments)
+    os.environ |= {"ROS_DOMAIN_ID": str(free_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    os.environ["LP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as folder, ProcessGroup(Path(folder)) as group:
+        result = measure(options.count, group)
+    print(json.dumps(result, indent=1))
+    if options.out:
+        command = ("python", "-m", "bench.hearing.stop", "--count", str(options.count))
+        write(record("speech: stop", command, {"words": WORDS, **PARAMETERS}, result), options.out)
+    return 0
+
+
+def measure(count: int, group: ProcessGroup) -> dict[str, Any]:
+    """Start node, camera and listener; stop ``count`` commands by one word after another."""
+    words = [part for name, value in PARAMETERS.items() for part in ("-p", f"{name}:={value}")]
+    node = [sys.executable, "-m", "bench.hearing.endless_node", "--ros-args", "-r", f"__node:={NODE}", *words]
+    group.start("node", node, os.environ)
+    group.start("camera", tabletop_camera(scenario="demo", seed=1).command_line(), os.environ)
+    group.start("listener", demo_listener().command_line(), os.environ)
+    client, speaker = Client(alive=group.check), Speaker()
+    try:
+        client.wait_for_node(PATIENCE_S)
+        client.wait(speaker.is_heard, PATIENCE_S)
+        stop_once(client, speaker, WORDS[0])  # not counted: the model may still be opening
+        ends = [stop_once(client, speaker, WORDS[number % len(WORDS)]) for number in range(count)]
+    finally:
+        speaker.close()
+        client.close()
+    late = [late_s for code, late_s in ends if code == Code.CANCELLED.name]
+    return {
+        "codes": dict(Counter(code for code, _ in ends)),
+        "after_the_word_s": spread(late),
+        "longest_s": round(max(late, default=0.0), 3),
+        "each": [f"{WORDS[number % len(WORDS)]}: {late_s:.2f} s" for number, (_, late_s) in enumerate(ends)],
+        "within_1_s": sum(late_s <= 1.0 for late_s in late),
+    }
+
+
+def stop_once(client: Client, speaker: Speaker, word: str) -> tuple[str, float]:
+    """Have a command at work stopped by ``word``; return how it ended, and how long after the word."""
+    samples = np.concatenate([silence(QUIET_S), speak(word)])
+    said: list[str] = []
+
+    def speak_once(_text: str) -> None:
+        if not said:
+            said.append(word)
+            speaker.say(samples)
+
+    answer = client.publish_command("the red mug", timeout_s=PATIENCE_S, on_text=speak_once)
+    tail = len(samples) + -len(samples) % CHUNK - int(np.flatnonzero(np.abs(samples) > LOUD)[-1])
+    return Code(answer.code).name, time.monotonic() - speaker.finished_s + tail / RATE_HZ
+
+
+if __name__ == "__main__":
+    sys.exit(main())

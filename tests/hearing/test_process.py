@@ -1,0 +1,144 @@
+"""The recogniser's process: it may crash, hang and speak nonsense; the owner goes on, says so, and loses little."""
+
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.hearing.process import owner as process
+from segzero_ros.hearing.process.owner import Hearing, command_line
+from segzero_ros.hearing.settings import HearingSettings
+from tests.hearing.stand_in import silence, tone
+
+STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
+PATIENCE_S = 30.0
+RED = np.concatenate([silence(0.2), tone("The red mug."), silence(1.0)])
+BLUE = np.concatenate([silence(0.2), tone("The blue ball."), silence(1.0)])
+
+
+class Owner:
+    """A hearing with what it says."""
+
+    def __init__(self, command=STAND_IN, **settings):
+        self.events, self.states = [], []
+        self.changed = threading.Condition()
+        self.hearing = Hearing(HearingSettings(**settings), command, self.hear, self.note)
+        self.hearing.start()
+
+    def hear(self, event):
+        with self.changed:
+            self.events.append(event)
+            self.changed.notify_all()
+
+    def note(self, state):
+        with self.changed:
+            self.states.append(state)
+            self.changed.notify_all()
+
+    def until(self, done):
+        with self.changed:
+            assert self.changed.wait_for(done, PATIENCE_S), (self.events, self.states)
+
+    @property
+    def commands(self):
+        return [event.text for event in self.events if event.is_command]
+
+
+@pytest.fixture
+def make_owner():
+    owners = []
+
+    def make(*args, **settings):
+        owners.append(Owner(*args, **settings))
+        return owners[-1]
+
+    yield make
+    for owner in owners:
+        owner.hearing.close()
+        assert owner.hearing.process_id == 0
+
+
+@pytest.fixture(autouse=True)
+def again_at_once(monkeypatch):
+    monkeypatch.setattr(process, "AGAIN_S", (0.01, 0.1))
+
+
+def test_what_was_fed_before_the_model_was_open_is_heard(make_owner):
+    owner = make_owner()
+    owner.hearing.feed(RED)
+    owner.hearing.feed(BLUE)
+    owner.hearing.finish()
+    assert owner.commands == ["the red mug", "the blue ball"]
+    assert owner.states == [""]
+
+
+def test_a_recogniser_that_crashes_is_started_again_and_the_next_sentence_is_heard(make_owner):
+    owner = make_owner()
+    owner.hearing.wait_ready()
+    owner.hearing.feed(np.concatenate([tone("die"), silence(1)]))
+    owner.until(lambda: len(owner.states) >= 3)
+    assert "was ended by SIGSEGV; what was being said is lost" in owner.states[1]
+    owner.hearing.feed(RED)
+    owner.until(lambda: owner.commands == ["the red mug"])
+    assert owner.hearing.starts == 2
+
+
+def test_a_recogniser_that_hangs_is_ended_and_started_again(make_owner, monkeypatch):
+    monkeypatch.setattr(process, "HANG_S", 0.5)
+    owner = make_owner()
+    owner.hearing.wait_ready()
+    owner.hearing.feed(np.concatenate([tone("hang", 3.0), silence(1)]))
+    keep_talking(owner, lambda: any("was silent for" in state for state in owner.states))
+    keep_talking(owner, lambda: "the red mug" in owner.commands)
+
+
+def keep_talking(owner, done):
+    end = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < end, (owner.events, owner.states)
+        owner.hearing.feed(RED)
+        with owner.changed:
+            owner.changed.wait(0.2)
+
+
+def test_settings_that_the_recogniser_refuses_are_not_tried_again(make_owner):
+    owner = make_owner(command_line(Path(sys.executable)), model="/nowhere/at/all")
+    with pytest.raises(RejectedInput) as refused:
+        owner.hearing.wait_ready()
+    assert refused.value.code in (Code.CONFIG_VALUE, Code.BUNDLE_BACKEND)  # no model; or no faster-whisper here
+    assert owner.hearing.starts == 1
+
+
+def test_a_python_that_is_not_there_is_named(make_owner):
+    owner = make_owner(("/nowhere/python",))
+    with pytest.raises(RejectedInput, match=r"HOST_UNUSABLE: the Python /nowhere/python does not start"):
+        owner.hearing.wait_ready()
+
+
+def test_a_process_that_speaks_nonsense_is_started_again(make_owner):
+    nonsense = "import socket, sys; socket.socket(fileno=int(sys.argv[2])).sendall(b'hello, world')"
+    owner = make_owner((sys.executable, "-c", nonsense))
+    owner.until(lambda: len(owner.states) >= 2)
+    assert "does not speak as it should" in owner.states[0]
+
+
+def test_audio_that_nobody_takes_is_dropped_beyond_its_bound_and_counted(make_owner, monkeypatch):
+    monkeypatch.setattr(process, "QUEUE_S", 2.0)
+    owner = make_owner((sys.executable, "-c", "import time; time.sleep(60)"))
+    owner.hearing.feed(silence(10.0))
+    assert owner.hearing.dropped_s == pytest.approx(7.5, abs=0.6)
+
+
+def test_the_process_ends_with_its_owner():
+    ours, theirs = socket.socketpair()
+    import subprocess
+
+    child = subprocess.Popen([*STAND_IN, "--fd", str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    theirs.close()
+    ours.close()
+    assert child.wait(PATIENCE_S) == 0
