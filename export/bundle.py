@@ -55,13 +55,15 @@ def export_bundle(
     provenance: Mapping[str, Any] | None = None,
     replace_old: bool = False,
     self_test: bool = False,
+    tracker: Path | None = None,
 ) -> Bundle:
     """Write the bundle `out` from two checkpoint directories and return it, opened as the robot opens it.
 
     `arithmetic`: "half" for GPUs; TensorRT builds graphs in the precision they have. `compare`: pictures on which the
     graphs are compared with the checkpoints first (0 = not at all); the result goes into the evaluation as "parity",
     and NotEqual is raised beyond the limits. `self_test`: ask the new bundle, and add self-test and spelling; where it
-    answers too few questions well, that is said on standard error and it goes without.
+    answers too few questions well, that is said on standard error and it goes without. `tracker`: a `Sam2VideoModel`
+    directory with the segmenter's encoder, whose memory the bundle gets.
 
     FileExistsError when `out` is there and `replace_old` is not set, RejectedInput for a checkpoint that is not whole
     and a cache that holds no answer. Nothing is left behind by a failure.
@@ -87,6 +89,10 @@ def export_bundle(
             provenance={**_provenance(reasoner, segmenter, store), "arithmetic": arithmetic, **(provenance or {})},
             evaluation={**(evaluation or {}), **parity},
         )
+        if tracker is not None:
+            from export.tracker.join import add_tracker
+
+            add_tracker(partial, tracker)
         if self_test:
             _add_self_test(partial)
         return _move_into_place(partial, out)
@@ -236,6 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             evaluation=evaluation,
             replace_old=options.replace,
             self_test=not options.no_self_test,
+            tracker=options.tracker,
         )
     except OSError as error:
         return refuse(parser.prog, explain(error, f"the bundle {options.out}"))
@@ -265,6 +272,7 @@ def _parser() -> Parser:
     parser = Parser("segzero export", __doc__ or "")
     parser.add_argument("--reasoner", type=Path, required=True, help="Qwen2.5-VL checkpoint directory")
     parser.add_argument("--segmenter", type=Path, required=True, help="SAM 2 checkpoint directory")
+    parser.add_argument("--tracker", type=Path, help="SAM 2 checkpoint directory with memory: the bundle can follow")
     parser.add_argument("--profile", required=True, help=f"one of {', '.join(PROFILES)}")
     parser.add_argument("--out", type=Path, required=True, help="bundle directory; its name is the bundle's name")
     parser.add_argument("--image-size", type=int, help="side of the reasoner's picture (default: the profile's)")

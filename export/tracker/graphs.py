@@ -1,6 +1,7 @@
 """A SAM 2 checkpoint with memory -> the tracker's four graphs: any `Sam2VideoModel` directory of transformers.
 
     python -m export.tracker CHECKPOINT OUT [--store half|float] [--arithmetic half|float]
+    python -m export.tracker CHECKPOINT --into BUNDLE
 
 | graph | in | out |
 |---|---|---|
@@ -124,11 +125,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Export a checkpoint from the command line."""
     parser = Parser("python -m export.tracker", __doc__ or "")
     parser.add_argument("checkpoint", type=Path, help="Sam2VideoModel directory (config.json, model.safetensors)")
-    parser.add_argument("out", type=Path, help="directory for the four graphs")
+    parser.add_argument("out", type=Path, nargs="?", help="directory for the four graphs")
+    parser.add_argument("--into", type=Path, metavar="BUNDLE", help="put them into this bundle, as precise as it is")
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
     parser.add_argument("--arithmetic", choices=("half", "float"), default="float", help="half: FP16 for GPUs")
     options = parser.parse_args(arguments)
+    if (options.out is None) == (options.into is None):
+        parser.error("give either OUT or --into BUNDLE")
     try:
+        if options.into is not None:
+            from export.tracker.join import add_tracker
+
+            print(f"{add_tracker(options.into, options.checkpoint).path}: it can follow now, by SAM 2's memory")
+            return 0
         paths = export_tracker(options.checkpoint, options.out, store=options.store, arithmetic=options.arithmetic)
     except (RejectedInput, OSError, ValueError) as error:
         return refuse(parser.prog, str(error))

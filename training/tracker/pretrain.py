@@ -13,6 +13,7 @@ Ctrl-C saves them.
 """
 
 import argparse
+import json
 import os
 import shutil
 import tempfile
@@ -243,6 +244,8 @@ class Training:
         try:
             with written(out / "checkpoint", "make room or name another --out; --resume goes on from the one before"):
                 self.model.save_pretrained(fresh)
+                note = {"step": self.steps_done, "recipe": asdict(self.recipe), "clips": len(self.clips)}
+                (fresh / "training.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
                 torch.save(self._state(), state)
                 replace_folder(fresh, out / "checkpoint")
                 replace_file(state, out / "state.pt")
