@@ -368,7 +368,7 @@ class Refused(Message):
 
     id: int = _checked(_ID)
     why: str = _checked(_one_of("queue", "client", "stopping", "question", "engine"))
-    code: int = _checked(_CODE)
+    code: int = _checked(_FAULT)
     detail: str = _checked(_LONG)
 
 

@@ -15,6 +15,7 @@ import pytest
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.host import messages
 from segzero_ros.host import pipeline as pipeline_module
+from segzero_ros.host import supervisor as supervisor_module
 from segzero_ros.host.messages import Fault, Ground, Hello, Looked, Open, Opened, Result, Stage, Text
 from segzero_ros.host.pipeline import HostPipeline
 from segzero_ros.host.process import Started
@@ -114,7 +115,7 @@ def raised(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
     found: list[object] = []
     monkeypatch.setattr(threading, "excepthook", found.append)
     monkeypatch.setattr(pipeline_module, "GIVE_UP_S", GIVE_UP_S)
-    monkeypatch.setattr(pipeline_module, "PAUSES_S", (0.0,))
+    monkeypatch.setattr(supervisor_module, "PAUSES_S", (0.0,))
     monkeypatch.setattr(pipeline_module, "LOOK_S", 0.3)
     monkeypatch.setattr(pipeline_module, "RESTART_WAIT_S", 2.0)
     yield found
@@ -132,7 +133,7 @@ def make() -> Iterator[Callable[[Script], HostPipeline]]:
     yield begin
     for pipeline, script in made:
         pipeline.close()
-        for thread in [*script.threads, pipeline._thread]:
+        for thread in [*script.threads, pipeline._host._thread]:
             thread.join(5)
             assert not thread.is_alive()
 
