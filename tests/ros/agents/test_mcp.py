@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("rclpy", reason="needs ROS 2; `make test` installs it from wheels")
 pytest.importorskip("mcp.server.mcpserver", reason="needs the Model Context Protocol's SDK: mcp>=2")
 
 import anyio
@@ -18,10 +17,9 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from segzero_ros.backends.fake import FakeReasoner
-from tests.ros.conftest import make_robot, ros  # noqa: F401 - fixtures
 from tests.ros.robot import DOMAIN, Robot, picture
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
 Make = Callable[..., Robot]
 
@@ -53,7 +51,7 @@ async def call(client: Any, tool: str, **arguments: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def filmed(make_robot: Make) -> Iterator[Callable[..., Robot]]:  # noqa: F811
+def filmed(make_robot: Make) -> Iterator[Callable[..., Robot]]:
     """Robots that see the same picture again and again, as of a camera, while the agent talks."""
     ending, threads = threading.Event(), []
 
