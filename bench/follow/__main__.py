@@ -155,7 +155,8 @@ def main() -> int:
             "followed": summary([case for case in cases if case.followed]),
             "cases": [asdict(case) for case in cases],
         }
-        made = record("follow", ["python", "-m", "bench.follow", *sys.argv[1:]], settings, figures)
+        asked = ["--tracker", options.tracker, "--delays", *map(str, delays), "--worlds", str(options.worlds)]
+        made = record("follow", ["python", "-m", "bench.follow", *asked], settings, figures)
         options.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return 0
 
