@@ -1,5 +1,5 @@
 """python -m export.tracker: see graphs.py."""
 
-from export.tracker.graphs import main
+from export.tracker.main import main
 
 raise SystemExit(main())

@@ -16,7 +16,6 @@ With `--arithmetic half` (for GPUs) all four compute in FP16, norms and softmax 
 ages stay int64 and FP32, and logits, IoUs and presence are FP32.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -29,8 +28,6 @@ from export.segmenter_onnx import save_traced, trace
 from export.tracker.modules import MaskPrompt, MemoryAttention, MemoryEncoder, TrackDecoder
 from segzero_ros.backends.sam2_memory import POINTERS, RECENT
 from segzero_ros.backends.torch_cuda.weights import load_whole
-from segzero_ros.cli.parser import Parser, refuse
-from segzero_ros.errors import RejectedInput
 
 ROLES = ("mask_prompt", "memory_attention", "track_decoder", "memory_encoder")
 OBJECTS = 2  # of the example that the graphs are traced on
@@ -119,28 +116,3 @@ def _signature(
     }
     many, tokens = {0: "objects", 1: "slots"}, {0: "objects", 1: "tokens"}
     return inputs, ("seen",), {"memories": many, "ages": many, "pointers": tokens, "pointer_ages": tokens}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Export a checkpoint from the command line."""
-    parser = Parser("python -m export.tracker", __doc__ or "")
-    parser.add_argument("checkpoint", type=Path, help="Sam2VideoModel directory (config.json, model.safetensors)")
-    parser.add_argument("out", type=Path, nargs="?", help="directory for the four graphs")
-    parser.add_argument("--into", type=Path, metavar="BUNDLE", help="put them into this bundle, as precise as it is")
-    parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
-    parser.add_argument("--arithmetic", choices=("half", "float"), default="float", help="half: FP16 for GPUs")
-    options = parser.parse_args(arguments)
-    if (options.out is None) == (options.into is None):
-        parser.error("give either OUT or --into BUNDLE")
-    try:
-        if options.into is not None:
-            from export.tracker.join import add_tracker
-
-            print(f"{add_tracker(options.into, options.checkpoint).path}: it can follow now, by SAM 2's memory")
-            return 0
-        paths = export_tracker(options.checkpoint, options.out, store=options.store, arithmetic=options.arithmetic)
-    except (RejectedInput, OSError, ValueError) as error:
-        return refuse(parser.prog, str(error))
-    for role, path in paths.items():
-        print(f"{role}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
-    return 0
