@@ -1,8 +1,9 @@
 """A tracker of any segmenter: where the object went by its look, and the segmenter's mask there.
 
 For bundles without SAM 2's memory. An object's last look, a small patch, is searched around where it was; its box,
-moved there, is the segmenter's next prompt. What no longer looks alike is hidden, and is searched for in a wider and
-wider place until it shows again.
+moved there, is the segmenter's next prompt. Its mask is taken where it is nearly the last one moved along;
+else that one is: a mask must not creep onto what touches the object. What no longer looks alike is hidden, and is
+searched for in a wider and wider place until it shows again.
 Covered: moving cameras, pushed things, things that are hidden for a moment and come back near by.
 Not covered: two things that look alike and cross, things that turn over while they are hidden; ``sam2_memory.py`` is
 for those.
@@ -25,19 +26,19 @@ REACH = 0.7  # of the box's longer side, to each side of it, where it is searche
 WIDER = 0.35  # more of it for every step that it has been hidden
 FURTHEST = 2.5
 ALIKE = 0.45  # correlation of what is the same thing
-AREA = (0.35, 2.8)  # of the last mask's area: outside, it is another thing, or part of one
-MARGIN = 0.04  # of the box, around the mask that it is of
+SAME = 0.8  # IoU with the last mask moved along of a mask that is taken
+AREA = (0.9, 1.1)  # of the last mask's area, the same
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(slots=True)
 class _Object:
-    """``box`` and ``area`` of the last mask, shares of the picture; ``patch``: what was in it, H x W x 3 uint8."""
+    """``box`` of the last mask, in shares of the picture; ``shape``: the mask within it; ``patch``: what was in it."""
 
     track_id: int
     box: Box
-    area: float
+    shape: NDArray[np.bool_]
     patch: NDArray[np.uint8]
     point: tuple[float, float]
     hidden: int = 0
@@ -59,8 +60,8 @@ class PromptedTracker:
         ids = []
         for mask in masks:
             self._last_id += 1
-            box, area, point = _shape(mask)
-            self._objects.append(_Object(self._last_id, box, area, _cut(frame, box), point))
+            box, shape, point = _shape(mask)
+            self._objects.append(_Object(self._last_id, box, shape, _cut(frame, box), point))
             ids.append(self._last_id)
         return tuple(ids)
 
@@ -75,38 +76,55 @@ class PromptedTracker:
         if targets:
             self._segmenter.set_image(frame)
             found = self._segmenter.predict(targets)
-            for row, (thing, (_, alike)) in enumerate(zip(self._objects, moved, strict=True)):
-                scores[row], presence[row] = found.scores[row], self._judge(frame, thing, found.masks[row], alike)
-                if presence[row] >= 0.5:
-                    masks[row] = found.masks[row]
+            for row, (thing, (box, alike)) in enumerate(zip(self._objects, moved, strict=True)):
+                scores[row] = found.scores[row]
+                presence[row] = float(np.clip(0.5 + (alike - ALIKE) / (2 - 2 * ALIKE), 0, 1))
+                taken = _taken(frame, thing, box, found.masks[row])
+                if presence[row] < 0.5 or not taken.any():
+                    thing.hidden, presence[row] = thing.hidden + 1, min(presence[row], 0.49)
+                    continue
+                masks[row] = taken
+                thing.box, thing.shape, thing.point = _shape(taken)
+                thing.patch, thing.hidden = _cut(frame, thing.box), 0
         return Tracks(tuple(thing.track_id for thing in self._objects), masks, scores, presence)
 
     def forget(self, track_id: int) -> None:
         """Follow one object no longer."""
         self._objects = [thing for thing in self._objects if thing.track_id != track_id]
 
-    def _judge(self, frame: Frame, thing: _Object, mask: NDArray[np.bool_], alike: float) -> float:
-        """Take the mask over if it is the thing's; return how likely that is, above 0.5 if it is taken."""
-        likely = float(np.clip(0.5 + (alike - ALIKE) / (2 - 2 * ALIKE), 0, 1))
-        if likely >= 0.5 and mask.any():
-            box, area, point = _shape(mask)
-            if AREA[0] * thing.area <= area <= AREA[1] * thing.area:
-                thing.box, thing.area, thing.point, thing.hidden = box, area, point, 0
-                thing.patch = _cut(frame, box)
-                return likely
-        thing.hidden += 1
-        return min(likely, 0.49)
+
+def _taken(frame: Frame, thing: _Object, box: Box, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The prompt's mask, or the last one moved to ``box`` where that is too different from it."""
+    before = _moved(frame, thing, box)
+    both, either = int((before & mask).sum()), int((before | mask).sum())
+    grown = int(mask.sum()) / max(1, int(before.sum()))
+    return mask if either and both / either >= SAME and AREA[0] <= grown <= AREA[1] else before
 
 
-def _shape(mask: NDArray[np.bool_]) -> tuple[Box, float, tuple[float, float]]:
-    """Box and area of a mask, in shares of the picture, and where in the box its middle is."""
+def _moved(frame: Frame, thing: _Object, box: Box) -> NDArray[np.bool_]:
+    """The last mask where ``box`` is now, in the frame's pixels; what is beyond its border is cut off."""
+    width, height = frame.size
+    x0, y0 = round(box[0] * width), round(box[1] * height)
+    size = (max(1, round((box[2] - box[0]) * width)), max(1, round((box[3] - box[1]) * height)))
+    shape = cv2.resize(thing.shape.view(np.uint8), size, interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+    mask = np.zeros((height, width), np.bool_)
+    left, top = max(0, x0), max(0, y0)
+    right, bottom = min(width, x0 + size[0]), min(height, y0 + size[1])
+    if right > left and bottom > top:
+        mask[top:bottom, left:right] = shape[top - y0 : bottom - y0, left - x0 : right - x0]
+    return mask
+
+
+def _shape(mask: NDArray[np.bool_]) -> tuple[Box, NDArray[np.bool_], tuple[float, float]]:
+    """Box of a mask in shares of the picture, the mask within it, and where in the box its middle is."""
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
     inside = cv2.distanceTransform(np.pad(mask[y0:y1, x0:x1].view(np.uint8), 1), cv2.DIST_L2, 3)
     y, x = np.unravel_index(int(inside.argmax()), inside.shape)
     point = (float(x - 0.5) / (x1 - x0), float(y - 0.5) / (y1 - y0))
-    return (x0 / width, y0 / height, x1 / width, y1 / height), float(mask.mean()), point
+    box = (float(x0 / width), float(y0 / height), float(x1 / width), float(y1 / height))
+    return box, mask[y0:y1, x0:x1].copy(), point
 
 
 def _pixels(frame: Frame, box: Box, around: float = 0.0) -> tuple[int, int, int, int]:
@@ -146,13 +164,12 @@ def _search(frame: Frame, thing: _Object) -> tuple[Box, float]:
 
 
 def _target(frame: Frame, box: Box, thing: _Object) -> Target:
-    """The prompt for a box: with a margin, within the picture, and the point where the mask's middle was."""
+    """The prompt for a box: within the picture, and the point where the mask's middle was."""
     width, height = frame.size
     x0, y0, x1, y1 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
-    dx, dy = MARGIN * (x1 - x0), MARGIN * (y1 - y0)
     point = (x0 + thing.point[0] * (x1 - x0), y0 + thing.point[1] * (y1 - y0))
-    left, top = min(max(0.0, x0 - dx), width - 2.0), min(max(0.0, y0 - dy), height - 2.0)
+    left, top = min(max(0.0, x0), width - 2.0), min(max(0.0, y0), height - 2.0)
     return Target(
-        (left, top, max(left + 1, min(float(width), x1 + dx)), max(top + 1, min(float(height), y1 + dy))),
+        (left, top, max(left + 1, min(float(width), x1)), max(top + 1, min(float(height), y1))),
         ((min(max(0.0, point[0]), width - 1.0), min(max(0.0, point[1]), height - 1.0)),),
     )

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from segzero_ros.engines.environment import NAMES
+from segzero_ros.engines.environment import INSTALLABLE
 from tests.docs.test_readme import DOCS, all_commands
 from tools.readme import ROOT
 
@@ -24,7 +24,7 @@ def test_engines_come_by_the_command_and_not_by_pip():
     engines = re.compile(r"pip install.*(onnxruntime|tensorrt-(rtx|llm)|cuda-bindings)")
     assert [line for line in all_commands(r".*pip install") if engines.search(line)] == []
     named = [re.search(r"engines install(?: (\w+))?", line).group(1) for line in all_commands(r".*engines install")]
-    assert {name for name in named if name} <= {*NAMES}
+    assert {name for name in named if name} <= {*INSTALLABLE}
     assert set(named) >= {None, "cuda", "tensorrt", "tensorrt_llm"}
 
 
