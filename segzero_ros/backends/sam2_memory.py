@@ -1,6 +1,7 @@
 """SAM 2's memory around its graphs: what each object remembers, and what that makes of the next frame.
 
-Equal to transformers' ``Sam2VideoModel`` frame by frame, started with a mask (tests/export/test_tracker.py), with all
+Equal to transformers' ``Sam2VideoModel`` frame by frame, started with a mask (tests/export/test_tracker.py; with
+``refine`` each mask is prompted once more, and what comes of that is remembered), with all
 objects in one batch whenever they were started. An object remembers the frame it began on, its last ``RECENT`` frames
 and its last ``POINTERS`` pointers, and nothing else.
 """
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.answer import Target
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Segmenter, Tracks, check_start
@@ -23,6 +25,7 @@ from segzero_ros.segmenter import Segmenter, Tracks, check_start
 RECENT = 6  # frames besides the first; SAM 2 was trained with seven in all
 POINTERS = 15  # besides the first frame's; sixteen in all
 ABSENT = -1
+AGREED = 0.5  # IoU of memory's mask and the prompted one, for that to be taken
 SURE = 10.0  # the logit of what is given
 GRAPHS: Mapping[str, tuple[str, ...]] = {
     "mask_prompt": ("embedding", "masks"),
@@ -75,8 +78,11 @@ class Sam2MemoryTracker:
 
     kind = "memory"
 
-    def __init__(self, segmenter: Segmenter, engine: MemoryEngine, image_size: tuple[int, int]) -> None:
+    def __init__(
+        self, segmenter: Segmenter, engine: MemoryEngine, image_size: tuple[int, int], *, refine: bool = False
+    ) -> None:
         self._segmenter, self._engine, self._image_size = segmenter, engine, image_size
+        self._refine = refine
         self._objects: list[_Past] = []
         self._steps = 0
         self._last_id = 0
@@ -106,6 +112,8 @@ class Sam2MemoryTracker:
         memories, ages = self._memories()
         pointers, pointer_ages = self._pointers()
         logits, ious, presence, made = self._engine.decode(self._engine.attend(memories, ages, pointers, pointer_ages))
+        if self._refine:
+            self._prompt_again(frame, logits)
         full = np.stack([cv2.resize(low, self._image_size, interpolation=cv2.INTER_LINEAR) for low in logits])
         remembered = self._engine.remember(full, np.zeros(len(full), np.float32), presence)
         for past, memory, pointer in zip(self._objects, remembered, made, strict=True):
@@ -116,6 +124,29 @@ class Sam2MemoryTracker:
         return Tracks(
             tuple(past.track_id for past in self._objects), masks, np.clip(ious, 0, 1), chance.astype(np.float32)
         )
+
+    def _prompt_again(self, frame: Frame, logits: Floats) -> None:
+        """Replace what the memory says by the segmenter's mask of the same place, where the two agree.
+
+        In place: a prompted mask ends where its object does, and one that is remembered does not creep on.
+        """
+        height, width = logits.shape[1:]
+        rows, targets = [], []
+        scale = np.divide(frame.size, (width, height))
+        for row, low in enumerate(logits):
+            target = _target(low > 0, scale)
+            if target is not None:
+                rows.append(row)
+                targets.append(target)
+        if not rows:
+            return
+        found = self._segmenter.predict(tuple(targets))
+        for row, mask in zip(rows, found.masks, strict=True):
+            small = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+            before = logits[row] > 0
+            both, either = int((before & (small > 0.5)).sum()), int((before | (small > 0.5)).sum())
+            if both >= AGREED * either:
+                logits[row] = (2 * small - 1) * SURE
 
     def forget(self, track_id: int) -> None:
         """Follow one object no longer."""
@@ -144,6 +175,20 @@ class Sam2MemoryTracker:
             pointers[row, 0], ages[row, 0] = past.first_pointer, self._steps - past.began
             _fill(pointers[row, 1:], ages[row, 1:], past.pointers)
         return pointers, ages
+
+
+def _target(mask: NDArray[np.bool_], scale: NDArray[np.float64]) -> Target | None:
+    """Box and middle of a mask's largest piece, in pixels of the frame; None of an empty one."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    if count < 2:
+        return None
+    best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    x, y, w, h = (int(stats[best, at]) for at in (0, 1, 2, 3))
+    inside = cv2.distanceTransform(np.pad((pieces[y : y + h, x : x + w] == best).view(np.uint8), 1), cv2.DIST_L2, 3)
+    row, column = np.unravel_index(int(inside.argmax()), inside.shape)
+    sx, sy = (float(value) for value in scale)
+    point = ((x + float(column) - 0.5) * sx, (y + float(row) - 0.5) * sy)
+    return Target((x * sx, y * sy, (x + w) * sx, (y + h) * sy), (point,))
 
 
 def _fill(places: Floats, ages: NDArray[np.generic], entries: Sequence[Floats] | deque[Floats]) -> None:

@@ -7,10 +7,16 @@ from segzero_ros.backends.sam2_memory import Sam2MemoryTracker
 from segzero_ros.segmenter import Segmenter, Tracker
 from segzero_ros.tracking.prompted import PromptedTracker
 
+SMALL = 512  # pixels of a picture's side: below it a SAM 2 is no released one
+
 
 def make_tracker(segmenter: Segmenter) -> Tracker:
-    """A tracker of its own for one client, around engines that all share."""
+    """A tracker of its own for one client, around engines that all share.
+
+    Of a small SAM 2, as the demo's, whose memory was trained for minutes, each mask is prompted once more.
+    """
     inner = getattr(segmenter, "inner", segmenter)
     if not isinstance(inner, Sam2Segmenter) or inner.memory is None:
         return PromptedTracker(segmenter)
-    return Sam2MemoryTracker(segmenter, inner.memory, inner.image_size)
+    refine = inner.image_size[0] < SMALL
+    return Sam2MemoryTracker(segmenter, inner.memory, inner.image_size, refine=refine)

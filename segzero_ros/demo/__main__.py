@@ -153,11 +153,29 @@ def send_commands(
         print_line(f"camera and node are up after {time.monotonic() - began:.0f} s; the scene moves\n")
         session = Session(client, truth_of(options))
         outcomes = session.run(script(world.commands[: options.commands]))
-        return outcomes, session.unmatched_answers(outcomes)
+        unmatched = session.unmatched_answers(outcomes)
+        follow_one(options, client, outcomes)
+        return outcomes, unmatched
     except NoAnswerError as error:
         raise ProcessDiedError(f"{error}; see {options.out}/logs/node.log") from error
     finally:
         client.close()
+
+
+def follow_one(options: argparse.Namespace, client: Any, outcomes: "Sequence[Outcome]") -> None:
+    """Have one of the things that were found followed for a while, and say how that went."""
+    from segzero_ros.demo.follow import best_target, follow, sentence, write_following
+
+    target = best_target(outcomes)
+    if target is None:
+        print_line("\nnothing was found rightly, so nothing is followed")
+        return
+    text = target.line.instruction.text
+    print_line(f"\n{styled(text, 'bold')} is followed now, found once and then carried from frame to frame")
+    frames = follow(client, truth_of(options), text)
+    print_line(styled(sentence(text, frames), "bold"))
+    for path in write_following(text, frames, options.out):
+        print_line(f"look at {path}")
 
 
 def speak_commands(

@@ -15,7 +15,7 @@ from segzero_ros.frame import Frame
 from segzero_ros.matching import mask_iou
 from segzero_ros.msg import Segmentation as Message
 from segzero_ros.pipeline import Segmentation
-from segzero_ros.ros.client import Client, grounded_ns, read_answer
+from segzero_ros.ros.client import Client, grounded_ns, masked_ns, read_answer
 from segzero_ros.tabletop import Renderer, View, read_truth
 
 TIMEOUT_S = 30.0  # for one answer; the demo models need a fraction of a second
@@ -51,11 +51,12 @@ class Session:
         progress = Progress(self._client)
         message = self._answer_to(line, progress)
         progress.reasoning.end(_one_line(message.reasoning))
-        stamp = grounded_ns(message)
+        stamp, looked_at = masked_ns(message), grounded_ns(message)
         view = read_truth(self._truth, stamp) if message.mask.height else None
+        asked = view if looked_at == stamp else read_truth(self._truth, looked_at)
         picture = self._picture(stamp, view)
         result = read_answer(message, Frame(picture, stamp) if view else None)
-        iou, meant = evaluate_answer(line, result, view)
+        iou, meant = evaluate_answer(line, result, view, asked)
         outcome = Outcome(line, result, picture, stamp, iou, meant, 0, tuple(progress.glimpses))
         print_outcome(outcome)
         return outcome
@@ -77,11 +78,16 @@ class Session:
         return newest.rgb
 
 
-def evaluate_answer(line: Line, result: Segmentation, view: View | None) -> tuple[float | None, int | None]:
-    """Return (IoU, number of objects meant) by the truth of the frame that was looked at; None: nothing to compare."""
+def evaluate_answer(
+    line: Line, result: Segmentation, view: View | None, asked: View | None = None
+) -> tuple[float | None, int | None]:
+    """Return (IoU, number of objects meant) by the truth of the mask's frame; None: nothing to compare.
+
+    ``asked``: the frame that was looked at, which decides what is meant, where that is another.
+    """
     if view is None or result.code not in (Code.OK, Code.NO_TARGET):
         return None, None
-    meant = line.instruction.targets_in(view)
+    meant = line.instruction.targets_in(asked or view)
     if meant is None:
         return None, None
     return mask_iou(result.labels > 0, np.isin(view.labels, meant)), len(meant)

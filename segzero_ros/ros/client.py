@@ -182,6 +182,11 @@ class Client:
 
     # ---- commands ----
 
+    def listen_to_tracks(self, hear: Callable[[Segmentation], None]) -> None:
+        """Have ``hear`` called with what the node says of what it follows."""
+        many = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
+        self._node.create_subscription(Segmentation, "tracks", hear, many)
+
     def stop_following(self, command_id: str) -> None:
         """Ask the node to follow what a command found no longer, "" = all; from any thread."""
         self._stop.publish(String(data=command_id))
@@ -289,6 +294,11 @@ def read_answer(message: Segmentation, frame: Frame | None = None) -> pipeline.S
         timing=_timing(message),
         text=message.reasoning,
     )
+
+
+def masked_ns(message: Segmentation) -> int:
+    """Return the stamp (ns) of the frame that the mask belongs to; 0 when there was none."""
+    return stamp_ns(message.header.stamp)
 
 
 def grounded_ns(message: Segmentation) -> int:

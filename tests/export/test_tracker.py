@@ -1,5 +1,6 @@
 """SAM 2's memory as graphs: frame by frame what transformers says; what does not fit is refused."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,17 @@ import torch
 from transformers import Sam2Config, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
+from bench.checkpoint_of_bundle import segmenter_of
 from export.segmenter_onnx import export_segmenter
 from export.tracker.graphs import export_tracker
+from export.tracker.join import add_tracker
+from segzero_ros.backends import open_pipeline
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
 from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
-from segzero_ros.backends.sam2_memory import Sam2MemoryTracker
+from segzero_ros.backends.sam2_memory import GRAPHS, Sam2MemoryTracker
 from segzero_ros.backends.tracker import make_tracker
+from segzero_ros.bundle import hash_file, open_bundle, resolve_bundle
+from segzero_ros.errors import RejectedInput
 from segzero_ros.frame import Frame
 from training.demo_models.segmenter_model import build_model, demo_config
 from training.tracker.model import build_tracker
@@ -50,6 +56,12 @@ def segmenter(checkpoints: tuple[Path, Path], tmp_path_factory: pytest.TempPathF
     out = tmp_path_factory.mktemp("graphs")
     files = export_segmenter(checkpoints[0], out, store="float") | export_tracker(checkpoints[1], out, store="float")
     return OnnxSegmenter(files, (SIDE, SIDE))
+
+
+def memory_of(segmenter: OnnxSegmenter) -> Sam2MemoryTracker:
+    """SAM 2's memory as it is, whatever the size."""
+    assert segmenter.memory is not None
+    return Sam2MemoryTracker(segmenter, segmenter.memory, segmenter.image_size)
 
 
 def clip(count: int) -> list[Frame]:
@@ -95,8 +107,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 def test_fifty_frames_are_those_of_transformers(checkpoints: tuple[Path, Path], segmenter: OnnxSegmenter) -> None:
     frames = clip(FRAMES)
     stock = stock_logits(checkpoints[1], frames, {0: first_masks()})
-    tracker = make_tracker(segmenter)
-    assert isinstance(tracker, Sam2MemoryTracker)
+    tracker = memory_of(segmenter)
     assert tracker.start(frames[0], first_masks()) == (1, 2)
     seen = 0
     for frame, logits in zip(frames[1:], stock[1:], strict=True):
@@ -114,7 +125,7 @@ def test_objects_that_join_later_are_in_the_same_batch_and_equal(
     frames = clip(14)
     late = first_masks()[::-1][:1]
     stock = stock_logits(checkpoints[1], frames, {0: first_masks()[:1], 5: late})
-    tracker = make_tracker(segmenter)
+    tracker = memory_of(segmenter)
     tracker.start(frames[0], first_masks()[:1])
     for index, frame in enumerate(frames[1:], 1):
         tracks = tracker.step(frame)
@@ -128,7 +139,7 @@ def test_objects_that_join_later_are_in_the_same_batch_and_equal(
 
 def test_what_is_forgotten_leaves_the_others_as_they_are(segmenter: OnnxSegmenter) -> None:
     frames = clip(10)
-    both, alone = make_tracker(segmenter), make_tracker(segmenter)
+    both, alone = memory_of(segmenter), memory_of(segmenter)
     both.start(frames[0], first_masks())
     alone.start(frames[0], first_masks()[:1])
     both.step(frames[1])
@@ -142,8 +153,7 @@ def test_what_is_forgotten_leaves_the_others_as_they_are(segmenter: OnnxSegmente
 
 def test_memory_is_bounded_however_long_something_is_followed(segmenter: OnnxSegmenter) -> None:
     frames = clip(20)
-    tracker = make_tracker(segmenter)
-    assert isinstance(tracker, Sam2MemoryTracker)
+    tracker = memory_of(segmenter)
     tracker.start(frames[0], first_masks())
     for step in range(40):
         tracker.step(frames[step % 20])
@@ -164,7 +174,7 @@ def test_half_precision_graphs_say_nearly_the_same(
 ) -> None:
     files = export_segmenter(checkpoints[0], tmp_path, arithmetic="half")
     files |= export_tracker(checkpoints[1], tmp_path, arithmetic="half")
-    half, full = make_tracker(OnnxSegmenter(files, (SIDE, SIDE))), make_tracker(segmenter)
+    half, full = memory_of(OnnxSegmenter(files, (SIDE, SIDE))), memory_of(segmenter)
     frames = clip(6)
     half.start(frames[0], first_masks())
     full.start(frames[0], first_masks())
@@ -179,3 +189,28 @@ def test_a_segmenter_without_the_graphs_gives_the_prompted_tracker(
 ) -> None:
     files = export_segmenter(checkpoints[0], tmp_path)
     assert make_tracker(OnnxSegmenter(files, (SIDE, SIDE))).kind == "prompted"
+
+
+def test_a_bundle_gets_the_memory_of_a_tracker_with_its_encoder_and_of_no_other(
+    checkpoints: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(resolve_bundle("tabletop"), tmp_path / "tabletop")
+    before = open_bundle(tmp_path / "tabletop")
+    build_tracker(segmenter_of(before), 0).save_pretrained(tmp_path / "tracker")
+
+    with pytest.raises(RejectedInput, match="128 x 128"):
+        add_tracker(tmp_path / "tabletop", checkpoints[1])
+    other = build_model(9)
+    for lateral in other.vision_encoder.neck.convs:
+        lateral.reset_parameters()
+    build_tracker(other, 0).save_pretrained(tmp_path / "other")
+    with pytest.raises(RejectedInput, match="encoder"):
+        add_tracker(tmp_path / "tabletop", tmp_path / "other")
+
+    after = add_tracker(tmp_path / "tabletop", tmp_path / "tracker")
+    assert set(GRAPHS) <= set(after.segmenter.files)
+    assert after.provenance["tracker"]["sha256"]
+    assert open_pipeline(after, "onnx").new_tracker().kind == "memory"
+    assert {name: hash_file(file) for name, file in before.reasoner.files.items()} == {
+        name: hash_file(file) for name, file in after.reasoner.files.items()
+    }

@@ -60,7 +60,7 @@ RESCAN_EVERY = 5  # steps: a shard that appeared meanwhile is taken in, which ta
 class Recipe:
     """What decides the result of a run beside its data."""
 
-    steps: int = 2500
+    steps: int = 1000
     clips_per_step: int = 4
     objects_per_clip: int = 2
     frames: int = 8
