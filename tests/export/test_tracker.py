@@ -1,6 +1,7 @@
 """SAM 2's memory as graphs: frame by frame what transformers says; what does not fit is refused."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,15 @@ from training.demo_models.segmenter_model import build_model, demo_config
 from training.tracker.model import build_tracker
 
 SIDE, WIDTH, FRAMES = 128, 128, 50  # a width of 64, the memory's own, transformers cannot run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other take many times as long on a machine that has other work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def wide_config() -> Sam2Config:
