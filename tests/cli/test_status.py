@@ -83,6 +83,9 @@ TABLE = [
     (REFUSED, "eval --data {f}/good --bundle {f}/altered"),
     (REFUSED, "eval --data {f}/good --backend fake --out {f}/nowhere/figures.json"),
     (REFUSED, "bench --bundle {f}/nowhere"),
+    (REFUSED, "listen --wav {f}/nowhere.wav --model {f}/nowhere"),
+    (REFUSED, "replay {f}/nowhere.mcap"),
+    (REFUSED, "mcp --timeout none"),
     (REFUSED, "export --reasoner {f}/empty --segmenter {f}/empty --profile abstaining_v2 --out {f}/made"),
     (REFUSED, "export --reasoner {f}/empty --segmenter {f}/empty --profile none --out {f}/made"),
 ]
