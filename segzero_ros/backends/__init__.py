@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
-from segzero_ros.backends.tracker import make_tracker
 from segzero_ros.backends.world import make_caution
 from segzero_ros.bundle import Bundle
 from segzero_ros.config import BACKENDS
@@ -19,7 +18,7 @@ from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.pipeline import DEFAULT_BUDGET, Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Reasoner
-from segzero_ros.segmenter import Segmenter
+from segzero_ros.segmenter import Segmenter, Tracker
 from segzero_ros.tracking.prompted import PromptedTracker
 
 SEGMENTERS = ("tensorrt", "onnx")  # the others bring a reasoner only; best first
@@ -85,7 +84,7 @@ def open_pipeline(
         label=label,
         engines=engines,
         caution=caution,
-        make_tracker=lambda: make_tracker(segmenter),
+        make_tracker=lambda: cast(Tracker, cast(Any, _module("tracker")).make_tracker(segmenter)),
     )
 
 

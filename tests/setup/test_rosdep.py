@@ -20,7 +20,8 @@ STARTS = (  # what a robot's own Python runs: nodes, and every command but those
     *("ros.executor.process", "ros.node", "ros.camera_node", "ros.client", "ros.processes"),
     *("cli.main", "cli.say", "cli.engines", "cli.host", "engines.install", "host.start"),
 )
-ELSEWHERE = ("segzero_ros.tabletop",)  # the demo's camera needs MuJoCo, which no robot does
+# The demo's camera needs MuJoCo, which no robot does; recordings need mcap, without which `record` is refused.
+ELSEWHERE = ("segzero_ros.tabletop", "segzero_ros.recorder.store", "segzero_ros.recorder.reader")
 
 
 def file_of(module):
