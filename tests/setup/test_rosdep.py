@@ -21,7 +21,11 @@ STARTS = (  # what a robot's own Python runs: nodes, and every command but those
     *("cli.main", "cli.say", "cli.engines", "cli.host", "engines.install", "host.start"),
 )
 # The demo's camera needs MuJoCo, which no robot does; recordings need mcap, without which `record` is refused.
-ELSEWHERE = ("segzero_ros.tabletop", *(f"segzero_ros.recorder.{name}" for name in ("store", "reader", "finish")))
+ELSEWHERE = (
+    "segzero_ros.tabletop",
+    "segzero_ros.backends.tensorrt",
+    *(f"segzero_ros.recorder.{name}" for name in ("store", "reader", "finish")),
+)
 
 
 def file_of(module):
