@@ -1,12 +1,33 @@
-"""How well an answer fits the truth: IoU of masks and boxes, and which boxes belong together."""
+"""Masks and boxes: where a mask is, how well two fit, and which boxes belong together.
+
+Pixel (column c, row r) covers [c, c + 1) x [r, r + 1), its middle is (c + 0.5, r + 0.5): so boxes are half-open and
+points lie in the middle of a pixel.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Box = tuple[float, float, float, float]
+
+
+def box_of_mask(mask: NDArray[np.bool_]) -> Box:
+    """Return the half-open box around the true pixels. ValueError when there is none."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        raise ValueError("an empty mask has no box")
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def inner_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the pixel (x, y) in the middle of the largest circle inside the mask. ValueError when it is empty."""
+    left, top, right, bottom = (int(side) for side in box_of_mask(mask))
+    part = np.pad(mask[top:bottom, left:right], 1).view(np.uint8)
+    row, column = np.unravel_index(int(cv2.distanceTransform(part, cv2.DIST_L2, 3).argmax()), part.shape)
+    return left + float(column) - 0.5, top + float(row) - 0.5
 
 
 def overlap(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> tuple[int, int]:

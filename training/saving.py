@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,61 @@ def _sync(path: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+# ---- a checkpoint and its state ----
+
+
+def save_run(
+    out: Path, model: Any, state: Mapping[str, Any], *, step: int, note: Mapping[str, Any] | None = None
+) -> None:
+    """Write `checkpoint/` (a directory of transformers) and `state.pt`, each replaced whole, numbers only.
+
+    The state before stays beside them. `note`: goes into the checkpoint as training.json.
+    """
+    check_finite(model, step)
+    fresh, file = out / "checkpoint.new", out / "state.pt.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        with written(out / "checkpoint", "make room or name another --out; --resume goes on from the one before"):
+            model.save_pretrained(fresh)
+            if note is not None:
+                (fresh / "training.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+            torch.save(dict(state), file)
+            replace_folder(fresh, out / "checkpoint")
+            replace_file(file, out / "state.pt")
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        file.unlink(missing_ok=True)
+
+
+def load_state(out: Path, wanted_format: int) -> dict[str, Any]:
+    """The newest state of a run that can be read.
+
+    FileNotFoundError when there is none, ValueError when it is of another format.
+    """
+    state: dict[str, Any] = torch.load(newest_state(out), weights_only=True)
+    if state["format"] != wanted_format:
+        raise ValueError(
+            f"got {out}/state.pt of format {state['format']}, want {wanted_format}; start anew without --resume"
+        )
+    return state
+
+
+def newest_state(out: Path) -> Path:
+    """`state.pt`, or the one before where it is cut short or changed, with a word; RejectedInput when both are."""
+    state, before = out / "state.pt", out / "state.pt.old"
+    if not state.is_file() and not before.is_file():
+        raise FileNotFoundError(f"{state}: missing; start without --resume")
+    try:
+        check_state(state)
+    except RejectedInput as error:
+        if not before.is_file():
+            raise
+        check_state(before)
+        print(f"{error.detail}; going on from {before.name}", file=sys.stderr)
+        return before
+    return state
 
 
 # ---- stopped, or ruined ----

@@ -18,6 +18,7 @@ from segzero_ros.answer import Target
 from segzero_ros.command import Command
 from segzero_ros.errors import Code
 from segzero_ros.frame import Frame
+from segzero_ros.matching import box_of_mask, inner_point
 from segzero_ros.pipeline import Instance, Segmentation, Timing
 from segzero_ros.segmenter import Segmenter, Tracker
 from segzero_ros.tracking.following import Following
@@ -98,7 +99,5 @@ def carry(camera: Camera, mask: NDArray[np.bool_], ready_s: float, new_tracker: 
 
 
 def _answer(command: Command, mask: NDArray[np.bool_], frame: Frame) -> Segmentation:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x0, y0, x1, y1 = (float(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-    instance = Instance(command.text, 1.0, (x0, y0, x1, y1), ((x0 + x1) / 2, (y0 + y1) / 2), 1)
+    instance = Instance(command.text, 1.0, box_of_mask(mask), inner_point(mask), 1)
     return Segmentation(command, Code.OK, "", "", (instance,), mask.astype(np.uint8), frame, Timing(), "")

@@ -28,7 +28,7 @@ from segzero_ros.cli.parser import NOT_OK, OK, Parser, explain, refuse
 from segzero_ros.command import read_command
 from segzero_ros.errors import RejectedInput
 from segzero_ros.frame import Frame
-from segzero_ros.matching import Box, box_iou
+from segzero_ros.matching import Box, box_iou, box_of_mask
 from segzero_ros.pipeline import Pipeline, Segmentation
 from segzero_ros.reasoner import CLOSE
 
@@ -105,7 +105,7 @@ def candidates(bundle: Bundle) -> Iterator[SelfTest]:
         for seed in range(SCENES):
             view = renderer.render(sample_scene(seed, "val"))
             asked = instructions(view, seed, "val", types=("attribute", "several"))
-            found = [Question(one.text, tuple(_box(view.labels == id) for id in one.targets)) for one in asked]
+            found = [Question(one.text, tuple(box_of_mask(view.labels == id) for id in one.targets)) for one in asked]
             yield SelfTest(Frame(view.rgb, 0), tuple({one.boxes: one for one in found}.values()))
 
 
@@ -115,11 +115,6 @@ def _is_of_the_demo_world(bundle: Bundle) -> bool:
     return "demo world" in str(notes.get("world", {}).get("name", "")) or "recipe" in notes.get("reasoner", {}).get(
         "training", {}
     )
-
-
-def _box(mask: np.ndarray[Any, Any]) -> Box:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _is_answered_well(pipeline: Pipeline, frame: Frame, question: Question, answers: list[Segmentation]) -> bool:

@@ -75,6 +75,8 @@ def open_pipeline(
     names = (backend,) if backend in SEGMENTERS else SEGMENTERS
     segmenter, other, also_refused = _first_that_opens(names, bundle, options, open_segmenter)
     engines = "; ".join([f"reasoner {name}", *refusals, f"segmenter {other}", *also_refused])
+    new_tracker = cast(Any, _module("tracker")).make_tracker
+    engines += f"; following {new_tracker(segmenter).kind}"
     caution = make_caution(bundle.name, bundle.provenance)
     return Pipeline(
         bundle.profile,
@@ -84,7 +86,7 @@ def open_pipeline(
         label=label,
         engines=engines,
         caution=caution,
-        make_tracker=lambda: cast(Tracker, cast(Any, _module("tracker")).make_tracker(segmenter)),
+        make_tracker=lambda: cast(Tracker, new_tracker(segmenter)),
     )
 
 

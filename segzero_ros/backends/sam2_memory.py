@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from segzero_ros.answer import Target
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
+from segzero_ros.matching import inner_point, mask_iou
 from segzero_ros.segmenter import Segmenter, Tracks, check_start
 
 RECENT = 6  # frames besides the first; SAM 2 was trained with seven in all
@@ -112,41 +113,33 @@ class Sam2MemoryTracker:
         memories, ages = self._memories()
         pointers, pointer_ages = self._pointers()
         logits, ious, presence, made = self._engine.decode(self._engine.attend(memories, ages, pointers, pointer_ages))
-        if self._refine:
-            self._prompt_again(frame, logits)
         full = np.stack([cv2.resize(low, self._image_size, interpolation=cv2.INTER_LINEAR) for low in logits])
+        masks = np.stack([cv2.resize(low, (width, height), interpolation=cv2.INTER_LINEAR) > 0 for low in logits])
+        if self._refine:
+            self._prompt_again(masks, full)
         remembered = self._engine.remember(full, np.zeros(len(full), np.float32), presence)
         for past, memory, pointer in zip(self._objects, remembered, made, strict=True):
             past.recent.append(memory)
             past.pointers.append(pointer)
-        masks = np.stack([cv2.resize(low, (width, height), interpolation=cv2.INTER_LINEAR) > 0 for low in logits])
         chance = 1 / (1 + np.exp(-np.clip(presence, -30, 30)))
         return Tracks(
             tuple(past.track_id for past in self._objects), masks, np.clip(ious, 0, 1), chance.astype(np.float32)
         )
 
-    def _prompt_again(self, frame: Frame, logits: Floats) -> None:
-        """Replace what the memory says by the segmenter's mask of the same place, where the two agree.
+    def _prompt_again(self, masks: NDArray[np.bool_], full: Floats) -> None:
+        """Replace, in place, what the memory says by the segmenter's mask of the same place, where the two agree.
 
-        In place: a prompted mask ends where its object does, and one that is remembered does not creep on.
+        A prompted mask ends where its object does, and one that is remembered does not creep on. ``masks`` (N, H, W) at
+        the frame's size, ``full`` (N, S, S) as logits.
         """
-        height, width = logits.shape[1:]
-        rows, targets = [], []
-        scale = np.divide(frame.size, (width, height))
-        for row, low in enumerate(logits):
-            target = _target(low > 0, scale)
-            if target is not None:
-                rows.append(row)
-                targets.append(target)
-        if not rows:
+        targets = {row: target for row, mask in enumerate(masks) if (target := _target(mask)) is not None}
+        if not targets:
             return
-        found = self._segmenter.predict(tuple(targets))
-        for row, mask in zip(rows, found.masks, strict=True):
-            small = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-            before = logits[row] > 0
-            both, either = int((before & (small > 0.5)).sum()), int((before | (small > 0.5)).sum())
-            if both >= AGREED * either:
-                logits[row] = (2 * small - 1) * SURE
+        found = self._segmenter.predict(tuple(targets.values()))
+        for row, mask in zip(targets, found.masks, strict=True):
+            if mask_iou(mask, masks[row]) >= AGREED:
+                masks[row] = mask
+                full[row] = (2 * self._squash(mask) - 1) * SURE
 
     def forget(self, track_id: int) -> None:
         """Follow one object no longer."""
@@ -177,18 +170,14 @@ class Sam2MemoryTracker:
         return pointers, ages
 
 
-def _target(mask: NDArray[np.bool_], scale: NDArray[np.float64]) -> Target | None:
-    """Box and middle of a mask's largest piece, in pixels of the frame; None of an empty one."""
+def _target(mask: NDArray[np.bool_]) -> Target | None:
+    """Box and middle of a mask's largest piece; None of an empty one."""
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     if count < 2:
         return None
-    best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    x, y, w, h = (int(stats[best, at]) for at in (0, 1, 2, 3))
-    inside = cv2.distanceTransform(np.pad((pieces[y : y + h, x : x + w] == best).view(np.uint8), 1), cv2.DIST_L2, 3)
-    row, column = np.unravel_index(int(inside.argmax()), inside.shape)
-    sx, sy = (float(value) for value in scale)
-    point = ((x + float(column) - 0.5) * sx, (y + float(row) - 0.5) * sy)
-    return Target((x * sx, y * sy, (x + w) * sx, (y + h) * sy), (point,))
+    piece = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    x, y, w, h = (float(stats[piece, at]) for at in range(4))
+    return Target((x, y, x + w, y + h), (inner_point(pieces == piece),))
 
 
 def _fill(places: Floats, ages: NDArray[np.generic], entries: Sequence[Floats] | deque[Floats]) -> None:

@@ -164,9 +164,9 @@ def send_commands(
 
 def follow_one(options: argparse.Namespace, client: Any, outcomes: "Sequence[Outcome]") -> None:
     """Have one of the things that were found followed for a while, and say how that went."""
-    from segzero_ros.demo.follow import best_target, follow, sentence, write_following
+    from segzero_ros.demo.follow import follow, sentence, to_follow, write_following
 
-    target = best_target(outcomes)
+    target = to_follow(outcomes)
     if target is None:
         print_line("\nnothing was found rightly, so nothing is followed")
         return

@@ -22,6 +22,7 @@ from segzero_ros.tabletop import View, read_truth
 SECONDS = 8.0  # that it is followed: the camera has swung once by then
 TIMEOUT_S = 30.0
 SMALL = (320, 240)
+FOUND = 0.5  # IoU of what was found rightly
 SEEN_PIXELS = 60  # of the true mask in the camera's picture: what shows less counts as hidden
 
 
@@ -40,10 +41,12 @@ class Followed:
     hidden: bool
 
 
-def best_target(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """The command to follow: of those that found one thing rightly the one with the largest overlap."""
-    good = [one for one in outcomes if one.iou is not None and one.meant == 1 and one.result.code is Code.OK]
-    return max(good, key=lambda one: one.iou or 0.0, default=None)
+def to_follow(outcomes: Sequence[Outcome]) -> Outcome | None:
+    """The command to follow: the first that found one thing rightly, whatever thing that is."""
+    for one in outcomes:
+        if one.result.code is Code.OK and one.meant == 1 and (one.iou or 0.0) > FOUND:
+            return one
+    return None
 
 
 def follow(client: Client, truth: Path, text: str) -> list[Followed]:

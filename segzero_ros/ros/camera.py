@@ -71,10 +71,13 @@ class CameraFrame:
         self._camera.wait_for_depth(self.header.stamp, self._came_s + DEPTH_LAG_S, stopped)
         self._look_for_depth()
 
-    def locate(self, result: Segmentation) -> tuple[tuple[Position, ...], Placement | None]:
-        """Return where the instances of ``result`` are, () and None without depth; ``RejectedInput`` if unusable."""
+    def locate(self, result: Segmentation, *, places: bool = True) -> tuple[tuple[Position, ...], Placement | None]:
+        """Return where the instances of ``result`` are, () and None without depth; ``RejectedInput`` if unusable.
+
+        ``places``: with boxes and grasps.
+        """
         self._look_for_depth()
-        return self._camera.locate(result, self.depth, self.header)
+        return self._camera.locate(result, self.depth, self.header, places=places)
 
     def _look_for_depth(self) -> None:
         """Take the depth image next to it; of two that are as near it keeps the one that came while it was new."""
@@ -177,18 +180,18 @@ class Camera:
                 self._lock.wait(min(left_s, STOP_POLL_S))
 
     def locate(
-        self, result: Segmentation, depth: Image | None, header: Header
+        self, result: Segmentation, depth: Image | None, header: Header, *, places: bool = True
     ) -> tuple[tuple[Position, ...], Placement | None]:
         """Return where the instances of ``result`` are in ``depth``: medians of their surfaces, and boxes with grasps.
 
-        () and None where depth is not used or nothing found.
+        () and None where depth is not used or nothing found. Without ``places`` medians only.
         """
         if self._placer is None or not result.instances:
             return (), None
         labels, count = result.labels, len(result.instances)
         metres, intrinsics = self._depth.measured(labels, depth, header)
         medians = positions(labels, count, metres, intrinsics)
-        return medians, self._placer.place(labels, count, metres, intrinsics, header)
+        return medians, self._placer.place(labels, count, metres, intrinsics, header) if places else None
 
     def check_publishers(self) -> None:
         """Note which publishers of our topics cannot reach us, and clear the notes of those that are gone.

@@ -102,14 +102,7 @@ class Outputs:
         fault = prepared.fault
         if fault is not None:
             self._health.count_rejection(fault.code, fault.detail)
-        message = convert.segmentation_message(
-            result,
-            mask=prepared.mask,
-            completed=self._node.get_clock().now().to_msg(),
-            bundle=self.bundle,
-            positions=prepared.positions,
-            note=str(fault or (prepared.placement.note if prepared.placement else "")),
-        )
+        message = self._message(result, prepared)
         self._publishers["segmentation"].publish(message)
         if result.code in ANSWERED:
             self._publishers["mask"].publish(message.mask)
@@ -120,21 +113,25 @@ class Outputs:
 
     def publish_track(self, result: Result, source: object) -> None:
         """Publish what is followed; called in the worker's thread, published in the executor's."""
-        prepared = _prepare(result, source)
+        prepared = _prepare(result, source, places=False)
 
         def publish() -> None:
-            message = convert.segmentation_message(
-                result,
-                mask=prepared.mask,
-                completed=self._node.get_clock().now().to_msg(),
-                bundle=self.bundle,
-                positions=prepared.positions,
-            )
+            message = self._message(result, prepared)
             self._publishers["tracks"].publish(message)
             self._note("tracks", message)
             self._offer_overlay(result, message.header)
 
         self._queue.post(guard.callback(self._node, publish))
+
+    def _message(self, result: Result, prepared: Prepared) -> Segmentation:
+        return convert.segmentation_message(
+            result,
+            mask=prepared.mask,
+            completed=self._node.get_clock().now().to_msg(),
+            bundle=self.bundle,
+            positions=prepared.positions,
+            note=str(prepared.fault or (prepared.placement.note if prepared.placement else "")),
+        )
 
     def close(self) -> None:
         """End the painter."""
@@ -169,12 +166,15 @@ class Outputs:
         self._queue.post(lambda: guard.report(self._node, "overlay", error))
 
 
-def _prepare(result: Result, source: object) -> Prepared:
-    """Convert the mask and look for positions; the 2-D answer stands whatever becomes of them."""
+def _prepare(result: Result, source: object, *, places: bool = True) -> Prepared:
+    """Convert the mask and look for positions; the 2-D answer stands whatever becomes of them.
+
+    ``places``: look for boxes and grasps as well.
+    """
     source = source if isinstance(source, CameraFrame) else None
     mask = convert.mask_message(source.header if source else Header(), result.labels)
     try:
-        return Prepared(result.labels, mask, *(source.locate(result) if source else ()))
+        return Prepared(result.labels, mask, *(source.locate(result, places=places) if source else ()))
     except RejectedInput as error:
         return Prepared(result.labels, mask, fault=error)
 

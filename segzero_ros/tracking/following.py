@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
+from segzero_ros.matching import box_of_mask, inner_point
 from segzero_ros.pipeline import Instance, Segmentation, Timing, error_text, no_labels, paint_labels, unanswered
 from segzero_ros.segmenter import Masks, Tracker, Tracks
 from segzero_ros.tracking.kept import KeptFrames, chosen
@@ -110,6 +111,7 @@ class Following:
         self._dropped: list[int] = []  # numbers that the tracker has still to forget
         self._kept = KeptFrames()
         self._keeps = False
+        self._behind: list[Arrival] = []  # frames of a command's time in which what is followed was not looked for
         self._step_s = 0.05
         self._ids = itertools.count(1)
 
@@ -167,7 +169,7 @@ class Following:
         finally:
             with self._lock:
                 self._keeps = False
-                self._kept.clear()
+                self._behind = self._kept.take()
 
     def step(self, arrival: Arrival, ground: Ground) -> None:
         """Find all that is followed in a frame and publish it; ``ground`` looks for what is lost."""
@@ -175,16 +177,36 @@ class Following:
             frame = arrival.decode()
         except RejectedInput:
             return  # said already, by the camera
+        self._catch_up(arrival)
         step = self._advance(arrival, frame)
         for group in [*self._groups.values()]:
             if step is None:
                 group.must_reground = True
-            else:
+            elif self._is_followed(group):
                 self._report(group, step)
-            if group.must_reground or self._is_lost(group):
+            if self._is_followed(group) and (group.must_reground or self._is_lost(group)):
                 self._reground(group, arrival, frame, ground)
 
     # ---- steps ----
+
+    def _is_followed(self, group: _Group) -> bool:
+        """Whether nobody has stopped it meanwhile."""
+        return self._groups.get(group.command.id) is group
+
+    def _catch_up(self, arrival: Arrival) -> None:
+        """Step through frames that passed while a command was at work: a second's leap would lose what moves."""
+        behind, self._behind = [frame for frame in self._behind if frame.at_ns < arrival.at_ns], []
+        if behind:
+            age_s = (self._now() - behind[0].at_ns) / 1e9
+            for kept in chosen(behind, self._step_s, max(LEAST_S, SHARE * age_s)):
+                self._look(kept)
+
+    def _look(self, arrival: Arrival) -> _Step | None:
+        """One step, None also for a frame that cannot be read."""
+        try:
+            return self._advance(arrival, arrival.decode())
+        except RejectedInput:
+            return None
 
     def _carry(
         self, job: Job, result: Segmentation, arrival: Arrival, old: bool, stopped: Callable[[], bool]
@@ -194,12 +216,15 @@ class Following:
             self._advance(arrival, result.frame)
         masks = np.stack([result.labels == one.mask_index for one in result.instances])
         numbers = self._start(result.frame, masks)
+        tracker = self._tracker
         members = [
             _Member(next(self._ids) if job.track else 0, number, one.label)
             for number, one in zip(numbers, result.instances, strict=True)
         ]
         group = _Group(job.command, members, result.frame.stamp_ns, self._now())
         carried = self._to_now(arrival, stopped, job.deadline_ns) if old else None
+        if self._tracker is not tracker:  # it ended on the way, and its numbers mean nothing to the next one
+            _forget_numbers(group)
         answer, at = result, arrival
         if carried is not None:
             now = self._answer(group, carried, result)
@@ -214,7 +239,7 @@ class Following:
             with self._lock:
                 self._groups[job.command.id] = group
         else:
-            self._dropped += numbers
+            self._dropped += [member.number for member in members if member.number != GONE]
         ms = (self._now() - began_ns) / 1e6
         return replace(answer, timing=replace(answer.timing, tracking_ms=ms)), at
 
@@ -232,7 +257,7 @@ class Following:
             for kept in chosen(frames, self._step_s, max(LEAST_S, SHARE * age_s)):
                 if stopped() or (deadline_ns is not None and self._now() > deadline_ns):
                     return last
-                last = self._advance(kept, kept.decode()) or last
+                last = self._look(kept) or last
         return last
 
     def _start(self, frame: Frame, masks: NDArray[np.bool_]) -> tuple[int, ...]:
@@ -271,9 +296,7 @@ class Following:
         self._tracker = None
         self._dropped.clear()
         for group in self._groups.values():
-            group.must_reground = True
-            for member in group.members:
-                member.number = GONE
+            _forget_numbers(group)
 
     # ---- one followed command ----
 
@@ -296,12 +319,15 @@ class Following:
         """Look for the objects of a lost command as if it had come anew; what is not found is lost."""
         wait_ns = self._settings.reground_s * 1e9
         last = group.regrounded_at_ns
-        if not wait_ns or (last is not None and self._now() - last < wait_ns):
-            if last is None or not wait_ns:
-                self._lose(group, frame, arrival, "it was not seen any more")
+        if not wait_ns:
+            self._lose(group, frame, arrival, "it was not seen any more")
+            return
+        if last is not None and self._now() - last < wait_ns:
             return
         group.regrounded_at_ns = self._now()
         result = ground(frame, group.command)
+        if not self._is_followed(group):
+            return
         if result.code in (Code.PREEMPTED, Code.CANCELLED):  # a command came between; the next frame tries again
             group.regrounded_at_ns = last
             return
@@ -378,16 +404,14 @@ class Following:
 
 
 def _instance(member: _Member, mask: NDArray[np.bool_], score: float, index: int) -> Instance:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    x0, x1, y0, y1 = (float(value) for value in (columns[0], columns[-1] + 1, rows[0], rows[-1] + 1))
-    middle = np.flatnonzero(mask[int((y0 + y1) // 2)])
-    point = (float(middle[len(middle) // 2]) + 0.5, (y0 + y1) // 2 + 0.5) if len(middle) else _any_point(mask)
-    return Instance(member.label, score, (x0, y0, x1, y1), point, index, member.track_id)
+    return Instance(member.label, score, box_of_mask(mask), inner_point(mask), index, member.track_id)
 
 
-def _any_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
-    rows, columns = np.nonzero(mask)
-    return float(columns[len(columns) // 2]) + 0.5, float(rows[len(rows) // 2]) + 0.5
+def _forget_numbers(group: _Group) -> None:
+    """Its tracker has ended: it has to be grounded again."""
+    group.must_reground = True
+    for member in group.members:
+        member.number = GONE
 
 
 def _with_ids(answer: Segmentation, members: Sequence[_Member]) -> Segmentation:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from segzero_ros.answer import Target
 from segzero_ros.frame import Frame
+from segzero_ros.matching import Box, box_of_mask, inner_point, mask_iou
 from segzero_ros.segmenter import Segmenter, Tracks, check_start
 
 PATCH = 40  # pixels of the patch's longer side, as it is searched
@@ -28,8 +29,6 @@ FURTHEST = 2.5
 ALIKE = 0.45  # correlation of what is the same thing
 SAME = 0.8  # IoU with the last mask moved along of a mask that is taken
 AREA = (0.9, 1.1)  # of the last mask's area, the same
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(slots=True)
@@ -96,9 +95,8 @@ class PromptedTracker:
 def _taken(frame: Frame, thing: _Object, box: Box, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The prompt's mask, or the last one moved to ``box`` where that is too different from it."""
     before = _moved(frame, thing, box)
-    both, either = int((before & mask).sum()), int((before | mask).sum())
-    grown = int(mask.sum()) / max(1, int(before.sum()))
-    return mask if either and both / either >= SAME and AREA[0] <= grown <= AREA[1] else before
+    is_same = mask_iou(mask, before) >= SAME and AREA[0] <= mask.sum() / max(1, before.sum()) <= AREA[1]
+    return mask if is_same else before
 
 
 def _moved(frame: Frame, thing: _Object, box: Box) -> NDArray[np.bool_]:
@@ -116,15 +114,12 @@ def _moved(frame: Frame, thing: _Object, box: Box) -> NDArray[np.bool_]:
 
 
 def _shape(mask: NDArray[np.bool_]) -> tuple[Box, NDArray[np.bool_], tuple[float, float]]:
-    """Box of a mask in shares of the picture, the mask within it, and where in the box its middle is."""
+    """Box of a mask in shares of the picture, the mask within it, and where in the box its inner point is."""
     height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    x0, x1, y0, y1 = columns[0], columns[-1] + 1, rows[0], rows[-1] + 1
-    inside = cv2.distanceTransform(np.pad(mask[y0:y1, x0:x1].view(np.uint8), 1), cv2.DIST_L2, 3)
-    y, x = np.unravel_index(int(inside.argmax()), inside.shape)
-    point = (float(x - 0.5) / (x1 - x0), float(y - 0.5) / (y1 - y0))
-    box = (float(x0 / width), float(y0 / height), float(x1 / width), float(y1 / height))
-    return box, mask[y0:y1, x0:x1].copy(), point
+    x0, y0, x1, y1 = (int(side) for side in box_of_mask(mask))
+    shape = mask[y0:y1, x0:x1].copy()
+    x, y = inner_point(shape)
+    return (x0 / width, y0 / height, x1 / width, y1 / height), shape, (x / (x1 - x0), y / (y1 - y0))
 
 
 def _pixels(frame: Frame, box: Box, around: float = 0.0) -> tuple[int, int, int, int]:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from segzero_ros.command import Command
-from segzero_ros.errors import Code
+from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Segmentation
+from segzero_ros.reasoner import never
 from segzero_ros.tracking.following import Following
 from segzero_ros.tracking.kept import KeptFrames, chosen
 from segzero_ros.worker import Arrival, Job
@@ -253,6 +254,78 @@ def test_a_listener_that_raises_does_not_end_the_following(monkeypatch: pytest.M
     monkeypatch.undo()
     world.step({"red": (7, 5)})
     assert world.said[0][0].code is Code.OK
+
+
+def test_a_tracker_that_ends_while_an_answer_is_carried_leaves_nothing_of_its_numbers_behind() -> None:
+    world = World()
+    first = world.see({"red": (5, 5), "blue": (40, 5)})
+
+    def end() -> None:
+        if world.trackers[0].steps == 3:
+            world.trackers[0].broken = True
+
+    job = Job(Command("red", "red"), track=True)
+    world.following.begin()
+    for step in range(1, 7):
+        world.see({"red": (5 + step, 5), "blue": (40, 5)})
+    world.following._start(first.decode(), np.zeros((0, 64, 96), bool))  # the first tracker is there
+    world.trackers[0].on_step = end
+    world.following.carry(job, ground(first.decode(), job.command), first, lambda: False)
+    world.command("blue", world.see({"red": (12, 5), "blue": (40, 5)}), [], track=True)
+    world.step({"red": (13, 5), "blue": (41, 5)})
+    said = {said.command.text: int(np.flatnonzero(said.labels.any(0))[0]) for said, _ in world.said}
+    assert said == {"red": 13, "blue": 41}, "the red one is grounded again, not taken for the blue one"
+
+
+def test_a_frame_that_cannot_be_read_is_left_out_of_carrying() -> None:
+    world = World()
+    first = world.see({"red": (5, 5)})
+
+    def refuse() -> Frame:
+        raise RejectedInput(Code.IMAGE_UNREADABLE, "cut short")
+
+    job = Job(Command("red", "red"))
+    world.following.begin()
+    for step in range(1, 7):
+        world.see({"red": (5 + step, 5)})
+        world.now_ns += SECOND // 20
+        world.following.keep(Arrival(refuse, world.now_ns))
+    answer, arrival = world.following.carry(job, ground(first.decode(), job.command), first, lambda: False)
+    assert answer.tracked and answer.instances[0].box[0] >= 10.0
+    assert arrival.decode() is answer.frame
+
+
+def test_frames_of_a_commands_time_are_stepped_through_for_what_was_followed_before() -> None:
+    world = World()
+    world.command("red", world.see({"red": (5, 5), "blue": (40, 5)}), [], track=True)
+    before = world.trackers[0].steps
+    world.following.begin()
+    now = world.see({"red": (6, 5), "blue": (40, 5)})
+    for step in range(7, 12):
+        world.see({"red": (step, 5), "blue": (40, 5)})
+    other = Command("blue", "blue")
+    world.following.carry(Job(other, given=True), ground(now.decode(), other), now, never)
+    world.step({"red": (13, 5), "blue": (40, 5)})
+    assert world.trackers[0].steps > before + 2, "not in one leap"
+    assert [said.command.text for said, _ in world.said] == ["red"]
+
+
+def test_what_is_stopped_while_it_is_grounded_again_is_said_to_be_cancelled_and_nothing_after() -> None:
+    world = World(lost_s=0.5)
+    world.command("red", world.see({"red": (5, 5)}), [], track=True)
+
+    def stop_meanwhile(frame: Frame, command: Command) -> Segmentation:
+        world.following.stop("red")
+        return ground(picture({"red": (5, 5)}, frame.stamp_ns), command)
+
+    for _ in range(8):
+        world.said.clear()
+        world.following.step(world.see({}), stop_meanwhile)
+        if not world.following.active:
+            break
+    assert [said.code for said, _ in world.said] == [Code.TRACK_HIDDEN, Code.CANCELLED]
+    world.step({"red": (5, 5)})
+    assert not world.said
 
 
 def test_the_frames_kept_are_bounded_spread_and_end_with_the_newest() -> None:

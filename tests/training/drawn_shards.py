@@ -5,7 +5,8 @@ import json
 import cv2
 import numpy as np
 
-from training.demo_models.segmenter_data import box_of, inner_point
+from segzero_ros.matching import inner_point
+from training.demo_models.segmenter_data import box_of
 
 KINDS = ("ball", "bowl")
 
@@ -40,7 +41,7 @@ def _objects(labels):
     for number in (int(n) for n in np.unique(labels) if n):
         mask = labels == number
         box = (box_of(mask) / [width, height, width, height]).tolist()
-        point = (inner_point(mask) / [width, height]).tolist()
+        point = (np.subtract(inner_point(mask), 0.5) / [width, height]).tolist()
         what = {"kind": KINDS[number % 2], "colour": "red", "visible": 1.0}
         objects.append({"id": number, "box": box, "point": point, **what})
     return objects

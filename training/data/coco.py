@@ -28,10 +28,10 @@ from segzero_ros.answer import MAX_TARGETS
 from segzero_ros.cli.offline import INSTALL
 from segzero_ros.cli.parser import missing
 from segzero_ros.errors import nearest
-from segzero_ros.matching import Box
+from segzero_ros.matching import Box, box_of_mask
 from training.data.base import Example, Examples, Mask, Rows, quote, read_boxes, read_question, unusable
 from training.data.files import find_name, inside, read_json, read_rgb
-from training.data.masks import box_of_mask, decode_segmentation, inscribed_points, points_in_box, union
+from training.data.masks import decode_segmentation, inscribed_points, points_in_box, union
 
 LEVELS = ("expressions", "instances")
 DEEPEST = 4  # folders below the data set's in which pictures are looked for: images/mscoco/images/train2014

@@ -1,7 +1,6 @@
 """Masks -> boxes and inscribed points; COCO's polygons and run lengths -> masks, by pycocotools.
 
-Pixel (column c, row r) covers [c, c + 1) x [r, r + 1), its middle is (c + 0.5, r + 0.5): so boxes are half-open and
-points lie in the middle of a pixel.
+Pixels, boxes and points are counted as in ``segzero_ros/matching.py``.
 """
 
 from __future__ import annotations
@@ -16,20 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.answer import Point
-from segzero_ros.matching import Box
+from segzero_ros.matching import Box, box_of_mask
 from training.data.base import Mask, quote, unusable
 
 MOST_OUTLINE = 2_000_000  # pixels, more than the edges of any photo: bounds the work per outline
 _PACKED = re.compile(rb"([P-o]{0,6}[0-O])*")  # numbers of at most 7 characters, the last of each without a continuation
 LEAST_SHARE = 0.01  # of a mask's pixels: connected pieces smaller than this are specks and get no box of their own
-
-
-def box_of_mask(mask: Mask) -> Box:
-    """Return the half-open box around the true pixels. ValueError when there is none."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
-        raise ValueError("an empty mask has no box")
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def inscribed_points(mask: Mask) -> tuple[Point, Point]:

@@ -21,10 +21,10 @@ import numpy as np
 
 from segzero_ros.answer import Point
 from segzero_ros.errors import nearest
-from segzero_ros.matching import Box, box_iou, box_ious
+from segzero_ros.matching import Box, box_iou, box_ious, box_of_mask
 from training.data.base import Example, Examples, Mask, Rows, quote, read_boxes, read_points, read_question, unusable
 from training.data.files import inside, parse_json, read_mask_objects, read_rgb
-from training.data.masks import box_of_mask, inscribed_points, points_in_box, union
+from training.data.masks import inscribed_points, points_in_box, union
 
 KEYS = ("image", "question", "boxes", "points", "mask", "id")
 LEAST_AGREEMENT = 0.5  # IoU of a box with the box around its mask: hand-drawn ones are loose, wrong ones are worse

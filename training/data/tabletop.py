@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.errors import nearest
+from segzero_ros.matching import box_of_mask
 from training.data.base import Example, Examples, Rows, unusable
-from training.data.masks import box_of_mask, inscribed_points, union
+from training.data.masks import inscribed_points, union
 
 if TYPE_CHECKING:
     from segzero_ros.tabletop.language.instructions import Type

@@ -18,9 +18,7 @@ Ctrl-C saves them.
 import argparse
 import json
 import os
-import shutil
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -35,7 +33,7 @@ from tqdm import tqdm
 from transformers import Sam2Config, Sam2Model
 
 from segzero_ros.cli.parser import explain, refuse
-from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.errors import RejectedInput
 from training.demo_models.evaluate_segmenter import evaluate, score_objects
 from training.demo_models.recipes.segmenter import DEFAULT_MINUTES, Recipe, read_arguments
 from training.demo_models.segmenter_data import Shards, draw_batch
@@ -48,7 +46,7 @@ from training.demo_models.segmenter_model import (
     segmentation_loss,
 )
 from training.muon import Muon
-from training.saving import LossGuard, check_finite, check_state, replace_file, replace_folder, written
+from training.saving import LossGuard, load_state, save_run
 
 SINGLE_MASK_EVERY = 8  # steps; the tracker uses the single-mask output
 FORMAT = 1  # of state.pt
@@ -136,19 +134,8 @@ class Training:
         return torch.stack(grads).sum() if grads else torch.zeros(())
 
     def save(self, out: Path) -> None:
-        """Write `checkpoint/` and `state.pt`, each replaced whole, numbers only; the state before stays beside them."""
-        check_finite(self.model, self.steps_done)
-        fresh, state = out / "checkpoint.new", out / "state.pt.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        try:
-            with written(out / "checkpoint", "make room or name another --out; --resume goes on from the one before"):
-                self.model.save_pretrained(fresh)
-                torch.save(self._state(), state)
-                replace_folder(fresh, out / "checkpoint")
-                replace_file(state, out / "state.pt")
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-            state.unlink(missing_ok=True)
+        """Write `checkpoint/` and `state.pt`; see ``save_run``."""
+        save_run(out, self.model, self._state(), step=self.steps_done)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -170,12 +157,7 @@ class Training:
 
         FileNotFoundError when there is none, RejectedInput when it is of another format.
         """
-        state = torch.load(newest_state(out), weights_only=True)
-        if state["format"] != FORMAT:
-            raise RejectedInput(
-                Code.CONFIG_VALUE,
-                f"got {out}/state.pt of format {state['format']}, want {FORMAT}; start anew without --resume",
-            )
+        state = load_state(out, FORMAT)
         recipe = Recipe(**state["recipe"])
         if budget is not None:
             recipe = replace(recipe, minutes=budget[0], steps=budget[1])
@@ -186,22 +168,6 @@ class Training:
             optimizer.load_state_dict(saved)
         training.steps_done, training.seconds = state["steps_done"], state["seconds"]
         return training
-
-
-def newest_state(out: Path) -> Path:
-    """`state.pt`, or the one before where it is cut short or changed, with a word; RejectedInput when both are."""
-    state, before = out / "state.pt", out / "state.pt.old"
-    if not state.is_file() and not before.is_file():
-        raise FileNotFoundError(f"{state}: missing; start without --resume")
-    try:
-        check_state(state)
-    except RejectedInput as error:
-        if not before.is_file():
-            raise
-        check_state(before)
-        print(f"{error.detail}; going on from {before.name}", file=sys.stderr)
-        return before
-    return state
 
 
 class Stop:

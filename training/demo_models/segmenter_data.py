@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise
+from segzero_ros.matching import box_of_mask, inner_point
 
 MIN_OBJECT_PIXELS = 40  # of the squashed image: less than this cannot be told from an edge
 PAD_POINT = -10  # the label Sam2PromptEncoder ignores
@@ -100,10 +101,7 @@ class Sample:
 
 def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The half-open box x0 y0 x1 y1 around the true pixels. ValueError when there is none."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
-        raise ValueError("an empty mask has no box")
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float32)
+    return np.array(box_of_mask(mask), dtype=np.float32)
 
 
 def jitter_box(box: NDArray[np.float32], share: float, rng: np.random.Generator, side: float) -> NDArray[np.float32]:
@@ -145,20 +143,13 @@ def photometric(rgb: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
     return changed
 
 
-def inner_point(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The centre x, y of the largest circle inside the mask."""
-    distance = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-    return np.array([x, y], dtype=np.float32)
-
-
 def _random_point(mask: NDArray[np.bool_], box: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Half of the time the inner point a little off (outside at times, as a reasoner's), else any pixel of the mask."""
     x0, y0, x1, y1 = box.astype(int)
     inside = mask[y0:y1, x0:x1]
     if rng.random() < 0.5:
         spread = 0.08 * np.array([x1 - x0, y1 - y0])
-        return (inner_point(inside) + box[:2] + rng.standard_normal(2) * spread).astype(np.float32)
+        return (np.subtract(inner_point(inside), 0.5) + box[:2] + rng.standard_normal(2) * spread).astype(np.float32)
     rows, columns = np.nonzero(inside)
     pick = int(rng.integers(len(rows)))
     return np.array([x0 + columns[pick], y0 + rows[pick]], dtype=np.float32)

@@ -13,9 +13,7 @@ Ctrl-C saves them.
 """
 
 import argparse
-import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -35,10 +33,10 @@ from export.tracker.modules import Decoded
 from segzero_ros.backends.sam2_memory import SURE
 from segzero_ros.cli.parser import Parser, at_least, number_in, refuse
 from segzero_ros.errors import RejectedInput
-from training.demo_models.pretrain_segmenter import Stop, newest_state, report
+from training.demo_models.pretrain_segmenter import report
 from training.demo_models.segmenter_model import segmentation_loss
 from training.muon import Muon
-from training.saving import LossGuard, check_finite, replace_file, replace_folder, written
+from training.saving import LossGuard, load_state, save_run, stop_on_signals
 from training.tracker.features import ClipFeatures, Drawn
 from training.tracker.follow import Follower
 from training.tracker.model import build_tracker
@@ -237,21 +235,9 @@ class Training:
             optimizer.zero_grad(set_to_none=True)
 
     def save(self, out: Path) -> None:
-        """Write `checkpoint/` and `state.pt`, each replaced whole, numbers only; the state before stays beside them."""
-        check_finite(self.model, self.steps_done)
-        fresh, state = out / "checkpoint.new", out / "state.pt.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        try:
-            with written(out / "checkpoint", "make room or name another --out; --resume goes on from the one before"):
-                self.model.save_pretrained(fresh)
-                note = {"step": self.steps_done, "recipe": asdict(self.recipe), "clips": len(self.clips)}
-                (fresh / "training.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-                torch.save(self._state(), state)
-                replace_folder(fresh, out / "checkpoint")
-                replace_file(state, out / "state.pt")
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-            state.unlink(missing_ok=True)
+        """Write `checkpoint/` and `state.pt`; see ``save_run``."""
+        note = {"step": self.steps_done, "recipe": asdict(self.recipe), "clips": len(self.clips)}
+        save_run(out, self.model, self._state(), step=self.steps_done, note=note)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -269,28 +255,28 @@ class Training:
 
         FileNotFoundError when there is none, ValueError when it is of another format.
         """
-        state = torch.load(newest_state(out), weights_only=True)
-        if state["format"] != FORMAT:
-            raise ValueError(f"got {out}/state.pt of format {state['format']}, want {FORMAT}; start without --resume")
+        state = load_state(out, FORMAT)
         recipe = Recipe(**state["recipe"])
         training = cls(replace(recipe, steps=steps or recipe.steps), data, segmenter)
         training.model.load_state_dict(state["model"])
         for optimizer, saved in zip(training.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         training.steps_done, training.seconds = state["steps_done"], state["seconds"]
+        training.clips.rescan()
         return training
 
 
 def train(training: Training, out: Path, *, save_every: int = 100) -> None:
     """Run to the last step or until asked to stop; saves every so many steps and at the end."""
     recent: list[dict[str, float]] = []
-    with Stop() as stop, tqdm(total=training.recipe.steps, initial=training.steps_done) as bar:
-        while training.progress < 1 and not stop:
+    with stop_on_signals() as stop, tqdm(total=training.recipe.steps, initial=training.steps_done) as bar:
+        while training.progress < 1 and not stop.is_set():
             recent.append(training.step())
+            stop.saves = True
             bar.update(1)
             if training.steps_done % RESCAN_EVERY == 0:
                 training.clips.rescan(1)
-            if training.progress >= 1 or stop or training.steps_done % save_every == 0:
+            if training.progress >= 1 or stop.is_set() or training.steps_done % save_every == 0:
                 training.save(out)
                 report(out, _entry(training, recent))
                 recent = []

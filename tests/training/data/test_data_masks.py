@@ -10,9 +10,9 @@ from hypothesis.extra.numpy import arrays
 
 from segzero_ros.cli.main import main
 from segzero_ros.errors import RejectedInput
+from segzero_ros.matching import box_of_mask
 from tests.training.made_data import RED, RED_MASK, SIZE, polygon, runs
 from training.data.masks import (
-    box_of_mask,
     decode_runs,
     decode_segmentation,
     fill_polygon,
