@@ -164,7 +164,7 @@ class Following:
             if error.code is Code.UNSUPPORTED and not job.track:
                 return result, arrival
             _log.warning("an answer could not be followed: %s", error)
-            note = f"the mask is of the frame that was looked at and is not followed: {error.detail}"
+            note = f"the mask is of the frame that was looked at and is not followed: {error}"
             return replace(result, detail="; ".join(filter(None, (result.detail, note)))), arrival
         finally:
             with self._lock:

@@ -194,6 +194,19 @@ def test_half_precision_graphs_say_nearly_the_same(
         assert min(overlap(*pair) for pair in zip(one.masks, other.masks, strict=True)) > 0.9
 
 
+def test_one_checkpoint_with_memory_gives_segmenter_and_tracker(
+    checkpoints: tuple[Path, Path], segmenter: OnnxSegmenter, tmp_path: Path
+) -> None:
+    """As Facebook's are."""
+    files = export_segmenter(checkpoints[1], tmp_path, store="float")
+    both = OnnxSegmenter(files | export_tracker(checkpoints[1], tmp_path, store="float"), (SIDE, SIDE))
+    one, other = memory_of(both), memory_of(segmenter)
+    for tracker in (one, other):
+        tracker.start(clip(1)[0], first_masks())
+    for frame in clip(3)[1:]:
+        assert np.array_equal(one.step(frame).masks, other.step(frame).masks)
+
+
 def test_a_segmenter_without_the_graphs_gives_the_prompted_tracker(
     checkpoints: tuple[Path, Path], tmp_path: Path
 ) -> None:
