@@ -6,6 +6,7 @@ What is followed lives and ends with the host: after a restart ``step`` says so,
 from __future__ import annotations
 
 import queue
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -31,7 +32,7 @@ class HostTracker:
     def __init__(self, open_link: Callable[[], Link]) -> None:
         self.kind = "unknown"  # until the host has said it
         self._open_link = open_link
-        self._link: Link | None = None
+        self._link: weakref.ref[Link] | None = None  # its files are closed when its host ends, whoever followed by it
         self._followed: list[int] = []
         self._forget: list[int] = []
 
@@ -39,10 +40,10 @@ class HostTracker:
         """See ``Tracker``; REASONER_DIED where the host has ended since the last start."""
         check_start(frame, masks, len(self._followed))
         fresh = self._link is None
-        if self._link is None:
-            self._link = self._open_link()
+        link = self._open_link() if self._link is None else self._alive(self._link)
+        self._link = weakref.ref(link)
         labels = paint_labels(Masks(masks, np.ones(len(masks), np.float32)))
-        reply, _ = self._ask(self._link, frame, len(masks), labels, fresh)
+        reply, _ = self._ask(link, frame, len(masks), labels, fresh)
         ids = tuple(row[0] for row in reply.tracks)
         self._followed += ids
         return ids
@@ -51,7 +52,7 @@ class HostTracker:
         """See ``Tracker``; REASONER_DIED where the host has ended: start again."""
         if self._link is None:
             return _tracks([], no_labels(frame))
-        reply, labels = self._ask(self._link, frame, 0, None, fresh=False)
+        reply, labels = self._ask(self._alive(self._link), frame, 0, None, fresh=False)
         return _tracks(reply.tracks, labels)
 
     def forget(self, track_id: int) -> None:
@@ -59,6 +60,13 @@ class HostTracker:
         if track_id in self._followed:
             self._followed.remove(track_id)
             self._forget.append(track_id)
+
+    @staticmethod
+    def _alive(link: weakref.ref[Link]) -> Link:
+        alive = link()
+        if alive is None:
+            raise RejectedInput(Code.REASONER_DIED, "the engines' process has ended, and what it followed with it")
+        return alive
 
     def _ask(self, link: Link, frame: Frame, starts: int, labels: Labels | None, fresh: bool) -> tuple[Tracked, Labels]:
         call = link.begin(frame)
