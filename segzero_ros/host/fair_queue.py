@@ -125,8 +125,13 @@ class FairQueue:
         return True
 
     def expire(self, now_ns: int) -> None:
-        """End the waiting tickets whose deadline has passed with TIMEOUT; call it now and then."""
+        """End the tickets whose deadline has passed while another was at work with TIMEOUT; call it now and then.
+
+        Where nobody is at work the next one has its turn already, however late it came.
+        """
         with self._changed:
+            if self._running is None:
+                return
             late = [one for one in self._all() if one.deadline_ns is not None and now_ns > one.deadline_ns]
             late = [ticket for ticket in late if self._remove(ticket)]
         for ticket in late:
