@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import record
 from bench.figures import ratio, spread
 from bench.node import PATIENCE_S, cpu_seconds, ros
+from bench.record import RESULTS, device_slug, record, write
 from export.queries import EvalQuery, tabletop_questions
 from segzero_ros.cli.parser import Parser, at_least
 from segzero_ros.demo.process_group import ProcessGroup
@@ -40,16 +40,16 @@ def main() -> int:
     parser.add_argument("--seed", type=at_least(0), default=7)
     parser.add_argument("--mode", choices=("failures", "all"), default="all", help="what the one that records does")
     parser.add_argument("--backend", default="auto", help="fake: what recording adds in ms")
-    parser.add_argument("--out", type=Path, default=record.RESULTS / record.device_slug() / "recording.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / device_slug() / "recording.json")
     options = parser.parse_args()
     questions = tabletop_questions(options.count + WARMUP, options.seed)
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(questions, Path(folder), options.mode, options.backend)
         figures["replay"] = replay_all(Path(folder))
-    text = json.dumps({"mode": options.mode, "backend": options.backend, **figures}, indent=2)
-    print(text)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=2))
+    settings = {name: getattr(options, name) for name in ("count", "seed", "mode", "backend")}
+    command = ("python", "-m", "bench.recording", *(f"--{name} {value}" for name, value in settings.items()))
+    write(record("recording", command, {**settings, "hz": HZ}, figures), options.out)
     return 0
 
 

@@ -309,6 +309,30 @@ def compressed_decoder(kind: str, data: object, stamp_ns: int, frame_id: str = "
     return partial(decode_compressed, data, stamp_ns, frame_id, follow_exif=False)
 
 
+def message_decoder(message: Any, *, is_compressed: bool) -> Callable[[], Frame]:
+    """Return what decodes a camera's message, sensor_msgs/CompressedImage or Image, whichever library made it.
+
+    ``RejectedInput`` with an IMAGE_ code when its fields make no picture. No pixel is touched yet: every frame can be
+    checked, in microseconds, and only the one a command needs be decoded.
+    """
+    header = message.header
+    stamp_ns = int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
+    if is_compressed:
+        if not message.data:
+            raise RejectedInput(Code.IMAGE_UNREADABLE, "got an empty compressed image, want JPEG or PNG")
+        return compressed_decoder(message.format, message.data, stamp_ns, header.frame_id)
+    return image_decoder(
+        height=message.height,
+        width=message.width,
+        encoding=message.encoding,
+        is_bigendian=message.is_bigendian,
+        step=message.step,
+        data=message.data,
+        stamp_ns=stamp_ns,
+        frame_id=header.frame_id,
+    )
+
+
 def bayer_pattern(compressed_format: str) -> str:
     """Return the Bayer encoding of a file's grey values by ``CompressedImage.format``, "" where it is a picture.
 

@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -319,6 +320,16 @@ def paint_labels(masks: Masks) -> Labels:
     for k in order[1:]:
         np.copyto(labels, k + 1, where=masks.masks[k], casting="unsafe")
     return labels
+
+
+def labels_of(mask: Any) -> Labels:
+    """Return the label image (H, W) of a sensor_msgs/Image, mono8 or mono16; 0 x 0 where there was no picture."""
+    if not mask.height:
+        return np.zeros((0, 0), np.uint8)
+    is_wide = mask.encoding == "mono16"
+    stored = np.frombuffer(mask.data, (">u2" if mask.is_bigendian else "<u2") if is_wide else "u1")
+    rows = stored.reshape(mask.height, -1)[:, : mask.width]
+    return rows.astype(np.uint16) if is_wide else rows.astype(np.uint8)
 
 
 @contextlib.contextmanager

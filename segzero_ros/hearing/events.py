@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Kind = Literal["began", "partial", "stop", "final"]
-KINDS = ("began", "partial", "stop", "final")
+KINDS = get_args(Kind)
 MOST_TEXT = 4000  # characters
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.frame import Frame, compressed_decoder, image_decoder
-from segzero_ros.pipeline import Instance, Labels
+from segzero_ros.frame import Frame, message_decoder
+from segzero_ros.pipeline import Instance, Labels, labels_of
 from segzero_ros.recorder.reader import About, Record, Recording
 
 EVENTS = "recorded"  # the role of the channel that has the raw texts and says which picture an answer is about
@@ -46,7 +46,7 @@ class RecordedCommand:
         """Decode the picture, as the node does; ``RejectedInput`` where that is none, or there is none."""
         if self.image is None:
             raise RejectedInput(Code.NO_FRAME, "no picture was recorded with this command")
-        return decode_image(self.image)
+        return message_decoder(self.image.message, is_compressed=self.image.type == "sensor_msgs/msg/CompressedImage")()
 
     def instances(self) -> tuple[Instance, ...]:
         """Return the objects of the answer; their numbers have the 32 bits of the message."""
@@ -62,28 +62,7 @@ class RecordedCommand:
         """Return the label image of the answer, (H, W), 0 x 0 where there was no picture."""
         if self.segmentation is None:
             return np.zeros((0, 0), np.uint8)
-        mask = self.segmentation.message.mask
-        dtype = np.dtype(np.uint16 if mask.encoding == "mono16" else np.uint8)
-        dtype = dtype.newbyteorder(">" if mask.is_bigendian else "<")
-        return np.frombuffer(mask.data, dtype).reshape(mask.height, mask.width).astype(dtype.newbyteorder("="))
-
-
-def decode_image(record: Record) -> Frame:
-    """Decode a recorded sensor_msgs/Image or CompressedImage; ``RejectedInput`` where it is no picture."""
-    message = record.message
-    stamp_ns = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-    if record.type == "sensor_msgs/msg/CompressedImage":
-        return compressed_decoder(message.format, message.data, stamp_ns, message.header.frame_id)()
-    return image_decoder(
-        height=message.height,
-        width=message.width,
-        encoding=message.encoding,
-        is_bigendian=message.is_bigendian,
-        step=message.step,
-        data=message.data,
-        stamp_ns=stamp_ns,
-        frame_id=message.header.frame_id,
-    )()
+        return labels_of(self.segmentation.message.mask)
 
 
 def read_commands(recording: Recording) -> Iterator[RecordedCommand]:

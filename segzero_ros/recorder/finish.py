@@ -3,16 +3,19 @@
 `segzero replay` reads a cut file as it is; Foxglove and rosbag2 look for the index at its end.
 """
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, cast
 
 from segzero_ros.errors import RejectedInput
+from segzero_ros.pipeline import error_text
 from segzero_ros.recorder.reader import Prefix, whole_length
 from segzero_ros.recorder.sink import Sink
 from segzero_ros.recorder.store import CHUNK_BYTES, KEEP_FREE_BYTES, is_in_use, recordings
 
 PART = ".part"  # behind the name of a copy that is not whole yet
+_log = logging.getLogger(__name__)
 
 
 def finish_cut_files(folder: Path) -> list[Path]:
@@ -27,8 +30,10 @@ def finish_cut_files(folder: Path) -> list[Path]:
             if is_cut and not is_in_use(path):
                 _finish(path, length)
                 finished.append(path)
-        except (RejectedInput, OSError, ValueError):
+        except (RejectedInput, OSError):
             continue
+        except Exception as error:  # noqa: BLE001 - whatever a parser raises of damaged bytes: new ones are recorded all the same
+            _log.warning("%s is damaged and stays as it is: %s", path, error_text(error))
     return finished
 
 

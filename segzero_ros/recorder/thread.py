@@ -102,10 +102,10 @@ class RecorderThread:
             try:
                 self._do(item)
             except OSError as error:
-                self._note_fault(f"cannot record, {error.strerror or error}; free space, or set record_dir")
+                self._note_fault(f"cannot record, {error.strerror or error}; free space, or set record_dir", item)
             except Exception as error:  # noqa: BLE001 - a defect; the robot goes on without a recording
                 _log.exception("a defect of the recorder")
-                self._note_fault(f"cannot record, {error_text(error)}; please report it")
+                self._note_fault(f"cannot record, {error_text(error)}; please report it", item)
             self._note_done(item)
         try:
             self._store.close()
@@ -145,12 +145,12 @@ class RecorderThread:
             return
         self._store.write(item.entries)
         self._dirty = True
-        if time.monotonic() - self._synced_s >= SYNC_S:
-            self._sync()
         with self._changed:
             self._written += 1
             self._fault = ""
             self._file = str(self._store.path or "")
+        if time.monotonic() - self._synced_s >= SYNC_S:
+            self._sync()
 
     def _sync(self) -> None:
         try:
@@ -164,10 +164,11 @@ class RecorderThread:
             with self._changed:
                 self._bytes -= item.size
 
-    def _note_fault(self, fault: str) -> None:
+    def _note_fault(self, fault: str, item: object = None) -> None:
+        """Say why nothing is written; ``item``: what was to be written."""
         self._retry_s = time.monotonic() + RETRY_S
         with self._changed:
             is_new, self._fault = not self._fault, fault
-            self._dropped += 1
+            self._dropped += isinstance(item, _Group)
         if is_new:
             self._on_fault(fault)

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from segzero_ros.backends import EngineOptions, open_pipeline
-from segzero_ros.bundle import Bundle, hash_file, open_named_bundle
+from segzero_ros.backends import open_pipeline
+from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_named_bundle
 from segzero_ros.cli.options import BACKENDS
 from segzero_ros.cli.parser import NOT_OK, OK, Parser
 from segzero_ros.config import NodeConfig, parameters
 from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.host.start import engine_options
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.recorder.commands import RecordedCommand, read_commands
 from segzero_ros.recorder.reader import open_recording
@@ -28,7 +29,6 @@ EXAMPLES = (
     "segzero replay ~/.local/state/segzero_ros/recordings/*.mcap",
     "segzero replay mug.mcap --bundle ./fixed --json",
 )
-ANSWERING = ("threads", "constrained", "draft_tokens", "provider", "engine_dir", "model", "encode_ahead")
 
 
 def configure(parser: Parser) -> None:
@@ -87,10 +87,7 @@ class Engines:
         if backend != "fake":
             bundle = open_named_bundle(self._bundle or config.bundle)
             _warn_of_another(bundle, about)
-        values = {name: getattr(config, name) for name in ANSWERING}
-        if backend == "remote":
-            values |= {"server": config.server, "server_timeout_s": config.server_timeout_sec}
-        options = EngineOptions(**values)
+        options = engine_options(config)
         budget, label = config.thinking_budget, config.label
         pipeline = open_pipeline(bundle, backend, budget=budget, label=label, options=options)
         print(f"engines: {pipeline.engines}", file=sys.stderr)
@@ -108,7 +105,7 @@ def recorded_config(about: Mapping[str, str]) -> NodeConfig:
 
 
 def _warn_of_another(bundle: Bundle, about: Mapping[str, str]) -> None:
-    recorded, now = about.get("bundle_sha256", ""), hash_file(bundle.path / "bundle.json")
+    recorded, now = about.get("bundle_sha256", ""), hash_file(bundle.path / MANIFEST)
     if recorded and recorded != now:
         what = f"{about.get('bundle', '?')} {recorded[:12]}, now {bundle.name} {now[:12]}"
         print(f"another bundle than the recorded one: {what}; answers may differ", file=sys.stderr)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import SetParameters
@@ -289,7 +288,7 @@ def read_answer(message: Segmentation, frame: Frame | None = None) -> pipeline.S
         detail=message.detail,
         reasoning=message.reasoning,
         instances=tuple(_instance(found, k) for k, found in enumerate(message.instances, start=1)),
-        labels=_labels(message.mask),
+        labels=pipeline.labels_of(message.mask),
         frame=frame or no_frame(),
         timing=_timing(message),
         text=message.reasoning,
@@ -309,14 +308,6 @@ def grounded_ns(message: Segmentation) -> int:
 def _instance(found: Any, mask_index: int) -> pipeline.Instance:
     box = (found.x0, found.y0, found.x1, found.y1)
     return pipeline.Instance(found.label, found.score, box, (found.point_x, found.point_y), mask_index)
-
-
-def _labels(mask: Image) -> pipeline.Labels:
-    """Return the label image (H, W); 0 x 0 where the command ended before there was a picture."""
-    if not mask.height:
-        return np.zeros((0, 0), np.uint8)
-    rows = np.frombuffer(mask.data, np.uint16 if mask.encoding == "mono16" else np.uint8)
-    return rows.reshape(mask.height, -1)[:, : mask.width].copy()
 
 
 def _timing(message: Segmentation) -> pipeline.Timing:

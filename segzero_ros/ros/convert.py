@@ -18,8 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from segzero_ros import pipeline
-from segzero_ros.errors import Code, RejectedInput
-from segzero_ros.frame import Frame, compressed_decoder, image_decoder
+from segzero_ros.frame import Frame, message_decoder
 from segzero_ros.msg import Instance, Segmentation, Timing
 
 MAX_TEXT_CHARS = 65_536  # of any string published: a runaway model must not flood the graph
@@ -45,25 +44,8 @@ def stamp_ns(stamp: Time) -> int:
 
 
 def frame_decoder(message: Image | CompressedImage) -> Callable[[], Frame]:
-    """Return what decodes a camera message; ``RejectedInput`` with an IMAGE_ code when its fields make no picture.
-
-    No pixel is touched yet: every frame can be checked, in microseconds, and only the one a command needs be decoded.
-    """
-    header = message.header
-    if isinstance(message, CompressedImage):
-        if not message.data:
-            raise RejectedInput(Code.IMAGE_UNREADABLE, "got an empty compressed image, want JPEG or PNG")
-        return compressed_decoder(message.format, message.data, stamp_ns(header.stamp), header.frame_id)
-    return image_decoder(
-        height=message.height,
-        width=message.width,
-        encoding=message.encoding,
-        is_bigendian=message.is_bigendian,
-        step=message.step,
-        data=message.data,
-        stamp_ns=stamp_ns(header.stamp),
-        frame_id=header.frame_id,
-    )
+    """Return what decodes a camera message, see ``frame.message_decoder``."""
+    return message_decoder(message, is_compressed=isinstance(message, CompressedImage))
 
 
 def image_message(header: Header, pixels: NDArray[Any], encoding: str) -> Image:

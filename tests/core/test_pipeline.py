@@ -1,6 +1,7 @@
 """The pipeline turns every fault of its parts into one code, and what is found into instances and labels."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from segzero_ros.backends.prefetch import PrefetchingSegmenter
 from segzero_ros.command import Command, Stage
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
-from segzero_ros.pipeline import Pipeline, Segmentation, paint_labels, unanswered
+from segzero_ros.pipeline import Pipeline, Segmentation, labels_of, paint_labels, unanswered
 from segzero_ros.profile import PROFILES, get_profile
 from segzero_ros.reasoner import Answer, Reasoner
 from segzero_ros.segmenter import Masks, Segmenter
@@ -328,3 +329,29 @@ def test_ctrl_c_in_an_engine_is_no_fault_of_the_engines() -> None:
 def test_a_count_that_no_message_holds_is_the_reasoners_fault(tokens: object) -> None:
     answer = Answer(centre_answer(ABSTAINING), tokens, 1.0, {}, "stop")  # type: ignore[arg-type]
     assert_found_nothing(ground(WrongTypeReasoner(answer)), Code.REASONER_FAILED)
+
+
+# ---- the label image out of a message ----
+
+
+@pytest.mark.parametrize(
+    ("encoding", "is_bigendian", "data"),
+    [
+        ("mono8", 0, bytes([1, 2, 9, 3, 4, 9])),
+        ("mono16", 0, bytes([1, 0, 2, 0, 9, 9, 3, 0, 4, 0, 9, 9])),
+        ("mono16", 1, bytes([0, 1, 0, 2, 9, 9, 0, 3, 0, 4, 9, 9])),
+    ],
+)
+def test_labels_come_out_of_a_mask_of_either_width_and_byte_order_without_its_padding(
+    encoding: str, is_bigendian: int, data: bytes
+) -> None:
+    mask = SimpleNamespace(height=2, width=2, encoding=encoding, is_bigendian=is_bigendian, data=data)
+    labels = labels_of(mask)
+    assert labels.tolist() == [[1, 2], [3, 4]]
+    assert labels.dtype == (np.uint8 if encoding == "mono8" else np.uint16)
+    labels[0, 0] = 7  # its own memory
+
+
+def test_a_mask_of_no_picture_has_no_labels() -> None:
+    mask = SimpleNamespace(height=0, width=0, encoding="mono8", is_bigendian=0, data=b"")
+    assert labels_of(mask).shape == (0, 0)

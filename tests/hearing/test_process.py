@@ -11,6 +11,8 @@ import pytest
 
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.hearing.process import owner as process
+from segzero_ros.hearing.process import protocol
+from segzero_ros.hearing.process.child import Child
 from segzero_ros.hearing.process.owner import Hearing, command_line
 from segzero_ros.hearing.settings import HearingSettings
 from tests.hearing.stand_in import silence, tone
@@ -86,6 +88,30 @@ def test_a_recogniser_that_crashes_is_started_again_and_the_next_sentence_is_hea
     owner.hearing.feed(RED)
     owner.until(lambda: owner.commands == ["the red mug"])
     assert owner.hearing.starts == 2
+
+
+def test_a_recogniser_that_crashes_over_the_last_words_is_told_again_that_they_were_the_last(make_owner):
+    owner = make_owner()
+    owner.hearing.wait_ready()
+    owner.hearing.feed(tone("die"))
+    owner.hearing.finish(PATIENCE_S)
+    assert owner.hearing.starts == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its traceback is the report
+def test_a_voice_detector_that_fails_ends_the_process_and_not_only_its_thread():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = threading.Thread(target=Child(theirs, lambda _settings: (None, BrokenVoice())).run, daemon=True)
+        child.start()
+        ours.sendall(protocol.encode(protocol.SETTINGS, b"{}") + protocol.encode(protocol.AUDIO, bytes(4096)))
+        child.join(PATIENCE_S)
+        assert not child.is_alive()
+
+
+class BrokenVoice:
+    def probability(self, window):
+        raise RuntimeError("a defect")
 
 
 def test_a_recogniser_that_hangs_is_ended_and_started_again(make_owner, monkeypatch):

@@ -14,6 +14,7 @@ from segzero_ros.profile import get_profile
 from segzero_ros.recorder.commands import EVENTS, RecordedCommand, read_commands
 from segzero_ros.recorder.reader import open_recording
 from segzero_ros.recorder.store import recordings
+from segzero_ros.replay.command import Engines
 from segzero_ros.replay.compare import replay
 from tests.recorder.files import entry, make_store
 
@@ -103,6 +104,19 @@ def test_parameters_of_another_version_keep_the_defaults(tmp_path: Path, capsys:
     assert main(["replay", str(recordings(tmp_path)[0]), "--json"]) == 0
     [line] = capsys.readouterr().out.splitlines()
     assert json.loads(line)["result"] == "not asked"
+
+
+def test_engines_are_opened_with_every_option_that_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+
+    def open_pipeline(*_words: Any, **options: Any) -> Pipeline:
+        opened.append(options["options"])
+        return fake_pipeline()
+
+    monkeypatch.setattr("segzero_ros.replay.command.open_pipeline", open_pipeline)
+    recorded = {"backend": "fake", "server": "http://127.0.0.1:1/v1", "fallback": False, "server_timeout_sec": 3.0}
+    Engines().of({"parameters": json.dumps(recorded)})
+    assert (opened[0].server, opened[0].fallback, opened[0].server_timeout_s) == ("http://127.0.0.1:1/v1", False, 3.0)
 
 
 @pytest.mark.parametrize("words", [["replay", "nowhere.mcap"], ["replay", "README.md"], ["replay", "."]])

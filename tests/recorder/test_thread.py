@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from segzero_ros.errors import RejectedInput
 from segzero_ros.recorder.ring import Ring
-from segzero_ros.recorder.store import Store
+from segzero_ros.recorder.store import Store, recordings
 from segzero_ros.recorder.thread import RecorderThread
-from tests.recorder.files import all_texts, entry, make_store
+from tests.recorder.files import all_texts, entry, make_store, texts
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 class StuckStore:
@@ -100,6 +102,26 @@ def free_up(store: Store) -> None:
     store._keep_free = 0
 
 
+class UnsyncedStore(StuckStore):
+    """A store whose disk takes what is written and loses it."""
+
+    def sync(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_disk_that_keeps_nothing_is_said_once_and_stays_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segzero_ros.recorder.thread.SYNC_S", 0.0)
+    store, faults = UnsyncedStore(), list[str]()
+    store.free.set()
+    thread = make_thread(store, faults=faults)
+    for number in range(3):
+        thread.put([entry(str(number))])
+    assert thread.close(PATIENCE_S)
+    assert faults == ["cannot record, Input/output error; look at the disk"]
+    stats = thread.stats()
+    assert (stats.written, stats.dropped, stats.fault) == (1, 2, faults[0])
+
+
 def test_what_the_seconds_before_two_failures_share_counts_once() -> None:
     store = StuckStore()
     thread = make_thread(store, most_bytes=100)
@@ -111,6 +133,30 @@ def test_what_the_seconds_before_two_failures_share_counts_once() -> None:
     assert not thread.put([shared, entry("fourth", size=5)])
     store.free.set()
     assert thread.close(PATIENCE_S)
+
+
+def test_a_damaged_file_in_the_folder_does_not_end_the_recording(tmp_path: Path) -> None:
+    old = make_store(tmp_path)
+    old.write([entry("damaged")])
+    path = damage(old)
+    thread = make_thread(make_store(tmp_path))
+    thread.put([entry("new")])
+    assert thread.close(PATIENCE_S)
+    assert texts(recordings(tmp_path)[-1]) == ["new"]
+    with pytest.raises(RejectedInput, match="is damaged"):
+        texts(path)
+
+
+def damage(store: Store) -> Path:
+    """Cut a store's file as a power cut does that also leaves zeros in the middle; return it."""
+    path = store.path
+    assert path is not None
+    content = bytearray(path.read_bytes())
+    store.close()
+    start = content.index(ZSTD_MAGIC) + len(ZSTD_MAGIC)
+    content[start : start + 20] = bytes(20)
+    path.write_bytes(content)
+    return path
 
 
 def test_a_defect_ends_in_a_line_and_not_in_the_thread(tmp_path: Path) -> None:

@@ -98,9 +98,10 @@ class Child:
             pass
         except (ProtocolError, RejectedInput) as error:
             print(f"hearing: {error}", file=sys.stderr)
-        with self._changed:
-            self._gone = True
-            self._changed.notify_all()
+        finally:  # of a defect of the engine, too: the process ends then, and is started again
+            with self._changed:
+                self._gone = True
+                self._changed.notify_all()
 
     def _hear(self, body: bytes) -> None:
         with self._changed:

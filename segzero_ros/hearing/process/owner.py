@@ -55,6 +55,7 @@ class Hearing:
         self._queue: queue.Queue[bytes | None] = queue.Queue()
         self._waiting = 0  # samples in the queue
         self._unheard = 0  # samples sent and not yet worked off
+        self._is_over = False  # the end was sent, or is being sent
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._done = threading.Event()
@@ -160,7 +161,10 @@ class Hearing:
         finally:
             theirs.close()
         self.starts += 1
-        self._unheard = 0
+        with self._lock:
+            self._unheard = 0
+        if self._is_over:
+            self._queue.put(None)  # the process that was told has ended without a word
         try:
             ours.sendall(protocol.encode(protocol.SETTINGS, json.dumps(asdict(self._settings)).encode()))
             why = self._listen(ours)
@@ -200,7 +204,8 @@ class Hearing:
         elif kind == protocol.EVENT:
             self._on_event(from_json(body))
         elif kind == protocol.LEVEL:
-            self._unheard -= int(body)
+            with self._lock:
+                self._unheard -= int(body)
         elif kind == protocol.FAULT:
             code, detail = json.loads(body)
             self.fault = RejectedInput(Code(code), str(detail))
@@ -228,6 +233,7 @@ class Hearing:
         """Send what waits, whenever there is a process that listens."""
         while not self._stopping.is_set():
             piece = self._queue.get()
+            self._is_over |= piece is None
             body = protocol.encode(protocol.AUDIO, piece) if piece is not None else protocol.encode(protocol.END)
             while not self._stopping.is_set() and not self._send(body):
                 if self.fault is not None:
@@ -245,5 +251,6 @@ class Hearing:
         except OSError:
             self._sock = None
             return False
-        self._unheard += max(0, len(data) - protocol.HEAD_BYTES) // 2
+        with self._lock:
+            self._unheard += max(0, len(data) - protocol.HEAD_BYTES) // 2
         return True

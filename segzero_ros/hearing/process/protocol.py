@@ -8,7 +8,7 @@ Covered: whatever bytes come, in whatever pieces, end in frames or ``ProtocolErr
 import struct
 
 AUDIO, END, SETTINGS = b"A", b"E", b"S"  # to the process
-READY, EVENT, FAULT, DONE, LEVEL = b"R", b"V", b"F", b"D", b"L"  # from it; LEVEL: seconds of audio it has worked off
+READY, EVENT, FAULT, DONE, LEVEL = b"R", b"V", b"F", b"D", b"L"  # from it; LEVEL: samples it has worked off
 KINDS = frozenset({AUDIO, END, SETTINGS, READY, EVENT, FAULT, DONE, LEVEL})
 MOST_BYTES = 1 << 20
 _HEAD = struct.Struct(">Ic")

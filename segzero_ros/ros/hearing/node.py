@@ -170,10 +170,9 @@ class ListenerNode(Node):  # type: ignore[misc]
         if self._state:
             level, message = Level.ERROR, self._state
         elif quiet_s > QUIET_S and self._config.source != "wav":
-            level, message = (
-                Level.WARN,
-                f"no audio for {quiet_s:.0f} s; is somebody publishing {self._config.audio_type}?",
-            )
+            is_topic = self._config.source == "topic"
+            look = f"is somebody publishing {self._config.audio_type}?" if is_topic else "look at the microphone"
+            level, message = Level.WARN, f"no audio for {quiet_s:.0f} s; {look}"
         values = {name: str(count) for name, count in self._counts.items()}
         values |= {
             "dropped_s": f"{self._hearing.dropped_s:.1f}",

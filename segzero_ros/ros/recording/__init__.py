@@ -5,7 +5,6 @@ are the recorder's thread's.
 """
 
 import functools
-import hashlib
 import itertools
 import json
 import time
@@ -18,7 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from segzero_ros import __version__
-from segzero_ros.bundle import MANIFEST, resolve_bundle
+from segzero_ros.bundle import MANIFEST, hash_file, resolve_bundle
 from segzero_ros.config import NodeConfig
 from segzero_ros.errors import ANSWERED, Code, RejectedInput
 from segzero_ros.health import Diagnostic, Level
@@ -217,6 +216,6 @@ class FlightRecorder:
 def manifest_hash(bundle: str) -> str:
     """Return the SHA-256 of a bundle's manifest, which has those of all its files; "" where there is none."""
     try:
-        return hashlib.sha256((resolve_bundle(bundle) / MANIFEST).read_bytes()).hexdigest()
+        return hash_file(resolve_bundle(bundle) / MANIFEST)
     except (RejectedInput, OSError):
         return ""

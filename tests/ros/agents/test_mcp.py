@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("mcp.server.mcpserver", reason="needs the Model Context Protocol's SDK: mcp>=2")
+pytest.importorskip(
+    "mcp.server.mcpserver", reason="needs the Model Context Protocol's SDK, mcp>=2; `make test` installs it"
+)
 
 import anyio
 from mcp.client import Client

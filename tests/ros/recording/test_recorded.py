@@ -249,7 +249,7 @@ def test_compressed_pictures_and_goals_with_pictures_of_their_own_are_replayed(
 
 
 def test_other_readers_of_bags_read_it(make_robot: Make, tmp_path: Path) -> None:
-    rosbags = pytest.importorskip("rosbags.highlevel", reason="needs rosbags, which only this test would")
+    rosbags = pytest.importorskip("rosbags.highlevel", reason="needs rosbags; `make test` installs it")
     robot = make_robot(record="all", record_dir=str(tmp_path)).is_("active")
     answer = ask(robot, "the mug", stamp=1)
     finish(robot)
