@@ -64,6 +64,7 @@ def test_auto_takes_the_fastest_that_works_and_says_why(shelf: Shelf) -> None:
     assert (
         pipeline.engines
         == "reasoner onnx; not tensorrt: no NVIDIA GPU here; segmenter onnx; not tensorrt: no NVIDIA GPU here"
+        "; following prompted"
     )
 
 
