@@ -1,9 +1,12 @@
 """SAM 2's memory around its graphs: what each object remembers, and what that makes of the next frame.
 
-Equal to transformers' ``Sam2VideoModel`` frame by frame, started with a mask (tests/export/test_tracker.py; with
-``refine`` each mask is prompted once more, and what comes of that is remembered), with all
+Equal to transformers' ``Sam2VideoModel`` frame by frame, started with a mask (tests/export/test_tracker.py), with all
 objects in one batch whenever they were started. An object remembers the frame it began on, its last ``RECENT`` frames
 and its last ``POINTERS`` pointers, and nothing else.
+
+Two habits differ from that, for a model that was trained for hours and not for weeks: with ``refine`` each mask is
+prompted once more, and what comes of that is remembered; with ``choosy`` a frame on which an object is not seen is not
+remembered, so that however long it is hidden, what is remembered is the object.
 """
 
 from __future__ import annotations
@@ -64,11 +67,11 @@ class _Past:
     """What one object remembers; the newest entry last."""
 
     track_id: int
-    began: int  # number of the step before which it was started
     first: Floats
     first_pointer: Floats
     recent: deque[Floats] = field(default_factory=lambda: deque(maxlen=RECENT))
     pointers: deque[Floats] = field(default_factory=lambda: deque(maxlen=POINTERS))
+    age: int = 1  # of the frame it began on, in frames that were remembered
 
 
 class Sam2MemoryTracker:
@@ -80,12 +83,17 @@ class Sam2MemoryTracker:
     kind = "memory"
 
     def __init__(
-        self, segmenter: Segmenter, engine: MemoryEngine, image_size: tuple[int, int], *, refine: bool = False
+        self,
+        segmenter: Segmenter,
+        engine: MemoryEngine,
+        image_size: tuple[int, int],
+        *,
+        refine: bool = False,
+        choosy: bool = False,
     ) -> None:
         self._segmenter, self._engine, self._image_size = segmenter, engine, image_size
-        self._refine = refine
+        self._refine, self._choosy = refine, choosy
         self._objects: list[_Past] = []
-        self._steps = 0
         self._last_id = 0
 
     def start(self, frame: Frame, masks: NDArray[np.bool_]) -> tuple[int, ...]:
@@ -99,7 +107,7 @@ class Sam2MemoryTracker:
         ids = []
         for memory, pointer in zip(memories, pointers, strict=True):
             self._last_id += 1
-            self._objects.append(_Past(self._last_id, self._steps, memory, pointer))
+            self._objects.append(_Past(self._last_id, memory, pointer))
             ids.append(self._last_id)
         return tuple(ids)
 
@@ -109,7 +117,6 @@ class Sam2MemoryTracker:
         if not self._objects:
             return Tracks((), np.zeros((0, height, width), np.bool_), *(np.zeros(0, np.float32) for _ in range(2)))
         self._segmenter.set_image(frame)
-        self._steps += 1
         memories, ages = self._memories()
         pointers, pointer_ages = self._pointers()
         logits, ious, presence, made = self._engine.decode(self._engine.attend(memories, ages, pointers, pointer_ages))
@@ -118,9 +125,11 @@ class Sam2MemoryTracker:
         if self._refine:
             self._prompt_again(masks, full)
         remembered = self._engine.remember(full, np.zeros(len(full), np.float32), presence)
-        for past, memory, pointer in zip(self._objects, remembered, made, strict=True):
-            past.recent.append(memory)
-            past.pointers.append(pointer)
+        for past, memory, pointer, seen in zip(self._objects, remembered, made, presence > 0, strict=True):
+            if seen or not self._choosy:
+                past.recent.append(memory)
+                past.pointers.append(pointer)
+                past.age = min(past.age + 1, POINTERS) if self._choosy else past.age + 1
         chance = 1 / (1 + np.exp(-np.clip(presence, -30, 30)))
         return Tracks(
             tuple(past.track_id for past in self._objects), masks, np.clip(ious, 0, 1), chance.astype(np.float32)
@@ -165,7 +174,7 @@ class Sam2MemoryTracker:
         pointers = np.zeros((len(self._objects), slots, *self._objects[0].first_pointer.shape), np.float32)
         ages = np.full((len(self._objects), slots), ABSENT, np.float32)
         for row, past in enumerate(self._objects):
-            pointers[row, 0], ages[row, 0] = past.first_pointer, self._steps - past.began
+            pointers[row, 0], ages[row, 0] = past.first_pointer, past.age
             _fill(pointers[row, 1:], ages[row, 1:], past.pointers)
         return pointers, ages
 

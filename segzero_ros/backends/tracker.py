@@ -13,10 +13,11 @@ SMALL = 512  # pixels of a picture's side: below it a SAM 2 is no released one
 def make_tracker(segmenter: Segmenter) -> Tracker:
     """A tracker of its own for one client, around engines that all share.
 
-    Of a small SAM 2, as the demo's, whose memory was trained for minutes, each mask is prompted once more.
+    Of a small SAM 2, as the demo's, whose memory was trained for an hour, each mask is prompted once more and only
+    frames on which an object is seen are remembered.
     """
     inner = getattr(segmenter, "inner", segmenter)
     if not isinstance(inner, Sam2Segmenter) or inner.memory is None:
         return PromptedTracker(segmenter)
-    refine = inner.image_size[0] < SMALL
-    return Sam2MemoryTracker(segmenter, inner.memory, inner.image_size, refine=refine)
+    small = inner.image_size[0] < SMALL
+    return Sam2MemoryTracker(segmenter, inner.memory, inner.image_size, refine=small, choosy=small)

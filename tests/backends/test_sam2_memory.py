@@ -90,6 +90,24 @@ def test_an_object_that_joins_later_has_no_past_where_the_others_have_one() -> N
     assert engine.pointer_ages[-1] == [[3, 2, 1], [1, ABSENT, ABSENT]]
 
 
+def test_a_choosy_one_remembers_only_frames_on_which_the_object_was_seen_and_counts_only_these() -> None:
+    engine = TalliedEngine()
+    tracker = Sam2MemoryTracker(GivenSegmenter(), engine, (S, S), choosy=True)
+    tracker.start(FRAME, masks())
+    tracker.step(FRAME)
+    engine.presence = -3.0
+    for _ in range(30):
+        assert tracker.step(FRAME).presence[0] < 0.1
+    engine.presence = 3.0
+    tracker.step(FRAME)
+    assert engine.ages[-1] == [[0, 1]]
+    assert engine.pointer_ages[-1] == [[2, 1]]
+    for _ in range(40):
+        tracker.step(FRAME)
+    assert engine.ages[-1] == [[0, 6, 5, 4, 3, 2, 1]]
+    assert engine.pointer_ages[-1] == [[15, *range(15, 0, -1)]]
+
+
 def test_what_is_given_is_remembered_as_given_and_what_is_found_as_found() -> None:
     engine = TalliedEngine()
     tracker = Sam2MemoryTracker(GivenSegmenter(), engine, (S, S))

@@ -6,7 +6,7 @@ A shard, as ``training.clips.render`` writes it: `frames.npy` uint8 (N, T, S, S,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ from training.tracker.follow import Picture
 LEAST = 30  # pixels of an object that is worth starting with, of the squashed picture
 SEEN = 8  # pixels of an object that counts as visible
 BACKWARDS, SKIPPING, ROUGH = 0.3, 0.3, 0.7  # share of clips played backwards, with frames left out, of rough starts
+CUT, MIN_CUT_FRAMES = 0.15, 4  # share of objects whose clip is interrupted by frames of another, if it is as long
+RETURNING = 4.0  # how much likelier an object is taken that is hidden in between
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,33 @@ class _Shard:
     features: dict[str, NDArray[np.float16]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One object of a step: its clip's frames in their order, and which of them another clip's stand in for, if any."""
+
+    shard: _Shard
+    clip: int
+    order: NDArray[np.int64]
+    thing: int
+    cut: tuple[int, int] = (0, 0)
+    other: tuple[_Shard, int] | None = None
+
+    def masks(self) -> NDArray[np.bool_]:
+        """Where the object is in each frame, (T, S, S)."""
+        masks = np.asarray(self.shard.ids[self.clip][self.order] == self.thing)
+        masks[slice(*self.cut)] = False
+        return masks
+
+    def features(self, name: str) -> NDArray[np.float16]:
+        """What the encoder sees in each frame, (T, ...)."""
+        seen = self.shard.features[name][self.clip][self.order]
+        if self.other is not None:
+            shard, clip = self.other
+            begin, end = self.cut
+            seen[begin:end] = shard.features[name][clip][: end - begin]
+        return np.asarray(seen)
+
+
 class ClipFeatures:
     """All shards of a folder as an exported encoder sees them; ``rescan`` finds those that have appeared."""
 
@@ -85,21 +114,33 @@ class ClipFeatures:
 
     def draw(self, rng: np.random.Generator, clips: int, objects: int, frames: int) -> Drawn:
         """Up to ``objects`` things of each of ``clips`` clips that are visible in its first frame, for ``frames``."""
-        rows: list[tuple[_Shard, int, NDArray[np.int64], int]] = []
+        rows: list[_Row] = []
         while not rows:
             for _ in range(clips):
-                shard = self._shards[sorted(self._shards)[int(rng.integers(len(self._shards)))]]
-                rows += _pick(rng, shard, objects, frames)
-        ids = np.stack([shard.ids[clip][order] == thing for shard, clip, order, thing in rows], axis=1)
+                shard = self._any_shard(rng)
+                rows += [self._interrupted(row, rng) for row in _pick(rng, shard, objects, frames)]
         features = {
-            name: torch.from_numpy(
-                np.stack([shard.features[name][clip][order] for shard, clip, order, _ in rows], axis=1)
-            ).float()
-            for name in FEATURES
+            name: torch.from_numpy(np.stack([row.features(name) for row in rows], axis=1)).float() for name in FEATURES
         }
-        masks = torch.from_numpy(ids)
+        masks = torch.from_numpy(np.stack([row.masks() for row in rows], axis=1))
         visible = masks.flatten(2).sum(2) >= SEEN
         return Drawn(features, roughened(masks[0].float(), rng), masks, visible)
+
+    def _any_shard(self, rng: np.random.Generator) -> _Shard:
+        return self._shards[sorted(self._shards)[int(rng.integers(len(self._shards)))]]
+
+    def _interrupted(self, row: _Row, rng: np.random.Generator) -> _Row:
+        """Now and then with frames of another clip in between, where the object is not to be found."""
+        frames = len(row.order)
+        if rng.random() >= CUT or frames < MIN_CUT_FRAMES:
+            return row
+        shard = self._any_shard(rng)
+        clip = int(rng.integers(len(shard.ids)))
+        if shard is row.shard and clip == row.clip:
+            return row
+        begin = int(rng.integers(1, frames - 1))
+        end = begin + int(rng.integers(1, max(2, frames // 3)))
+        return replace(row, cut=(begin, end), other=(shard, clip))
 
     def _features(self, path: Path) -> dict[str, NDArray[np.float16]]:
         """Per name float16 (N, T, ...), from the cache or made for it."""
@@ -137,9 +178,7 @@ def roughened(masks: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.stack(rough)
 
 
-def _pick(
-    rng: np.random.Generator, shard: _Shard, objects: int, frames: int
-) -> list[tuple[_Shard, int, NDArray[np.int64], int]]:
+def _pick(rng: np.random.Generator, shard: _Shard, objects: int, frames: int) -> list[_Row]:
     clip = int(rng.integers(len(shard.ids)))
     length = shard.ids.shape[1]
     order = np.arange(length)
@@ -149,6 +188,10 @@ def _pick(
         order = np.concatenate([order[::2], order[1::2][::-1]])
     first = int(rng.integers(length - frames + 1)) if frames < length else 0
     order = order[first : first + frames]
-    areas = np.bincount(shard.ids[clip, order[0]].ravel(), minlength=256)
-    things = [int(thing) for thing in np.flatnonzero(areas >= LEAST) if thing]
-    return [(shard, clip, order, thing) for thing in rng.permutation(things)[:objects].tolist()]
+    ids = shard.ids[clip][order]
+    areas = np.stack([np.bincount(frame.ravel(), minlength=256) for frame in ids])
+    things = np.array([thing for thing in np.flatnonzero(areas[0] >= LEAST) if thing], np.int64)
+    weights = 1 + (RETURNING - 1) * (areas[:, things] < SEEN).any(axis=0)
+    count = min(objects, len(things))
+    taken = rng.choice(things, count, replace=False, p=weights / weights.sum()) if count else things
+    return [_Row(shard, clip, order, int(thing)) for thing in taken]

@@ -41,7 +41,7 @@ from training.tracker.features import ClipFeatures, Drawn
 from training.tracker.follow import Follower
 from training.tracker.model import build_tracker
 
-FORMAT = 1  # of state.pt
+FORMAT = 2  # of state.pt
 READS_EMBEDDING = (
     "memory_encoder.feature_projection.",
     "mask_decoder.transformer.layers.0.cross_attn_token_to_image.k_proj.",
@@ -58,16 +58,16 @@ RESCAN_EVERY = 5  # steps: a shard that appeared meanwhile is taken in, which ta
 class Recipe:
     """What decides the result of a run beside its data."""
 
-    steps: int = 1000
+    steps: int = 2800
     clips_per_step: int = 4
     objects_per_clip: int = 2
-    frames: int = 8
-    short_frames: int = 4  # of the first steps, a third as dear
-    short: float = 0.75  # share of the steps
+    frames: tuple[int, ...] = (4, 8, 12)  # of a step: few at first, which is cheap
+    until: tuple[float, ...] = (0.55, 0.85, 1.0)  # up to which share of the steps each is taken
     muon_rate: float = 0.02
     adam_rate: float = 2e-3
     careful_share: float = 0.01  # of the rate, for what reads the embedding
-    presence_weight: float = 0.5
+    presence_weight: float = 1.0
+    absent_weight: float = 3.0  # of frames without the object, of which there are few
     every_weight: float = 0.2
     warm_up: float = 0.01  # share of the steps
     decay_from: float = 0.3  # share of the steps
@@ -161,26 +161,32 @@ def rate_factor(progress: float, recipe: Recipe) -> float:
     return min(1.0, max(0.0, (1 - progress) / (1 - recipe.decay_from)))
 
 
-def clip_losses(follower: Follower, drawn: Drawn, every_weight: float) -> dict[str, Tensor]:
-    """Losses of objects followed through their clips: `mask`, `score`, `presence`, and the IoU of what was shown."""
+def clip_losses(follower: Follower, drawn: Drawn, recipe: Recipe) -> dict[str, Tensor]:
+    """Losses of objects followed through their clips: `mask`, `score`, `presence`, and the IoU of what was shown.
+
+    `present_right` and `absent_right`: shares of the frames with and without the object in which it is said so.
+    """
     past = follower.start(drawn.picture(0), drawn.start)
     losses: dict[str, list[Tensor]] = {}
     for time_step in range(1, drawn.frames):
         out = follower.step(past, drawn.picture(time_step))
-        for name, value in _frame_losses(out, drawn.masks[time_step], drawn.visible[time_step], every_weight).items():
+        for name, value in _frame_losses(out, drawn.masks[time_step], drawn.visible[time_step], recipe).items():
             losses.setdefault(name, []).append(value)
     return {name: torch.stack(values).mean() for name, values in losses.items()}
 
 
-def _frame_losses(out: Decoded, masks: Tensor, visible: Tensor, every_weight: float) -> dict[str, Tensor]:
-    presence = F.binary_cross_entropy_with_logits(out.scores, visible.float())
-    right = ((out.scores > 0) == visible).float().mean()
-    losses = {"presence": presence, "present_right": right}
+def _frame_losses(out: Decoded, masks: Tensor, visible: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+    weights = torch.where(visible, 1.0, recipe.absent_weight)
+    losses = {"presence": F.binary_cross_entropy_with_logits(out.scores, visible.float(), weights)}
+    said = out.scores > 0
+    if not visible.all():
+        losses["absent_right"] = (~said)[~visible].float().mean()
     if visible.any():
+        losses["present_right"] = said[visible].float().mean()
         shown = segmentation_loss(
             out.logits[visible][:, None], out.ious[visible][:, None], masks[visible][:, None].float()
         )
-        losses["mask"] = shown["mask"] + every_weight * shown["every"]
+        losses["mask"] = shown["mask"] + recipe.every_weight * shown["every"]
         losses["score"], losses["picked_iou"] = shown["score"], shown["picked_iou"]
     return losses
 
@@ -213,7 +219,7 @@ class Training:
         started, recipe = time.process_time(), self.recipe
         rng = np.random.default_rng((recipe.seed, self.steps_done))
         drawn = self.clips.draw(rng, recipe.clips_per_step, recipe.objects_per_clip, self._frames())
-        losses = clip_losses(self.follower, drawn, recipe.every_weight)
+        losses = clip_losses(self.follower, drawn, recipe)
         total = losses["mask"] + losses["score"] + recipe.presence_weight * losses["presence"]
         total.backward()  # type: ignore[no-untyped-call]
         self._update(total)
@@ -222,7 +228,8 @@ class Training:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _frames(self) -> int:
-        return self.recipe.short_frames if self.progress < self.recipe.short else self.recipe.frames
+        recipe = self.recipe
+        return next(frames for frames, until in zip(recipe.frames, recipe.until, strict=True) if self.progress < until)
 
     def _update(self, loss: Tensor) -> None:
         norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], 1.0)

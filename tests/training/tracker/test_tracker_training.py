@@ -13,10 +13,11 @@ from segzero_ros.errors import RejectedInput
 from training.demo_models.segmenter_model import build_model, demo_config
 from training.tracker import features
 from training.tracker.features import ClipFeatures, roughened
+from training.tracker.follow import Past
 from training.tracker.pretrain import Recipe, Training, clip_losses, main, rate_factor, train
 
 SIDE, FRAMES, CLIPS = 64, 5, 6
-RECIPE = Recipe(steps=4, clips_per_step=2, objects_per_clip=2, frames=4, short_frames=2, short=0.5)
+RECIPE = Recipe(steps=4, clips_per_step=2, objects_per_clip=2, frames=(2, 4), until=(0.5, 1.0))
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,7 @@ def weights(training):
 def test_what_is_drawn_is_what_the_clips_show(data, encoder, monkeypatch):
     monkeypatch.setattr(features, "BACKWARDS", 0.0)
     monkeypatch.setattr(features, "SKIPPING", 0.0)
+    monkeypatch.setattr(features, "CUT", 0.0)
     drawn = ClipFeatures(data, encoder).draw(np.random.default_rng(0), 3, 2, FRAMES)
     ids = np.load(data / "clips-00000" / "ids.npy")
     shown = {(clip, thing): ids[clip] == thing for clip in range(CLIPS) for thing in (1, 2)}
@@ -79,6 +81,48 @@ def test_what_is_drawn_is_what_the_clips_show(data, encoder, monkeypatch):
         assert any(np.array_equal(drawn.masks[:, row].numpy(), true) for true in shown.values())
         assert torch.equal(drawn.visible[:, row], drawn.masks[:, row].flatten(1).sum(1) >= features.SEEN)
     assert drawn.frames == FRAMES and not drawn.visible.all(), "the second square leaves"
+
+
+def test_an_interrupted_clip_shows_another_in_between_where_the_object_is_not(data, encoder, monkeypatch):
+    monkeypatch.setattr(features, "BACKWARDS", 0.0)
+    monkeypatch.setattr(features, "SKIPPING", 0.0)
+    clips = ClipFeatures(data, encoder)
+    monkeypatch.setattr(features, "CUT", 1.0)
+    cut = clips.draw(np.random.default_rng(3), 3, 2, FRAMES)
+    seen = clips._shards["clips-00000"].features["embedding"].astype(np.float32)
+    interrupted = 0
+    for row in range(cut.masks.shape[1]):
+        embeddings = cut.features["embedding"][:, row].numpy()
+        clip = next(n for n in range(CLIPS) if np.array_equal(seen[n, 0], embeddings[0]))
+        foreign = [t for t in range(FRAMES) if not np.array_equal(seen[clip, t], embeddings[t])]
+        interrupted += bool(foreign)
+        assert all(any((embeddings[t] == seen[n]).all((1, 2, 3)).any() for n in range(CLIPS)) for t in foreign)
+        assert not cut.masks[foreign, row].any() and 0 not in foreign
+        assert not cut.visible[foreign, row].any()
+    assert interrupted
+
+
+def test_an_object_that_is_hidden_in_between_is_drawn_more_often(data, encoder, monkeypatch):
+    monkeypatch.setattr(features, "CUT", 0.0)
+    monkeypatch.setattr(features, "SKIPPING", 0.0)
+    monkeypatch.setattr(features, "BACKWARDS", 0.0)
+    drawn = ClipFeatures(data, encoder).draw(np.random.default_rng(0), 200, 1, FRAMES)
+    hidden = (~drawn.visible.all(0)).float().mean()
+    assert 0.7 < hidden < 0.9, "of two things in each clip one leaves, and is taken four times as often"
+
+
+def test_a_frame_without_the_object_is_not_remembered():
+    past = Past(torch.zeros(3, 2, 2), torch.zeros(3, 5))
+    for n, seen in enumerate(([1, 1, 0], [0, 1, 0], [1, 1, 0]), 1):
+        past.recent.append(torch.full((3, 2, 2), float(n)))
+        past.pointers.append(torch.full((3, 5), float(n)))
+        past.seen.append(torch.tensor(seen) > 0)
+    memories, ages = past.memories()
+    pointers, pointer_ages = past.all_pointers()
+    assert ages.tolist() == [[0, -1, 2, 1], [0, 3, 2, 1], [0, -1, -1, -1]]
+    assert memories[0, 2:, 0, 0].tolist() == pointers[0, 2:, 0].tolist() == [1, 3]
+    assert memories[1, :, 0, 0].tolist() == [0, 1, 2, 3]
+    assert pointer_ages.tolist() == [[3, -1, 2, 1], [4, 3, 2, 1], [1, -1, -1, -1]]
 
 
 def test_the_same_seed_draws_the_same_and_clips_that_appear_are_taken_in(data, encoder, tmp_path):
@@ -117,11 +161,11 @@ def test_some_steps_lower_the_loss_and_leave_the_encoder_as_it_is(data, segmente
     }
     drawn = training.clips.draw(np.random.default_rng(9), 4, 2, 3)
     with torch.no_grad():
-        before = clip_losses(training.follower, drawn, 0.2)
+        before = clip_losses(training.follower, drawn, RECIPE)
     for _ in range(12):
         training.step()
     with torch.no_grad():
-        after = clip_losses(training.follower, drawn, 0.2)
+        after = clip_losses(training.follower, drawn, RECIPE)
     assert after["mask"] < 0.8 * before["mask"]
     now = dict(training.model.named_parameters())
     assert frozen and all(torch.equal(weight, now[name]) for name, weight in frozen.items())
@@ -151,7 +195,7 @@ def test_a_finished_run_leaves_a_checkpoint_its_note_and_a_curve(data, segmenter
     model = Sam2VideoModel.from_pretrained(tmp_path / "checkpoint")
     assert model.config.image_size == SIDE
     note = json.loads((tmp_path / "checkpoint" / "training.json").read_text())
-    assert note["step"] == RECIPE.steps and note["recipe"]["frames"] == 4 and note["clips"] == CLIPS
+    assert note["step"] == RECIPE.steps and note["recipe"]["frames"] == [2, 4] and note["clips"] == CLIPS
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [2, 4]
 
 
