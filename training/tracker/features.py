@@ -25,7 +25,7 @@ from training.tracker.follow import Picture
 LEAST = 30  # pixels of an object that is worth starting with, of the squashed picture
 SEEN = 8  # pixels of an object that counts as visible
 BACKWARDS, SKIPPING, ROUGH = 0.3, 0.3, 0.7  # share of clips played backwards, with frames left out, of rough starts
-CUT, MIN_CUT_FRAMES = 0.15, 4  # share of objects whose clip is interrupted by frames of another, if it is as long
+CUT, MIN_CUT_FRAMES = 0.25, 4  # share of objects whose clip is interrupted by frames of another, if it is as long
 RETURNING = 4.0  # how much likelier an object is taken that is hidden in between
 
 

@@ -34,7 +34,7 @@ from segzero_ros.backends.sam2_memory import SURE
 from segzero_ros.cli.parser import Parser, at_least, number_in, refuse
 from segzero_ros.errors import RejectedInput
 from training.demo_models.pretrain_segmenter import report
-from training.demo_models.segmenter_model import segmentation_loss
+from training.demo_models.segmenter_model import mask_loss, segmentation_loss
 from training.muon import Muon
 from training.saving import LossGuard, load_state, save_run, stop_on_signals
 from training.tracker.features import ClipFeatures, Drawn
@@ -51,6 +51,7 @@ READS_EMBEDDING = (
 HEARING = 4.0  # how much the masks weigh in what attention reads, at the start; as much as all else
 NEAR = 4.0  # squared: how much more what is near is attended to, at the start
 SHARP = 1.2  # squared: how much more what looks the same is attended to, at the start
+USUAL_AREA = 40.0  # cells of an object's mask: what a mask of nothing is measured by
 RESCAN_EVERY = 5  # steps: a shard that appeared meanwhile is taken in, which takes seconds
 
 
@@ -68,6 +69,7 @@ class Recipe:
     careful_share: float = 0.01  # of the rate, for what reads the embedding
     presence_weight: float = 1.0
     absent_weight: float = 3.0  # of frames without the object, of which there are few
+    nothing_weight: float = 0.5  # of masks there, which should be empty
     every_weight: float = 0.2
     warm_up: float = 0.01  # share of the steps
     decay_from: float = 0.3  # share of the steps
@@ -181,6 +183,9 @@ def _frame_losses(out: Decoded, masks: Tensor, visible: Tensor, recipe: Recipe) 
     said = out.scores > 0
     if not visible.all():
         losses["absent_right"] = (~said)[~visible].float().mean()
+        away = out.logits[~visible]
+        losses["nothing"] = mask_loss(away, torch.zeros_like(away), away.new_full(away.shape[:2], USUAL_AREA)).mean()
+        losses["empty"] = (away.gather(1, _best(out)[~visible]) <= 0).all(-1).all(-1).float().mean()
     if visible.any():
         losses["present_right"] = said[visible].float().mean()
         shown = segmentation_loss(
@@ -189,6 +194,11 @@ def _frame_losses(out: Decoded, masks: Tensor, visible: Tensor, recipe: Recipe) 
         losses["mask"] = shown["mask"] + recipe.every_weight * shown["every"]
         losses["score"], losses["picked_iou"] = shown["score"], shown["picked_iou"]
     return losses
+
+
+def _best(out: Decoded) -> Tensor:
+    """Indices of the masks shown, to gather with, (N, 1, h, w)."""
+    return out.ious.argmax(1)[:, None, None, None].expand(-1, -1, *out.logits.shape[-2:])
 
 
 class Training:
@@ -221,6 +231,8 @@ class Training:
         drawn = self.clips.draw(rng, recipe.clips_per_step, recipe.objects_per_clip, self._frames())
         losses = clip_losses(self.follower, drawn, recipe)
         total = losses["mask"] + losses["score"] + recipe.presence_weight * losses["presence"]
+        if "nothing" in losses:
+            total = total + recipe.nothing_weight * losses["nothing"]
         total.backward()  # type: ignore[no-untyped-call]
         self._update(total)
         self.steps_done += 1
