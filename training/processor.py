@@ -10,7 +10,9 @@ picture up to rounding (tests/training/test_processor.py). Not covered: several 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,18 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
 
 PATCH, MERGE = 14, 2
+FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.json",
+    "chat_template.jinja",
+)
+"""What a published checkpoint may have for its processor, beside tokenizer.json."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +57,23 @@ class PictureProcessor(ProcessorMixin):
     """What TRL asks of a processor: prompts and pictures -> token ids and what the vision tower wants.
 
     `raw`: hand on uint8 pixels (N, H * W * 3) instead of patches, for the packed rollouts. `forced`: text that every
-    answer begins with; its tokens count as prompt. Raises ``RejectedInput`` BUNDLE_PROFILE when the profile's size is
+    answer begins with; its tokens count as prompt. `files`: those of the checkpoint's own processor (``FILES``), saved
+    beside tokenizer.json, so that transformers and vLLM open what was saved.
+
+    Raises ``RejectedInput`` BUNDLE_PROFILE when the profile's size is
     no multiple of 28.
     """
 
     def __init__(
-        self, tokenizer_file: Path, profile: Profile, *, eos: str, pad: str, forced: str = "", raw: bool = False
+        self,
+        tokenizer_file: Path,
+        profile: Profile,
+        *,
+        eos: str,
+        pad: str,
+        forced: str = "",
+        raw: bool = False,
+        files: Sequence[Path] = (),
     ) -> None:
         width, height = profile.image_size
         unit = PATCH * MERGE
@@ -65,6 +90,7 @@ class PictureProcessor(ProcessorMixin):
         self.image_token_id = self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
         self.forced_ids = self.chat.forced(forced) if forced else []
         self.chat_template = None
+        self.files = tuple(files)
 
     @property
     def forced_text(self) -> str:
@@ -78,6 +104,17 @@ class PictureProcessor(ProcessorMixin):
     def prompt_ids(self, question: str) -> list[int]:
         """The whole prompt, one placeholder per visual token."""
         return [*self.chat.prefix.ids.tolist(), *self.question_ids(question)]
+
+    def one_placeholder(self, ids: Sequence[int]) -> list[int]:
+        """The prompt with one placeholder per picture, as vLLM wants it: it puts in one per visual token itself.
+
+        Given `prompt_ids` as they are it would do so with each of them, and the model would read twice as many.
+        """
+        return [
+            token
+            for n, token in enumerate(ids)
+            if token != self.image_token_id or n == 0 or ids[n - 1] != self.image_token_id
+        ]
 
     def apply_chat_template(self, conversation: Any, *, tokenize: bool = False, **_: Any) -> Any:
         """TRL's way in: messages -> text, or (`tokenize`) a mapping of ids and vision inputs per conversation.
@@ -124,10 +161,12 @@ class PictureProcessor(ProcessorMixin):
         return str(self.tokenizer.decode(ids, **options))
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> list[str]:
-        """Write tokenizer.json, which is all that the exporter and this class need."""
-        file = Path(save_directory) / "tokenizer.json"
-        self.tokenizer.backend_tokenizer.save(str(file))
-        return [str(file)]
+        """Write tokenizer.json, which the exporter and this class need, and the checkpoint's own files."""
+        folder = Path(save_directory)
+        self.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+        for file in self.files:
+            shutil.copyfile(file, folder / file.name)
+        return [str(folder / "tokenizer.json"), *(str(folder / file.name) for file in self.files)]
 
     def _types(self, ids: Sequence[Sequence[int]]) -> list[list[int]]:
         return [[int(token == self.image_token_id) for token in row] for row in ids]
@@ -140,6 +179,37 @@ class PictureProcessor(ProcessorMixin):
                 Code.IMAGE_SIZE,
                 f"got a picture of {wrong}, want ({height}, {width}, 3); squash it to the profile's size",
             )
+
+
+def tokenizer_file(model: str) -> Path:
+    """tokenizer.json of a folder, or of a checkpoint on the hub; `RejectedInput` CONFIG_VALUE where there is none."""
+    from huggingface_hub import hf_hub_download
+
+    file = Path(model) / "tokenizer.json"
+    if file.exists():
+        return file
+    try:
+        return Path(hf_hub_download(model, "tokenizer.json"))
+    except (OSError, ValueError) as error:
+        said = str(error).strip().partition("\n")[0][:200]
+        raise RejectedInput(
+            Code.CONFIG_VALUE,
+            f"got --model {model} ({said}), want a folder with tokenizer.json, or a checkpoint on the hub",
+        ) from None
+
+
+def processor_files(model: str) -> list[Path]:
+    """Which of ``FILES`` a folder has, or a checkpoint on the hub."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    if Path(model).is_dir():
+        return [file for name in FILES if (file := Path(model) / name).is_file()]
+    found = []
+    for name in FILES:
+        with suppress(EntryNotFoundError):
+            found.append(Path(hf_hub_download(model, name)))
+    return found
 
 
 def as_rgb(picture: Any) -> NDArray[np.uint8]:

@@ -1,5 +1,7 @@
 """The processor gives what transformers' own gives, and prompts that are the robot's."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from segzero_ros.errors import RejectedInput  # noqa: E402
 from segzero_ros.profile import PROFILES  # noqa: E402
 from training.demo_models.reasoner_model import demo_profile, train_tokenizer  # noqa: E402
 from training.grpo.options import NO_THINKING  # noqa: E402
-from training.processor import Picture, PictureProcessor  # noqa: E402
+from training.processor import Picture, PictureProcessor, processor_files  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,17 @@ def test_a_published_checkpoints_pictures_are_those_of_transformers_at_840(token
     got = ours.vision_inputs([Picture(squashed)])
     assert got["image_grid_thw"].tolist() == want["image_grid_thw"].tolist() == [[1, 60, 60]]
     assert np.allclose(got["pixel_values"].numpy(), want["pixel_values"], atol=1e-5)
+
+
+def test_a_saved_processor_has_the_files_of_the_checkpoint_it_came_from(tokenizer_file, tmp_path):
+    model, out = tmp_path / "model", tmp_path / "out"
+    model.mkdir(), out.mkdir()
+    for name in ("preprocessor_config.json", "chat_template.jinja", "model.safetensors"):
+        (model / name).write_text(name)
+    files = processor_files(str(model))
+    saved = processor(tokenizer_file, demo_profile(), files=files).save_pretrained(out)
+    assert {Path(file).name for file in saved} == {"tokenizer.json", "preprocessor_config.json", "chat_template.jinja"}
+    assert (out / "chat_template.jinja").read_text() == "chat_template.jinja"
 
 
 def test_both_ways_in_agree_and_a_question_cannot_forge_a_special_token(tokenizer_file):

@@ -1,7 +1,8 @@
 """COCO annotations, alone or with the expressions of a RefCOCO-style set (RefCOCO, RefCOCO+, RefCOCOg, gRefCOCO).
 
 Alone (CVAT, LabelMe and others export them): one example per picture and category. The question is the category's name,
-every instance of it is meant, and ``iscrowd`` groups, which nobody separated, are pixels to ignore.
+every instance of it is meant, and ``iscrowd`` groups, which nobody separated, are pixels to ignore. What is known not
+to be in a picture, LVIS's ``neg_category_ids`` of an image, is asked for too: nothing is meant.
 
 With ``refs*.json`` or ``grefs*.json`` beside the annotations: what the expressions of a split refer to, at one of two
 levels, which give different figures, so the name says which.
@@ -214,6 +215,8 @@ class _Categories(Rows):
         for instance in annotations.instances.values():
             key = (_hashable(instance.get("image_id")), _hashable(instance.get("category_id")))
             rows.setdefault(key, []).append(instance)
+        for image, category in _absent(annotations):
+            rows.setdefault((image, category), [])
         self._rows = list(rows.items())
         self.name = f"{annotations.file.name}, one question per picture and category"
 
@@ -230,11 +233,23 @@ class _Categories(Rows):
         size = rgb.shape[1], rgb.shape[0]
         crowds = [instance for instance in instances if instance.get("iscrowd")]
         single = [instance for instance in instances if not instance.get("iscrowd")]
-        if not single:
+        if crowds and not single:
             raise unusable("got only a crowd (iscrowd), no object by itself; outline the objects one by one")
         ignore = union([decode_segmentation(crowd.get("segmentation"), size) for crowd in crowds], size)
         meant = read_objects(single, size)._asdict()
         return Example(f"{image}-{category}", question, rgb, ignore=ignore if crowds else None, **meant)
+
+
+def _absent(annotations: Annotations) -> Iterator[tuple[int | str, int | str]]:
+    """Yield image and category of what is said not to be there."""
+    for image in annotations.images.values():
+        categories = image.get("neg_category_ids", [])
+        if not isinstance(categories, list):
+            raise unusable(
+                f"got neg_category_ids {quote(categories)} of image {image['id']} in {annotations.file}, "
+                "want a list of ids"
+            )
+        yield from ((image["id"], _hashable(category)) for category in categories)
 
 
 def _hashable(value: object) -> int | str:

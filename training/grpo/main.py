@@ -20,7 +20,7 @@ too. (VisionReasoner's own scripts take a KL of 1e-2: `--kl 1e-2`.) What still d
 - The prompt's length is not cut: one picture and one question of at most 500 characters stay below 1300 tokens.
 - A question outside its profile's frame is refused before the first step; upstream trains on it.
 - Validation answers greedily on held-out questions and keeps the best; upstream evaluates saved checkpoints by hand.
-- vLLM's rollouts are corrected by truncated importance sampling (TRL's default), upstream's are not.
+- vLLM's rollouts are corrected by importance sampling, truncated token by token; upstream's are not.
 - `grounded_v3` is this project's own reward, with the segmenter in the loop: the published recipes leave SAM 2 out.
 - The demo's profile has defaults of its own (`grpo_options.DEMO`): a model of 2 million parameters bears and needs
   a rate a hundred times higher.
@@ -36,6 +36,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ from numpy.typing import NDArray
 from segzero_ros.cli.parser import refuse
 from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.profile import Profile, get_profile
-from training.grpo.options import DEMO, DEMO_PROFILE, NO_THINKING, parse
+from training.grpo.options import DEMO, DEMO_PROFILE, HELD_OUT, NO_THINKING, parse
 
 if TYPE_CHECKING:
     from training.grpo.questions import Questions
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from training.grpo.trainer import Validation
     from training.rewards.grounded import Grounded
 
+VLLM = (0, 22), (0, 31)  # the releases that the pinned TRL supports
+PROMPT_TOKENS = 1300  # the paper's; a picture of 840 x 840 has 900, the longest question stays below the rest
 INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
 
 
@@ -114,6 +117,8 @@ def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
     from training.grpo.vision import share_vision
 
     profile = _profile(args.profile)
+    if _vllm(args):
+        check_vllm()
     _check_model(args)  # before DeepSpeed's configuration, which forbids to look without loading
     config = _config(args)  # before the model: DeepSpeed's ZeRO-3 decides how that is loaded
     packed = _packs(args, config)
@@ -200,6 +205,21 @@ def _vllm(args: argparse.Namespace) -> bool:
     return bool(args.rollouts == "vllm")
 
 
+def check_vllm() -> None:
+    """Refuse a machine without vLLM, or with one that TRL's release does not know."""
+    try:
+        found = metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        found = ""
+    release = tuple(int(part) for part in found.split("+")[0].split(".")[:2] if part.isdigit())
+    if not VLLM[0] <= release <= VLLM[1]:
+        least, most = (".".join(map(str, release)) for release in VLLM)
+        raise _unfit(
+            f"--rollouts vllm and {f'vLLM {found}' if found else 'no vLLM'}",
+            f"{least} to {most}, which TRL can drive: pip install vllm==0.30.0",
+        )
+
+
 def _packs(args: argparse.Namespace, config: Any) -> bool:
     """Whether rollouts and log-probabilities are the packed ones: one process, the whole model in it."""
     alone = config.world_size == 1 and config.deepspeed_plugin is None
@@ -257,6 +277,8 @@ def _config(args: argparse.Namespace) -> Any:
         report_to=["tensorboard"],
         use_vllm=_vllm(args),
         vllm_mode=args.vllm_mode,
+        vllm_max_model_length=PROMPT_TOKENS + args.response,  # else a cache for 128,000 tokens
+        vllm_importance_sampling_mode="token_truncate",
         vllm_gpu_memory_utilization=args.vllm_memory,
         vllm_tensor_parallel_size=args.vllm_tensor_parallel,
         vllm_server_host=args.vllm_host,
@@ -295,27 +317,21 @@ def _model(args: argparse.Namespace) -> Any:
 
 
 def _processor(args: argparse.Namespace, profile: Profile, *, raw: bool) -> Any:
-    from training.processor import PictureProcessor
+    from training.processor import PictureProcessor, processor_files, tokenizer_file
 
-    file = _tokenizer_file(args.model)
+    file = tokenizer_file(args.model)
     forced = "" if args.thinking else NO_THINKING
     if args.prefix:
         forced = f"<think>{args.prefix}"
-    return PictureProcessor(file, profile, eos="<|im_end|>", pad="<|endoftext|>", forced=forced, raw=raw)
-
-
-def _tokenizer_file(model: str) -> Path:
-    """tokenizer.json of a folder, or of a checkpoint on the hub."""
-    from huggingface_hub import hf_hub_download
-
-    file = Path(model) / "tokenizer.json"
-    if file.exists():
-        return file
-    try:
-        return Path(hf_hub_download(model, "tokenizer.json"))
-    except (OSError, ValueError) as error:
-        said = str(error).strip().partition("\n")[0][:200]
-        raise _unfit(f"--model {model} ({said})", "a folder with tokenizer.json, or a checkpoint on the hub") from None
+    return PictureProcessor(
+        file,
+        profile,
+        eos="<|im_end|>",
+        pad="<|endoftext|>",
+        forced=forced,
+        raw=raw,
+        files=processor_files(args.model),
+    )
 
 
 def _data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
@@ -330,13 +346,15 @@ def _data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questi
 
 
 def _plain_data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
-    from training.grpo.questions import HELD_OUT_PER_PICTURE, open_questions
+    from training.grpo.questions import HELD_OUT_PER_PICTURE, open_questions, split_off
 
     wanted = args.steps * args.prompts_per_step // args.per_picture
     questions = open_questions(args.data, args.split, profile, seed=args.seed, pictures=wanted, cache=args.out)
     val = args.val or ("tabletop" if args.data == "tabletop" else "")
     if not val or not args.evaluate_count:
         return questions, None
+    if val == HELD_OUT:
+        return split_off(questions, args.evaluate_count, seed=0)
     pictures = -(-args.evaluate_count // HELD_OUT_PER_PICTURE)
     return questions, open_questions(val, args.val_split, profile, seed=0, pictures=pictures, cache=args.out)
 

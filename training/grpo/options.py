@@ -14,6 +14,7 @@ from segzero_ros.profile import PROFILES
 RULES = ("seg_zero_v1", "seg_zero_v1_soft", "vision_reasoner_v2", "grounded_v3")
 NO_THINKING = "<think></think><answer>"
 DEMO_PROFILE = "demo"
+HELD_OUT = "held-out"
 
 PAPER: Mapping[str, Any] = MappingProxyType(
     {
@@ -105,7 +106,11 @@ def _add_data(group: Any) -> None:
     add("--model", help="checkpoint, a folder or a name on the hub")
     add("--data", help="'tabletop' (rendered into OUT), a folder of shards, or what `segzero data check` takes")
     add("--split", default="train", help="of the data (default train)")
-    add("--val", help="held-out data; empty: 'tabletop' renders its own, other data is not validated")
+    add(
+        "--val",
+        help="held-out data; 'held-out': --evaluate-count questions of --data, which are not trained on; "
+        "empty: 'tabletop' renders its own, other data is not validated",
+    )
     add("--val-split", default="val", help="of the held-out data (default val)")
     add("--segmenter", help="a bundle or a SAM 2 checkpoint for masks in the reward and the validation; '' = none")
 

@@ -182,6 +182,39 @@ class NoisyQuestions:
         return self.questions.source(number)
 
 
+class SomeQuestions:
+    """Some of the questions, in the order of ``numbers``."""
+
+    def __init__(self, questions: Questions, numbers: Sequence[int]) -> None:
+        self.questions, self.numbers = questions, numbers
+        self.kinds = [questions.kinds[number] for number in numbers]
+        self.pictures = [questions.pictures[number] for number in numbers]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, number: int) -> GrpoSample:
+        return self.questions[self.numbers[number]]
+
+    def source(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """The source picture (H, W, 3) and its objects' masks (M, H, W)."""
+        return self.questions.source(self.numbers[number])
+
+
+def split_off(questions: Questions, count: int, seed: int) -> tuple[Questions, Questions]:
+    """To train on, and held out: `count` questions, of whose pictures none is trained on. CONFIG_VALUE for too few."""
+    chosen = held_out(questions, count, seed)
+    pictures = {questions.pictures[number] for number in chosen}
+    rest = [number for number in range(len(questions)) if questions.pictures[number] not in pictures]
+    if not rest:
+        raise RejectedInput(
+            Code.CONFIG_VALUE,
+            f"got {len(questions)} questions of which {count} are held out, and none is left to train on; give more "
+            "data, a smaller --evaluate-count, or --val another data set",
+        )
+    return SomeQuestions(questions, rest), SomeQuestions(questions, chosen)
+
+
 def open_questions(
     source: str, split: str, profile: Profile, *, seed: int, pictures: int, cache: Path, check: bool = True
 ) -> Questions:

@@ -113,6 +113,8 @@ class GroundingTrainer(GRPOTrainer):
         self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: int, has_tool_images: bool = False
     ) -> tuple[list[list[int]], Any]:
         if self.policy is None:
+            if self.use_vllm and self.args.vllm_mode == "colocate":  # a server is told where the pictures stand instead
+                prompt_ids = [self.processor.one_placeholder(ids) for ids in prompt_ids]
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )

@@ -5,7 +5,7 @@ accelerate launch --config_file training/recipes/one-gpu.yaml -m training.grpo \
     --profile vision_reasoner_v2 \
     --model Qwen/Qwen2.5-VL-3B-Instruct \
     --data "${DATA:-data}" \
-    --val "${VAL:-${DATA:-data}}" \
+    --val "${VAL-held-out}" \
     --reward vision_reasoner_v2 \
     --lora 32 --lr 1e-5 \
     --micro-batch 2 \

@@ -5,7 +5,7 @@ accelerate launch --config_file training/recipes/zero3.yaml --num_processes 4 -m
     --profile vision_reasoner_v2 \
     --model Qwen/Qwen2.5-VL-7B-Instruct \
     --data "${DATA:-data}" \
-    --val "${VAL:-${DATA:-data}}" \
+    --val "${VAL-held-out}" \
     --micro-batch 4 \
     --rollouts vllm --vllm-memory 0.3 \
     --out "${OUT:-runs/7b}" "$@"

@@ -7,7 +7,7 @@ accelerate launch --config_file training/recipes/zero3-two-nodes.yaml \
     --profile vision_reasoner_v2 \
     --model Qwen/Qwen2.5-VL-7B-Instruct \
     --data "${DATA:-data}" \
-    --val "${VAL:-${DATA:-data}}" \
+    --val "${VAL-held-out}" \
     --micro-batch 4 \
     --rollouts vllm --vllm-memory 0.35 --vllm-tensor-parallel 2 \
     --out "${OUT:-runs/7b}" "$@"

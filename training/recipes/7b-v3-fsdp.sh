@@ -5,7 +5,7 @@ accelerate launch --config_file training/recipes/fsdp.yaml -m training.grpo \
     --profile abstaining_v2 \
     --model Qwen/Qwen2.5-VL-7B-Instruct \
     --data "${DATA:-data}" \
-    --val "${VAL:-${DATA:-data}}" \
+    --val "${VAL-held-out}" \
     --reward grounded_v3 --v3 mask_grading=squared \
     --segmenter facebook/sam2.1-hiera-large \
     --micro-batch 4 \

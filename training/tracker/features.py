@@ -139,7 +139,7 @@ class ClipFeatures:
         if shard is row.shard and clip == row.clip:
             return row
         begin = int(rng.integers(1, frames - 1))
-        end = begin + int(rng.integers(1, max(2, frames // 3)))
+        end = min(frames, begin + int(rng.integers(1, max(2, frames // 3))))
         return replace(row, cut=(begin, end), other=(shard, clip))
 
     def _features(self, path: Path) -> dict[str, NDArray[np.float16]]:

@@ -66,6 +66,22 @@ def test_several_instances_of_a_category_are_several_objects(tmp_path):
     assert [mask.sum() for mask in example.object_masks] == [200, 200]
 
 
+def test_what_is_known_not_to_be_in_a_picture_is_asked_for_and_nothing_is_meant(tmp_path):
+    plain = json.loads((write_coco(tmp_path / "plain") / "instances.json").read_text())
+    image = plain["images"][0] | {"neg_category_ids": [77]}
+    value = plain | {
+        "images": [image, *plain["images"][1:]],
+        "categories": [*plain["categories"], {"id": 77, "name": "zebra"}],
+    }
+    folder = write_coco(tmp_path / "set", value)
+    examples = open_examples(str(folder))
+    assert len(examples) == len(open_examples(str(tmp_path / "plain"))) + 1
+    [absent] = [examples[n] for n in range(len(examples)) if examples[n].question == "zebra"]
+    assert absent.boxes == () and not absent.mask.any()
+    with pytest.raises(RejectedInput, match="neg_category_ids 7 of image"):
+        open_examples(str(write_coco(tmp_path / "bad", value | {"images": [image | {"neg_category_ids": 7}]})))
+
+
 @pytest.mark.parametrize(
     ("where", "file", "split"),
     [("annotations", "instances_default.json", ""), ("train", "_annotations.coco.json", "train")],

@@ -24,7 +24,15 @@ from training.demo_models.reasoner_model import (  # noqa: E402
 from training.evaluation.match_answer import match_answer  # noqa: E402
 from training.grpo.main import grounded_settings, main  # noqa: E402
 from training.grpo.options import DEMO, PAPER, build_parser, parse  # noqa: E402
-from training.grpo.questions import NoisyQuestions, ShardQuestions, draw_order, held_out, open_questions, parse_mix  # noqa: E402
+from training.grpo.questions import (  # noqa: E402
+    NoisyQuestions,
+    ShardQuestions,
+    draw_order,
+    held_out,
+    open_questions,
+    parse_mix,
+    split_off,
+)
 from training.grpo.scoring import summarise  # noqa: E402
 from training.grpo.trainer import checkpoints  # noqa: E402
 from training.rewards.truth import Truth  # noqa: E402
@@ -290,6 +298,18 @@ def test_a_plain_folder_becomes_questions_in_the_profiles_frame(tmp_path):
     question = open_questions(str(tmp_path), "", PROFILE, seed=0, pictures=0, cache=tmp_path)[0]
     assert question.rgb.shape == (196, 196, 3)
     assert question.truth.boxes == ((20.0, 20.0, 40.0, 98.0),)
+
+
+def test_what_is_held_out_is_not_trained_on_nor_are_its_pictures(world):
+    questions = ShardQuestions(world / "train", PROFILE)
+    train, kept = split_off(questions, 6, seed=0)
+    assert len(kept) == 6 and not set(train.pictures) & set(kept.pictures)
+    pictures = set(kept.pictures)
+    assert len(train) == sum(picture not in pictures for picture in questions.pictures)
+    assert kept[2].text == questions[held_out(questions, 6, seed=0)[2]].text and kept.kinds[2] == kept[2].kind
+    assert np.array_equal(kept.source(2)[0], questions.source(kept.numbers[2])[0])
+    with pytest.raises(RejectedInput, match="none is left to train on"):
+        split_off(questions, len(questions), seed=0)
 
 
 def test_the_order_is_the_seeds_and_a_longer_one_begins_alike(world):
