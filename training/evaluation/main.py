@@ -28,6 +28,7 @@ from segzero_ros.cli.parser import OK, Parser, Renamed, at_least, missing
 from training.data.base import Examples, unusable
 from training.data.open import FORMATS, open_examples
 from training.data.tabletop import open_tabletop
+from training.evaluation import sealed
 from training.evaluation.compare import compare, comparison_table
 from training.evaluation.record import Record, read_samples, whole_lines
 from training.evaluation.run import ask_all
@@ -40,6 +41,7 @@ EXAMPLES = (
     "segzero eval --data tabletop --split test --seed 7 --count 300",
     "segzero eval --data tabletop --wording composed --count 600",
     "segzero eval --data tabletop --wording spoken",
+    "segzero eval --data sealed --bundle mine",
     "segzero eval --count 2000 --samples run.jsonl --page run --out summary.json",
     "segzero eval --count 2000 --samples run.jsonl --resume",
     "segzero eval --compare before.jsonl after.jsonl",
@@ -64,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def evaluate(options: Namespace) -> int:
     """Ask all questions and tell the figures."""
     check_folders(options.out, options.samples)
+    if options.data == sealed.NAME:
+        return take_sealed_test(options)
     if options.page and missing(["matplotlib"]):
         raise unusable(f"got --page, whose charts need matplotlib; {INSTALL}")
     examples = open_data(options)
@@ -80,6 +84,24 @@ def evaluate(options: Namespace) -> int:
         from training.evaluation.page import write_page
 
         print(f"page: {write_page(options.page, summary, records, examples)}")
+    return OK
+
+
+def take_sealed_test(options: Namespace) -> int:
+    """Ask a bundle the questions that it is asked once, and write down its figures."""
+    if options.samples or options.page or options.resume or options.count or options.also_spoken:
+        raise unusable("got --data sealed with options that show or choose its questions; it takes --bundle and --out")
+    sealed.refuse_a_second_time(fingerprint(options))
+    examples = sealed.SealedExamples()
+    about = describe(options, len(examples)) | {"seed": sealed.SEED, "wording": "sealed"}
+    pipeline = open_engines(options)
+    with Progress(None, about, [], len(examples)) as progress:
+        records = list(ask_all(pipeline, examples, progress.seen, tokens_of=tokens_of(options)))
+    summary = about | sealed.figures(records)
+    sealed.write_down(about, summary, examples.questions_hash)
+    print(table(summary | {"types": summary["parts"] | summary["types"]}))
+    print(f"written down in {sealed.SCORES}; this bundle has taken the sealed test")
+    write_json(options.out, summary)
     return OK
 
 
@@ -135,7 +157,9 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     parser = Parser(
         "segzero eval", "Score a bundle on pictures whose truth is known, through the robot's pipeline.", EXAMPLES
     )
-    parser.add_argument("--data", default="tabletop", metavar="SOURCE", help=f"{'; '.join(FORMATS)} (default tabletop)")
+    parser.add_argument(
+        "--data", default="tabletop", metavar="SOURCE", help=f"{'; '.join(FORMATS)}; sealed: once (default tabletop)"
+    )
     split = "as the data has them; tabletop's test (its default) has compositions and wordings never trained on"
     parser.add_argument("--split", default=None, metavar="NAME", help=split)
     parser.add_argument("--seed", type=at_least(0), default=7, help="another seed gives other scenes (default 7)")

@@ -39,12 +39,16 @@ def read_spoken(file: Path = FILE) -> list[Spoken]:
 
 
 class SpokenExamples:
-    """The first ``count`` sentences with their rendered pictures (all of them: None)."""
+    """The first ``count`` sentences of a file with their rendered pictures (all of them: None)."""
 
-    def __init__(self, count: int | None = None) -> None:
-        self._spoken = read_spoken()[:count]
+    def __init__(self, count: int | None = None, file: Path = FILE) -> None:
+        self._spoken = read_spoken(file)[:count]
         self.name = f"tabletop, {len(self._spoken)} spoken commands"
         self._renderer: Renderer | None = None
+
+    def where(self, n: int) -> str:
+        """Which sentence."""
+        return f"the sentence about scene {self._spoken[n].seed}"
 
     def __len__(self) -> int:
         return len(self._spoken)

@@ -135,7 +135,7 @@ def test_no_training_reads_the_sentences():
         for file in (ROOT / folder).glob("**/*.py")
         if re.search(r"spoken\.jsonl|evaluation\.spoken", file.read_text(encoding="utf-8"))
     ]
-    assert sorted(knowing) == ["training/evaluation/main.py", "training/evaluation/spoken.py"]
+    assert sorted(knowing) == [f"training/evaluation/{name}.py" for name in ("main", "sealed", "spoken")]
 
 
 def test_all_that_is_meant_can_be_seen():
@@ -175,6 +175,6 @@ def test_nearly_all_compositions_were_seen_in_training():
 def test_a_target_that_is_not_in_the_picture_is_refused(monkeypatch):
     pytest.importorskip("mujoco", reason="needs the demo world")
     wrong = [evaluation_spoken.Spoken(SPOKEN[0].seed, "attribute", "the mug", (99,))]
-    monkeypatch.setattr(evaluation_spoken, "read_spoken", lambda: wrong)
+    monkeypatch.setattr(evaluation_spoken, "read_spoken", lambda _: wrong)
     with pytest.raises(RejectedInput, match="want ids of"):
         SpokenExamples()[0]
