@@ -63,6 +63,9 @@ def test_image_panels_show_pictures_of_the_node_and_its_camera(name):
         if setting in mode:
             assert endpoint(mode[setting]).type in types
     assert set(mode.get("annotations", {})) <= {DRAWN}
+    assert bool(mode.get("annotations")) == bool(mode.get("synchronize")), "a mask belongs to one picture alone"
+    for topic, settings in CONFIGS[name].get("topics", {}).items():
+        assert set(settings) <= set(FACTS["space"][endpoint(topic).type])
 
 
 def test_the_space_panel_draws_all_that_the_node_says_in_space():
