@@ -16,7 +16,8 @@ ARGUMENTS = {
         "place objects in 3-D with `depth` and `camera_info`; empty = as in the file, else true",
         (),
     ),
-    **views.ARGUMENTS,
+    "rviz": views.RVIZ_ARGUMENT,
+    "fixed_frame": views.FRAME_ARGUMENT,
 }
 
 

@@ -9,7 +9,8 @@ ARGUMENTS = {
     "image_transport": ("", "raw or compressed; empty = as in the parameter file", ("", "raw", "compressed")),
     "use_depth": ("", "place objects in 3-D with `depth` and `camera_info`; empty = as in the parameter file", ()),
     "respawn": ("true", "start the node again when it ends", ()),
-    **views.ARGUMENTS,
+    "rviz": views.RVIZ_ARGUMENT,
+    "fixed_frame": views.FRAME_ARGUMENT,
 }
 
 

@@ -10,10 +10,12 @@ from segzero_ros.ros.processes import PACKAGE, TABLE_FRAME, Argument, Process
 RVIZ = "rviz2"
 CONFIG = "segzero.rviz"
 
-ARGUMENTS: dict[str, Argument] = {
-    "rviz": ("false", "true = RViz, too, with config/segzero.rviz", ("true", "false")),
-    "fixed_frame": ("", "RViz's fixed frame: of the robot, or the camera's optical one; empty = the demo's table", ()),
-}
+RVIZ_ARGUMENT: Argument = ("false", "true = RViz, too, with config/segzero.rviz", ("true", "false"))
+FRAME_ARGUMENT: Argument = (
+    "",
+    "RViz's fixed frame: the robot's, or the camera's optical one; empty = the demo's table",
+    (),
+)
 
 
 def rviz(
