@@ -90,8 +90,10 @@ def stop_once(client: Client, speaker: Speaker, word: str) -> tuple[str, float]:
             speaker.say(samples)
 
     answer = client.publish_command("the red mug", timeout_s=PATIENCE_S, on_text=speak_once)
+    ended_s = time.monotonic()
+    speaker.finished.wait(PATIENCE_S)  # a stop is often found in the silence after the word, which is still being said
     tail = len(samples) + -len(samples) % CHUNK - int(np.flatnonzero(np.abs(samples) > LOUD)[-1])
-    return Code(answer.code).name, time.monotonic() - speaker.finished_s + tail / RATE_HZ
+    return Code(answer.code).name, ended_s - speaker.finished_s + tail / RATE_HZ
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 from bench.place.accuracy import intrinsics_of, sensed
 from segzero_ros.config import NodeConfig
 from segzero_ros.ros.place import Placer, messages
-from segzero_ros.ros.place.frames import quaternion_of, rotation_of
+from segzero_ros.ros.place.frames import Transform, rotation_of, transform_message
 from segzero_ros.ros.place.placement import Placement
 from segzero_ros.tabletop import Renderer, View, sample_scene
 
@@ -56,12 +56,8 @@ def _node() -> Any:
 
 
 def _camera_on_table(view: View) -> TransformStamped:
-    message = TransformStamped(header=Header(frame_id="table"), child_frame_id="camera")
-    x, y, z, w = (float(value) for value in quaternion_of(np.asarray(view.camera.rotation)))
-    turn, shift = message.transform.rotation, message.transform.translation
-    turn.x, turn.y, turn.z, turn.w = x, y, z, w
-    shift.x, shift.y, shift.z = view.camera.position
-    return message
+    way = Transform(np.asarray(view.camera.rotation), np.asarray(view.camera.position))
+    return transform_message(Header(frame_id="table"), "camera", way)
 
 
 def _corners(pose: Pose, size: Any) -> Any:

@@ -1,9 +1,11 @@
 """The ear: samples in, events out, with jobs for a recogniser in between; no I/O, no thread, no clock.
 
-    feed(samples) -> endpointer -> next_job() -> the owner's recogniser -> take(job, transcript) -> events
+    feed(samples) -> endpointer -> next_look(), next_text() -> the owner's recogniser -> take(job, transcript) -> events
 
 A pause makes two jobs: a quick look, in which a "stop" is found before the sentence has ended, and the full transcript
-ahead of its end; if nothing more is said, that is the final one and the end costs nothing.
+ahead of its end; if nothing more is said, that is the final one and the end costs nothing. Looks wait for nothing, so
+the owner has one look and one full transcript at work at the same time. A transcript waits for the look at its own
+sentence: where that finds a stop, it is not made at all.
 """
 
 from collections import deque
@@ -58,7 +60,8 @@ class Ear:
         self._looked_s = self._awake_until_s = 0.0
         self._began = self._stopped = 0  # numbers of utterances
         self._partial = ""
-        self._look_was_last = False
+        self._looking: Utterance | None = None  # at work
+        self._writing: Utterance | None = None
 
     @property
     def backlog_s(self) -> float:
@@ -109,26 +112,48 @@ class Ear:
 
     # ---- the recogniser's work ----
 
-    def next_job(self) -> Job | None:
-        """Return what to transcribe next; looks and finals take turns where there are both."""
-        if self._look is not None and not (self._finals and self._look_was_last):
-            look, self._look = self._look, None
-            self._look_was_last = True
-            return Job(look, quick=True)
-        self._look_was_last = False
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is to be transcribed, and nothing at work."""
+        waiting = (self._look, self._looking, self._ahead, self._writing)
+        return not self._finals and all(each is None for each in waiting)
+
+    def next_look(self) -> Job | None:
+        """Return what to look at next, while no look is at work."""
+        if self._look is None or self._looking is not None:
+            return None
+        self._looking, self._look = self._look, None
+        return Job(self._looking, quick=True)
+
+    def next_text(self) -> Job | None:
+        """Return what to write down next, while nothing is being written down.
+
+        The same utterance is looked at first; of one that may go on, anything.
+        """
+        looks = [each for each in (self._look, self._looking) if each is not None]
+        if self._writing is not None:
+            return None
         if self._finals:
-            return Job(self._finals[0], quick=False)
-        if self._ahead is not None:
-            ahead, self._ahead = self._ahead, None
-            return Job(ahead, quick=False)
-        return None
+            if any(look.number == self._finals[0].number for look in looks):
+                return None
+            self._writing = self._finals[0]
+        elif not looks:
+            self._writing, self._ahead = self._ahead, None
+        return Job(self._writing, quick=False) if self._writing is not None else None
 
     def take(self, job: Job, transcript: Transcript) -> list[Event]:
         """Take the transcript of a job; return what follows from it."""
         events = self._stop_in(job.utterance, transcript)
-        if job.quick:
-            return events or self._partial_of(job.utterance, transcript)
-        self._ready = (job.utterance.key, transcript)
+        if not job.quick:
+            self._writing = None
+            self._ready = (job.utterance.key, transcript)
+            return events + self._finish_ready()
+        self._looking = None
+        if not events:
+            return self._partial_of(job.utterance, transcript)
+        self._ready = (job.utterance.key, transcript)  # who says no more than "stop" has said it all
+        if self._ahead is not None and self._ahead.key == job.utterance.key:
+            self._ahead = None
         return events + self._finish_ready()
 
     def _finish_ready(self) -> list[Event]:
@@ -147,13 +172,18 @@ class Ear:
         return events
 
     def _stop_in(self, utterance: Utterance, transcript: Transcript) -> list[Event]:
-        phrase = self._stops.said_in(transcript.text)
-        if not phrase and self._wake:
-            phrase = self._stops.said_in(self._wake.after(transcript.text) or "")
+        phrase = self._stop_of(transcript.text)
         if not phrase or utterance.number == self._stopped or not self._stop_guard.is_sure(transcript):
             return []
         self._stopped = utterance.number
         return [self._event("stop", utterance, transcript, phrase)]
+
+    def _stop_of(self, text: str) -> str:
+        """Return the stop phrase that ``text`` says, after the wake phrase or without it, "" if none."""
+        phrase = self._stops.said_in(text)
+        if not phrase and self._wake:
+            phrase = self._stops.said_in(self._wake.after(text) or "")
+        return phrase
 
     def _partial_of(self, utterance: Utterance, transcript: Transcript) -> list[Event]:
         text = as_command(transcript.text)
@@ -166,7 +196,7 @@ class Ear:
         text, reason = as_command(transcript.text), ""
         if utterance.part:
             reason = _TOO_LONG.format(self._settings.longest_sec)
-        elif self._stops.said_in(text) and utterance.number == self._stopped:
+        elif self._stop_of(text) and utterance.number == self._stopped:
             reason = "it is a stop"
         else:
             reason = self._guard.why_not(transcript, utterance.end_s - utterance.start_s)

@@ -21,7 +21,7 @@ class Transcript:
 
 
 class Recogniser(Protocol):
-    """Speech to text."""
+    """Speech to text; a quick transcript and a full one may be asked for at the same time, from two threads."""
 
     def transcribe(self, samples: Samples, *, quick: bool) -> Transcript:
         """Return the text of an utterance. ``quick``: worse, but in a fraction of the time, for speech of some 8 s."""

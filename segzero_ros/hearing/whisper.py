@@ -21,6 +21,7 @@ QUICK_FRAMES = 1000  # a third of the work, and some more words wrong
 PADDING = 16  # the encoder takes even numbers; its layers like multiples of this
 TOKENS_PER_S = 8  # people speak about four
 BEAM = 5
+WORKERS = 2  # a quick look beside a full transcript; they share the weights
 _CONTEXT = 64  # samples before a window that Silero VAD sees with it
 _MODULES = ("faster_whisper", "ctranslate2", "onnxruntime")
 
@@ -46,6 +47,7 @@ def open_recogniser(settings: HearingSettings) -> "WhisperRecogniser":
             device=device,
             compute_type="int8" if device == "cpu" else "float16",
             cpu_threads=settings.threads,
+            num_workers=WORKERS,
             local_files_only=True,
         )
         return WhisperRecogniser(model, settings)

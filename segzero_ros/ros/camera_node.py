@@ -2,7 +2,8 @@
 
 `truth/labels` (mono8, 0 = no thing, else the thing's number) and `truth/objects` (JSON: what the numbers are) carry the
 stamp of the frame they are about, so that an answer can be judged by the very frame it was given for. They cost
-nothing unless somebody subscribes; `truth_dir` has the same written to files.
+nothing unless somebody subscribes; `truth_dir` has the same written to files. `/tf` says of every frame where the
+camera stands to the table, where tf2_msgs is installed.
 """
 
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from geometry_msgs.msg import TransformStamped
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -20,8 +22,9 @@ from std_msgs.msg import Header, String
 from segzero_ros.errors import nearest
 from segzero_ros.ros.convert import image_message, stamp_ns
 from segzero_ros.ros.executor import guard
-from segzero_ros.ros.processes import CAMERA_NODE
-from segzero_ros.ros.qos import topic_qos
+from segzero_ros.ros.place.frames import Transform, transform_message
+from segzero_ros.ros.processes import CAMERA_NODE, TABLE_FRAME
+from segzero_ros.ros.qos import interface_type, topic_qos
 from segzero_ros.tabletop import SCENARIOS, LiveWorld, NoOpenGLError, TruthLog, View
 
 FRAME_ID = "tabletop_camera_optical"
@@ -57,6 +60,7 @@ class TabletopCamera(Node):  # type: ignore[misc]
         self._pictures = {name: self._publisher(Image, name) for name in ("image", "depth", TRUTH_LABELS)}
         self._info = self._publisher(CameraInfo, "camera_info")
         self._objects = self._publisher(String, TRUTH_OBJECTS)
+        self._frames = self._frames_publisher()
         self._began = time.monotonic()
         self.create_timer(
             1.0 / rate, guard.callback(self, self._publish), clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -73,6 +77,8 @@ class TabletopCamera(Node):  # type: ignore[misc]
         header = Header(frame_id=FRAME_ID, stamp=self.get_clock().now().to_msg())
         if self._log is not None:  # before the picture, so that whoever has the picture finds its truth
             self._log.write(stamp_ns(header.stamp), view)
+        if self._frames is not None:  # before the picture as well: what is placed in it wants to be turned
+            self._frames.publish(interface_type("/tf")(transforms=[stand(header, view)]))
         self._info.publish(camera_info(header, view))
         if view.depth_m is not None:
             self._pictures["depth"].publish(image_message(header, view.depth_m, "32FC1"))
@@ -81,6 +87,13 @@ class TabletopCamera(Node):  # type: ignore[misc]
         if self._objects.get_subscription_count():
             self._objects.publish(String(data=json.dumps(objects(stamp_ns(header.stamp), view))))
         self._pictures["image"].publish(image_message(header, view.rgb, "rgb8"))
+
+    def _frames_publisher(self) -> Any:
+        """Return the publisher of `/tf`, None where ROS has no message for it."""
+        try:
+            return self.create_publisher(interface_type("/tf"), "/tf", topic_qos("/tf"))
+        except ImportError:
+            return None
 
     def _publisher(self, kind: Any, name: str) -> Any:
         return self.create_publisher(kind, name, topic_qos("image", "reliable"))
@@ -108,6 +121,12 @@ def camera_info(header: Header, view: View) -> CameraInfo:
     info = CameraInfo(header=header, width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
     info.k, info.r, info.p = k.ravel(), np.eye(3).ravel(), p.ravel()
     return info
+
+
+def stand(header: Header, view: View) -> TransformStamped:
+    """Return where the camera of the picture with ``header`` stands to the table: z up, metres."""
+    way = Transform(np.asarray(view.camera.rotation), np.asarray(view.camera.position))
+    return transform_message(Header(frame_id=TABLE_FRAME, stamp=header.stamp), header.frame_id, way)
 
 
 def objects(stamp: int, view: View) -> dict[str, Any]:

@@ -186,6 +186,10 @@ class Client:
         many = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
         self._node.create_subscription(Segmentation, "tracks", hear, many)
 
+    def listen(self, topic: str, kind: type, hear: Callable[[Any], None], depth: int = 10) -> None:
+        """Have ``hear`` called with what comes on a topic, with the QoS that viewers ask for by default: reliable."""
+        self._node.create_subscription(kind, topic, hear, depth)
+
     def stop_following(self, command_id: str) -> None:
         """Ask the node to follow what a command found no longer, "" = all; from any thread."""
         self._stop.publish(String(data=command_id))

@@ -31,6 +31,7 @@ BACKENDS = ("auto", *ENGINES)
 PACKAGE = "segzero_ros"
 NODE = "segzero"
 CAMERA_NODE = "tabletop_camera"
+TABLE_FRAME = "table"  # where that camera stands
 NODE_WAIT_S = 120  # large engines take a minute to open
 RESPAWN_DELAY_S = 2.0  # a node that cannot start must not fill the log
 
@@ -41,7 +42,7 @@ class Process:
 
     ``parameters`` win over ``config``, a parameter file or "", and that over ``defaults``. ``remaps``: graph name as in
     ``ros/qos.py`` -> name on this robot. ``arguments``: plain command-line arguments, before those of ROS.
-    ``enclave``: of SROS 2. ``respawn``: whether a launch file starts it again when it ends.
+    ``enclave``: of SROS 2. ``respawn``: whether a launch file starts it again when it ends. ``package``: whose it is.
     """
 
     executable: str
@@ -55,6 +56,7 @@ class Process:
     defaults: Mapping[str, Value] = field(default_factory=dict)
     enclave: str = ""
     respawn: bool = False
+    package: str = PACKAGE
 
     def ros_arguments(self) -> list[str]:
         """Everything behind ``--ros-args``."""
@@ -279,7 +281,7 @@ def launch_arguments(process: Process, pushed: str = "") -> dict[str, Any]:
     """The keyword arguments of ``launch_ros.actions.Node`` that start ``process``; ``pushed``: the namespace around."""
     more: dict[str, Any] = {"respawn": True, "respawn_delay": RESPAWN_DELAY_S} if process.respawn else {}
     return more | {
-        "package": PACKAGE,
+        "package": process.package,
         "executable": process.executable,
         "name": process.name,
         "namespace": process.namespace,

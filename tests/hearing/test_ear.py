@@ -23,7 +23,7 @@ class Listening:
         return self
 
     def work(self):
-        while (job := self.ear.next_job()) is not None:
+        while (job := self.ear.next_look() or self.ear.next_text()) is not None:
             self.events += self.ear.take(job, self.pitch.transcribe(job.samples, quick=job.quick))
 
     def finish(self):
@@ -157,3 +157,67 @@ def test_half_a_chunk_at_the_end_is_heard():
     ear.feed(tone("The red mug.", 0.5)[: 7 * 512 + 100])
     assert ear.finish() == []
     assert ear.backlog_s * RATE_HZ == 8 * 512
+
+
+# ---- looks beside transcripts ----
+
+
+def test_a_stop_is_looked_for_while_a_transcript_is_at_work():
+    heard = Listening()
+    ear, pitch = heard.ear, heard.pitch
+    heard.events += ear.feed(np.concatenate([silence(0.5), tone("The red mug."), silence(1)]))
+    slow = ear.next_text()
+    assert not slow.quick
+    heard.events += ear.feed(np.concatenate([tone("Stop!", 0.4), silence(0.25)]))
+    look = ear.next_look()
+    heard.events += ear.take(look, pitch.transcribe(look.samples, quick=True))
+    assert heard.said("stop") == [("stop", "")]
+    assert heard.commands == [], "the sentence before is still being written down"
+    heard.events += ear.take(slow, pitch.transcribe(slow.samples, quick=False))
+    assert heard.commands == ["the red mug"]
+
+
+def test_a_stop_is_written_down_by_the_look_that_found_it():
+    heard = Listening().hear(silence(0.5), tone("Stop!", 0.4), silence(1))
+    assert heard.pitch.jobs == [True], "a full transcript would hold up nobody's stop but takes a core for a second"
+    assert heard.said("final") == [("stop", "it is a stop")]
+
+
+def test_a_stop_after_which_somebody_goes_on_is_written_down_as_a_whole():
+    heard = Listening().hear(silence(0.5), tone("Stop!", 0.4), silence(0.3), tone("The red mug.", 2.0), silence(1))
+    assert heard.said("stop") == [("stop", "")]
+    assert heard.pitch.jobs[-1] is False
+    assert heard.commands == ["the red mug"]
+
+
+def test_a_transcript_waits_for_the_look_at_its_own_sentence_and_for_no_other():
+    ear = Listening().ear
+    ear.feed(np.concatenate([silence(0.5), tone("The red mug."), silence(0.3)]))
+    look = ear.next_look()
+    assert ear.next_look() is None, "one at a time"
+    assert ear.next_text() is None
+    ear.feed(silence(0.7))
+    assert ear.next_text() is None, "it may be a stop"
+    ear.take(look, Pitch().transcribe(look.samples, quick=True))
+    ear.feed(np.concatenate([tone("The blue ball."), silence(0.3)]))
+    assert ear.next_look().utterance.number == 2
+    assert ear.next_text().utterance.number == 1
+    assert ear.next_text() is None, "one at a time"
+
+
+def test_the_ear_is_idle_when_everything_is_told_and_not_before():
+    ear = Listening().ear
+    assert ear.is_idle
+    ear.feed(np.concatenate([silence(0.5), tone("The red mug."), silence(1)]))
+    assert not ear.is_idle
+    job = ear.next_text()
+    assert not ear.is_idle, "it is at work"
+    ear.take(job, Pitch().transcribe(job.samples, quick=False))
+    assert ear.is_idle
+
+
+def test_the_wake_phrase_and_a_stop_are_no_command():
+    heard = Listening(wake_phrase="the red", stop_words="mug").hear(silence(0.5), tone("The red mug."), silence(1))
+    assert heard.said("stop") == [("mug", "")]
+    assert heard.commands == []
+    assert heard.said("final") == [("the red mug", "it is a stop")]

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.hearing.audio import to_pcm16
+from segzero_ros.hearing.events import from_json
 from segzero_ros.hearing.process import owner as process
 from segzero_ros.hearing.process import protocol
 from segzero_ros.hearing.process.child import Child
 from segzero_ros.hearing.process.owner import Hearing, command_line
 from segzero_ros.hearing.settings import HearingSettings
-from tests.hearing.stand_in import silence, tone
+from tests.hearing.stand_in import Loudness, Pitch, silence, tone
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 PATIENCE_S = 30.0
+SOON_S = 10.0  # for what waits for nothing
 RED = np.concatenate([silence(0.2), tone("The red mug."), silence(1.0)])
 BLUE = np.concatenate([silence(0.2), tone("The blue ball."), silence(1.0)])
 
@@ -107,11 +110,83 @@ def test_a_voice_detector_that_fails_ends_the_process_and_not_only_its_thread():
         ours.sendall(protocol.encode(protocol.SETTINGS, b"{}") + protocol.encode(protocol.AUDIO, bytes(4096)))
         child.join(PATIENCE_S)
         assert not child.is_alive()
+        end_of("segzero-audio")
+
+
+def end_of(name):
+    """Wait for the threads called so: what they raise belongs to this test."""
+    for thread in [each for each in threading.enumerate() if each.name == name]:
+        thread.join(PATIENCE_S)
 
 
 class BrokenVoice:
     def probability(self, window):
         raise RuntimeError("a defect")
+
+
+class Served:
+    """A process' other end in a thread of this one, with a recogniser of the test's."""
+
+    def __init__(self, recogniser):
+        self.ours, theirs = socket.socketpair()
+        self.status, self.frames = [], []
+        self._child = Child(theirs, lambda _settings: (recogniser, Loudness()))
+        self._thread = threading.Thread(target=lambda: self.status.append(self._child.run()), daemon=True)
+        self._thread.start()
+        self.ours.sendall(protocol.encode(protocol.SETTINGS, b"{}"))
+
+    def say(self, samples):
+        self.ours.sendall(protocol.encode(protocol.AUDIO, to_pcm16(samples)))
+
+    def until(self, kind):
+        """Read on until an event of this kind; return it."""
+        reader = protocol.Reader()
+        self.ours.settimeout(SOON_S)
+        while True:
+            self.frames += reader.feed(self.ours.recv(1 << 16))
+            events = [from_json(body) for name, body in self.frames if name == protocol.EVENT]
+            if found := [event for event in events if event.kind == kind]:
+                return found[-1]
+
+    def ended(self):
+        self._thread.join(PATIENCE_S)
+        return self.status
+
+
+class SlowPitch(Pitch):
+    """Needs, for a full transcript, until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.at_work, self.let_go = threading.Event(), threading.Event()
+
+    def transcribe(self, samples, *, quick):
+        if not quick:
+            self.at_work.set()
+            assert self.let_go.wait(PATIENCE_S)
+        return super().transcribe(samples, quick=quick)
+
+
+def test_a_stop_does_not_wait_for_the_transcript_of_the_sentence_before():
+    pitch = SlowPitch()
+    served = Served(pitch)
+    served.say(RED)
+    assert pitch.at_work.wait(PATIENCE_S)
+    served.say(np.concatenate([tone("Stop!", 0.4), silence(0.5)]))
+    assert served.until("stop").text == "stop"
+    assert not [event for event in served.frames if b"final" in event[1]]
+    pitch.let_go.set()
+    assert served.until("final").text == "the red mug"
+    served.ours.close()
+    assert served.ended() == [0]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its traceback is the report
+def test_a_recogniser_that_fails_at_a_look_ends_the_process():
+    served = Served(None)  # which nobody can ask anything
+    served.say(np.concatenate([silence(0.2), tone("Stop!"), silence(0.3)]))
+    assert served.ended() == [1]
+    end_of("segzero-looks")
 
 
 def test_a_recogniser_that_hangs_is_ended_and_started_again(make_owner, monkeypatch):

@@ -7,13 +7,15 @@ import pytest
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 
 from segzero_ros.ros.convert import frame_decoder, stamp_ns
+from segzero_ros.ros.place.frames import Transforms
 from segzero_ros.ros.qos import topic_qos
 
 pytest.importorskip("mujoco", reason="the demo world needs MuJoCo")
 tabletop = pytest.importorskip("segzero_ros.tabletop", reason="the demo world needs OpenGL")
+camera_node = pytest.importorskip("segzero_ros.ros.camera_node")
 
 TOPICS = {
     "image": Image,
@@ -70,3 +72,21 @@ def stamp(message):
     if isinstance(message, String):
         return json.loads(message.data)["stamp_ns"]
     return stamp_ns(message.header.stamp)
+
+
+def test_the_frame_of_the_table_is_where_things_stand():
+    header = Header(frame_id="eye")
+    header.stamp.sec = 7
+    with tabletop.Renderer(320, 240) as renderer:
+        view = renderer.render(tabletop.sample_scene(107, "test"), depth=True)
+    message = camera_node.stand(header, view)
+    assert (message.header.frame_id, message.child_frame_id, message.header.stamp) == ("table", "eye", header.stamp)
+    transforms = Transforms()
+    transforms.add([message])
+    way = transforms.look_up("table", "eye", 7_000_000_000)
+    for thing in view.things:
+        rows, columns = np.nonzero(view.labels == thing.id)
+        rays = np.linalg.inv(view.intrinsics) @ np.stack([columns, rows, np.ones_like(rows)])
+        seen = way.rotation @ (rays * view.depth_m[rows, columns]) + way.shift[:, None]
+        assert seen[2].min() > -0.01, "nothing lies below the table"
+        assert np.hypot(*(np.median(seen, axis=1)[:2] - thing.position[:2])) < 0.1

@@ -1,7 +1,8 @@
 """The recogniser's process: audio from a socket in, events out. `python -m segzero_ros.hearing.process.child --fd N`.
 
-Two threads: one reads audio and finds where sentences begin and end, the main one transcribes. It ends with its
-connection. What is unsent when the owner reads nothing ends it too.
+Three threads: one reads audio and finds where sentences begin and end, one looks for stop words, the main one writes
+down whole sentences, which takes several times as long and must not hold up a "stop". It ends with its connection.
+What is unsent when the owner reads nothing ends it too.
 """
 
 import argparse
@@ -11,10 +12,11 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.hearing.audio import from_pcm
-from segzero_ros.hearing.ear import Ear
+from segzero_ros.hearing.ear import Ear, Job
 from segzero_ros.hearing.events import Event, to_json
 from segzero_ros.hearing.process import protocol
 from segzero_ros.hearing.process.protocol import ProtocolError
@@ -40,7 +42,7 @@ class Child:
         self._engine = engine
         self._sending = threading.Lock()
         self._changed = threading.Condition()
-        self._over = self._gone = False
+        self._over = self._gone = self._failed = False
         self._reader = protocol.Reader()
         self._frames: list[tuple[bytes, bytes]] = []
 
@@ -62,25 +64,39 @@ class Child:
             return 2
         self._ear = Ear(settings, voice)
         self._send(protocol.READY)
-        threading.Thread(target=self._listen, name="segzero-audio", daemon=True).start()
-        return self._transcribe(recogniser)
+        for name, work in (("segzero-audio", self._listen), ("segzero-looks", partial(self._look, recogniser))):
+            threading.Thread(target=work, name=name, daemon=True).start()
+        self._work(recogniser, self._ear.next_text)
+        if not self._gone:
+            self._send(protocol.DONE)
+        return 1 if self._failed else 0
 
-    def _transcribe(self, recogniser: Recogniser) -> int:
-        """Do the ear's jobs until the owner has left, or has said the end and everything is told."""
-        while True:
+    def _look(self, recogniser: Recogniser) -> None:
+        """Look for stop words; where the engine fails at that, the process ends."""
+        try:
+            self._work(recogniser, self._ear.next_look)
+        except BaseException:
             with self._changed:
-                while (job := self._ear.next_job()) is None and not (self._over or self._gone):
-                    self._changed.wait()
-                if self._gone:
-                    return 0
-            if job is None:
-                self._send(protocol.DONE)
-                return 0
+                self._failed = self._gone = True
+                self._changed.notify_all()
+            raise
+
+    def _work(self, recogniser: Recogniser, next_job: Callable[[], Job | None]) -> None:
+        """Do jobs until the owner has left, or has said the end and everything is told."""
+        while (job := self._wait_for(next_job)) is not None:
             transcript = recogniser.transcribe(job.samples, quick=job.quick)
             with self._changed:
-                events = self._ear.take(job, transcript)
+                self._tell(self._ear.take(job, transcript))
                 self._changed.notify_all()
-            self._tell(events)
+
+    def _wait_for(self, next_job: Callable[[], Job | None]) -> Job | None:
+        with self._changed:
+            while not self._gone:
+                job = next_job()
+                if job is not None or (self._over and self._ear.is_idle):
+                    return job
+                self._changed.wait()
+        return None
 
     def _listen(self) -> None:
         """Feed the ear what comes."""

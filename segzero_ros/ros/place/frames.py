@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
+from std_msgs.msg import Header
 
 from segzero_ros.ros.convert import stamp_ns
 
@@ -136,6 +137,15 @@ class Transforms:
                 raise NoTransformError(f"/tf has nothing of {frame!r} within {HOLD_NS // 1_000_000} ms of the picture")
             whole = Transform(rotation_of(value[:4]), value[4:]) @ whole
         return whole
+
+
+def transform_message(header: Header, child: str, way: Transform) -> TransformStamped:
+    """Say to `/tf` where ``child`` stands in the frame of ``header``: ``way`` from the one to the other."""
+    message = TransformStamped(header=header, child_frame_id=child)
+    turn, shift = message.transform.rotation, message.transform.translation
+    turn.x, turn.y, turn.z, turn.w = (float(value) for value in quaternion_of(way.rotation))
+    shift.x, shift.y, shift.z = (float(value) for value in way.shift)
+    return message
 
 
 def _name(frame: str) -> str:
