@@ -1,0 +1,95 @@
+"""What a page may ask, checked field by field; anything else is answered with one line and nothing is done."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+MOST_TEXT = 4000  # characters of a command; the node itself says what is too long for it
+MOST_OBJECTS, MOST_POINTS = 16, 32
+MOST_PCM_BYTES = 32_000  # one second of audio at 16 kHz
+
+
+class BadAskError(Exception):
+    """A page asked for something that cannot be; the text says what is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A command; ``track``: what it finds is followed."""
+
+    text: str
+    track: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End all work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """The recorder's button."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture was shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whether pictures are wanted: not by a page that nobody sees."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """Somebody begins or ends to speak."""
+
+    on: bool
+
+
+PageAsk = Ask | Stop | Save | Seen | Watch | Talk
+_PLAIN: dict[str, type[Stop | Save | Seen]] = {"stop": Stop, "save": Save, "seen": Seen}
+
+
+def read_ask(text: str) -> PageAsk:
+    """Return what a page asks; ``BadAskError`` for anything else."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadAskError("got a message that is no JSON") from None
+    if not isinstance(given, dict):
+        raise BadAskError("got a message that is no JSON object")
+    kind = given.get("type")
+    if isinstance(kind, str) and kind in _PLAIN:
+        return _PLAIN[kind]()
+    if kind == "ask":
+        return Ask(_text(given, "text"), _flag(given, "track"))
+    if kind == "watch":
+        return Watch(_flag(given, "on"))
+    if kind == "talk":
+        return Talk(_flag(given, "on"))
+    raise BadAskError(f"got a message of type {str(kind)[:40]!r}, which is not known here")
+
+
+def check_pcm(content: bytes) -> bytes:
+    """Return audio if it is that: whole samples of 16 bits, at most a second; ``BadAskError``."""
+    if not content or len(content) % 2 or len(content) > MOST_PCM_BYTES:
+        raise BadAskError(f"got {len(content)} bytes of audio, want 2 to {MOST_PCM_BYTES}, two per sample")
+    return content
+
+
+def _text(given: dict[str, Any], name: str) -> str:
+    value = given.get(name)
+    if not isinstance(value, str) or len(value) > MOST_TEXT:
+        raise BadAskError(f"got no {name} of at most {MOST_TEXT} characters")
+    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+
+
+def _flag(given: dict[str, Any], name: str) -> bool:
+    value = given.get(name)
+    if not isinstance(value, bool):
+        raise BadAskError(f"got {str(value)[:40]!r} as {name}, want true or false")
+    return value
