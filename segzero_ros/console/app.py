@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,9 +18,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from segzero_ros import __version__
 from segzero_ros.console import asks
 from segzero_ros.console.access import Access
+from segzero_ros.console.correct import Corrector
 from segzero_ros.console.hub import Hub
 from segzero_ros.console.talk import Microphone
 from segzero_ros.console.viewer import Viewer
+from segzero_ros.errors import RejectedInput
+from segzero_ros.pipeline import Segmentation
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "index.html", "/console.css": "console.css", "/console.js": "console.js"}
@@ -50,9 +54,20 @@ class RobotClient(Protocol):
         ...
 
 
-def make_app(hub: Hub, robot: RobotClient, token: str = "") -> ASGIApp:
-    """Return the app; ``token``: what is asked for, "" = this machine's browsers only, without one."""
-    console = _Console(hub, robot)
+class CorrectionFile(Protocol):
+    """What is needed of ``ros/console/corrections.py:CorrectionFile``."""
+
+    def write(self, image: Any, answer: Any, corrected: Segmentation, prompts: Sequence[Any]) -> str:
+        """See there."""
+        ...
+
+
+def make_app(hub: Hub, robot: RobotClient, corrector: Corrector, kept: CorrectionFile, token: str = "") -> ASGIApp:
+    """Return the app; ``token``: what is asked for, "" = this machine's browsers only, without one.
+
+    ``corrector``: masks what people point at; ``kept``: takes what they keep.
+    """
+    console = _Console(hub, robot, corrector, kept)
     routes = [
         *(Route(path, _file(PAGE / name)) for path, name in FILES.items()),
         Route("/answers/{number:int}/{what}", console.picture),
@@ -68,9 +83,10 @@ def _file(path: Path) -> Callable[[Request], Response]:
 class _Console:
     """The endpoints."""
 
-    def __init__(self, hub: Hub, robot: RobotClient) -> None:
-        self._hub, self._robot = hub, robot
+    def __init__(self, hub: Hub, robot: RobotClient, corrector: Corrector, kept: CorrectionFile) -> None:
+        self._hub, self._robot, self._corrector, self._kept = hub, robot, corrector, kept
         self._microphone = Microphone(robot.hear)
+        self._tasks: set[asyncio.Future[None]] = set()
 
     async def picture(self, request: Request) -> Response:
         """Return an answer's picture or its label image."""
@@ -114,7 +130,39 @@ class _Console:
                 else:
                     self._do(asks.read_ask(message["text"]), viewer)
             except asks.BadAskError as error:
-                viewer.tell_values({"type": "note", "good": False, "text": str(error)})
+                _note(viewer, str(error))
+
+    async def _correct(self, ask: asks.Correct, viewer: Viewer) -> None:
+        answer = self._hub.history.find(ask.number)
+        if answer is None:
+            raise asks.BadAskError(f"got answer {ask.number} to correct, which is not kept any more")
+        viewer.correction = await self._corrector.correct(answer, ask.targets)
+        viewer.tell_values(viewer.correction.values(ask.serial))
+
+    async def _keep(self, ask: asks.Keep, viewer: Viewer) -> None:
+        answer, made = self._hub.history.find(ask.number), viewer.correction
+        if answer is None or answer.shot is None or made is None or made.number != ask.number:
+            raise asks.BadAskError("nothing was corrected here yet; click on the picture first")
+        given = (answer.shot.message, answer.message, made.result, made.prompts())
+        file = await asyncio.to_thread(self._kept.write, *given)
+        answer.corrections += 1
+        self._hub.tell_all({"type": "kept", "number": answer.number, "corrections": answer.corrections})
+        _note(viewer, f"kept in {file}; rows: segzero data from-recording {file} --out rows", good=True)
+
+    def _beside(self, viewer: Viewer, work: Coroutine[Any, Any, None]) -> None:
+        """Do what takes a while; the page's next words, a stop above all, do not wait for it."""
+
+        async def doing() -> None:
+            try:
+                await work
+            except asks.BadAskError as error:
+                _note(viewer, str(error))
+            except RejectedInput as error:
+                _note(viewer, error.detail)
+
+        task = asyncio.ensure_future(doing())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _do(self, ask: asks.PageAsk, viewer: Viewer) -> None:
         tell = self._teller(viewer)
@@ -128,7 +176,15 @@ class _Console:
             self._robot.save_failure(tell)
         elif isinstance(ask, asks.Watch):
             viewer.watches = ask.on
-        elif ask.on:
+        elif isinstance(ask, asks.Correct):
+            self._beside(viewer, self._correct(ask, viewer))
+        elif isinstance(ask, asks.Keep):
+            self._beside(viewer, self._keep(ask, viewer))
+        else:
+            self._talk(ask, viewer)
+
+    def _talk(self, ask: asks.Talk, viewer: Viewer) -> None:
+        if ask.on:
             refusal = self._microphone.begin(viewer)
             viewer.tell_values({"type": "talk", "on": not refusal, "detail": refusal})
         else:
@@ -140,6 +196,10 @@ class _Console:
 
         def tell(good: bool, text: str) -> None:
             with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
-                loop.call_soon_threadsafe(viewer.tell_values, {"type": "note", "good": good, "text": text})
+                loop.call_soon_threadsafe(functools.partial(_note, viewer, text, good=good))
 
         return tell
+
+
+def _note(viewer: Viewer, text: str, *, good: bool = False) -> None:
+    viewer.tell_values({"type": "note", "good": good, "text": text})

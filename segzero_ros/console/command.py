@@ -26,6 +26,8 @@ def configure(parser: Parser) -> None:
     )
     made = "that pages have to know; made and printed where it is needed and not given"
     parser.add_argument("--token", default="", metavar="TEXT", help=made)
+    kept = "where corrections are kept (~/.local/state/segzero_ros/corrections)"
+    parser.add_argument("--corrections", default="", metavar="DIR", help=kept)
     ros = "arguments of ROS, say -r __ns:=/arm"
     parser.add_argument("--ros-args", nargs=argparse.REMAINDER, default=[], metavar="...", help=ros)
     parser.set_defaults(run=run)
@@ -46,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     listening = listen(options.host, options.port)
     try:
         from segzero_ros.ros.console.client import ConsoleClient
+        from segzero_ros.ros.console.corrections import CorrectionFile
         from segzero_ros.ros.executor.process import StartError
 
         client = ConsoleClient(["--ros-args", *options.ros_args])
@@ -55,15 +58,18 @@ def run(options: argparse.Namespace) -> int:
         return refuse("segzero console", str(error))
     from segzero_ros.console.access import new_token
     from segzero_ros.console.app import make_app
+    from segzero_ros.console.correct import Corrector
     from segzero_ros.console.hub import Hub
     from segzero_ros.console.server import address, serve
 
     token = options.token or ("" if options.host in HERE else new_token())
-    hub = Hub()
+    hub, corrector, kept = Hub(), Corrector(client.parameters), CorrectionFile(options.corrections)
     try:
         client.start(hub)
         print(f"console of {client.node_name}: {address(listening, token)}", flush=True)
-        serve(make_app(hub, client, token), hub, listening)
+        serve(make_app(hub, client, corrector, kept, token), hub, listening)
     finally:
+        kept.close()
+        corrector.close()
         client.close()
     return OK

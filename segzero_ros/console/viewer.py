@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from segzero_ros.console.correct import Correction
+
 MOST_WAITING = 500  # events; a page that takes none of them is closed and has to come again
 ON_THEIR_WAY = 2  # pictures that a page has not said to have shown
 REPLACED = frozenset({"thinking", "health", "track"})  # of these only the newest counts
@@ -20,6 +22,7 @@ class Viewer:
         self._picture: bytes | None = None
         self._unseen = 0
         self._wake = asyncio.Event()
+        self.correction: Correction | None = None
         self.is_lost = False
         self.watches = True
 

@@ -93,7 +93,8 @@ def start_all(options: argparse.Namespace, group: ProcessGroup, place: Path) -> 
     group.start("node", node.command_line(), os.environ)
     camera = replaced(processes.tabletop_camera(scenario=SCENARIO, seed=options.seed), rate=float(options.rate))
     group.start("camera", camera.command_line(), os.environ)
-    group.start("console", processes.console("--port", str(options.port)).command_line(), os.environ)
+    words = ("--port", str(options.port), "--corrections", str((options.out / "corrections").resolve()))
+    group.start("console", processes.console(*words).command_line(), os.environ)
 
 
 def wait_for_console(options: argparse.Namespace, group: ProcessGroup) -> str:

@@ -53,6 +53,12 @@ const heard = {
   },
   track: (said) => overlayTrack(said),
   note: (said) => note(said.good, said.text),
+  corrected: (said) => corrected(said),
+  kept: (said) => {
+    const answer = answers.get(said.number);
+    if (answer) answer.corrections = said.corrections;
+    if (said.number === current) showVerdict(answer);
+  },
   talk: (said) => said.on ? startMicrophone() : note(false, said.detail),
 };
 
@@ -120,7 +126,7 @@ function drawOver(context, over, scale) {
     const colour = css(colourOf(found.number));
     context.strokeStyle = colour;
     context.strokeRect(x0, y0, x1 - x0, y1 - y0);
-    const name = `${found.number} ${found.label}`.slice(0, 40);
+    const name = `${found.number} ${found.label}`.trim().slice(0, 40);
     const width = context.measureText(name).width + 8;
     const size = parseInt(context.font) + 6;
     const top = y0 < size ? y0 + size : y0, left = Math.max(0, Math.min(x0, context.canvas.width - width));
@@ -149,6 +155,11 @@ async function tinted(blob) {
   return canvas;
 }
 
+function tintedText(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return tinted(new Blob([bytes], { type: "image/png" }));
+}
+
 async function overlayAnswer(answer) {
   if (!answer.objects.length) { overlay = null; return; }
   overlay = { objects: answer.objects, mask: await maskOf(answer), until: performance.now() + SHOWN_MS };
@@ -156,8 +167,7 @@ async function overlayAnswer(answer) {
 
 async function overlayTrack(said) {
   if (!said.mask || !said.objects.length) { overlay = null; return; }
-  const bytes = Uint8Array.from(atob(said.mask), (c) => c.charCodeAt(0));
-  const mask = await tinted(new Blob([bytes], { type: "image/png" }));
+  const mask = await tintedText(said.mask);
   overlay = { objects: said.objects, mask, until: performance.now() + 1000 };
 }
 
@@ -215,24 +225,48 @@ async function show(number) {
   current = number;
   for (const button of document.querySelectorAll("#history button"))
     button.setAttribute("aria-current", String(Number(button.dataset.number) === number));
-  const words = $("verdict");
-  words.replaceChildren(`“${answer.command}” `, verdict(answer));
-  if (answer.detail) words.append(document.createElement("br"), answer.detail);
-  $("objects").replaceChildren(...answer.objects.map(describe));
-  $("answer-stage").hidden = !answer.has_picture;
-  if (answer.has_picture) await drawAnswer(answer);
+  edit = null;
+  showVerdict(answer);
+  $("answer-stage").hidden = $("tools").hidden = !answer.has_picture;
+  listObjects(answer);
+  if (answer.has_picture) await drawAnswer();
 }
 
-function describe(found) {
-  const item = document.createElement("li");
-  const swatch = document.createElement("span");
-  swatch.className = "swatch";
-  swatch.style.background = css(colourOf(found.number));
-  const score = document.createElement("span");
-  score.className = "soft";
-  score.textContent = `score ${found.score.toFixed(2)}`;
-  item.append(swatch, `${found.number} ${found.label}`, score);
-  return item;
+function showVerdict(answer) {
+  const words = $("verdict");
+  words.replaceChildren(`“${answer.command}” `, verdict(answer));
+  if (answer.corrections) words.append(` ${answer.corrections === 1 ? "corrected once" : `corrected ${answer.corrections} times`}`);
+  if (answer.detail) words.append(document.createElement("br"), answer.detail);
+}
+
+// The objects of the answer, or of its correction; the one that is chosen gets the points.
+function listObjects(answer) {
+  const found = edit && edit.masked ? edit.masked.objects : answer.objects;
+  const count = edit ? edit.objects.length : found.length;
+  const chosen = edit ? edit.chosen : 0;
+  $("objects").replaceChildren(...Array.from({ length: count }, (_, at) => {
+    const item = document.createElement("li"), label = document.createElement("label");
+    const radio = document.createElement("input"), swatch = document.createElement("span");
+    const score = document.createElement("span"), remove = document.createElement("button");
+    radio.type = "radio";
+    radio.name = "object";
+    radio.checked = at === chosen;
+    radio.onchange = () => { begin(answer).chosen = at; drawAnswer(); };
+    swatch.className = "swatch";
+    swatch.style.background = css(colourOf(at + 1));
+    score.className = "soft";
+    score.textContent = found[at] ? `score ${found[at].score.toFixed(2)}` : "";
+    label.append(radio, swatch, `${at + 1} ${found[at] ? found[at].label : answer.command}`, score);
+    remove.type = "button";
+    remove.textContent = "Remove";
+    remove.setAttribute("aria-label", `Remove object ${at + 1}`);
+    remove.onclick = () => change(answer, (now) => { now.objects.splice(at, 1); now.chosen = Math.max(0, Math.min(now.chosen, now.objects.length - 1)); });
+    item.append(label, remove);
+    return item;
+  }));
+  $("keep").disabled = !(edit && edit.masked);
+  $("undo").disabled = !(edit && edit.past.length);
+  $("revert").disabled = !edit;
 }
 
 const images = new Map();
@@ -244,17 +278,160 @@ async function pictureOf(answer) {
   return images.get(answer.number);
 }
 
-async function drawAnswer(answer) {
-  const [picture, mask] = await Promise.all([pictureOf(answer), maskOf(answer)]);
+async function drawAnswer() {
+  const answer = answers.get(current);
+  const [picture, own] = await Promise.all([pictureOf(answer), maskOf(answer)]);
   if (current !== answer.number) return;
+  const mask = edit ? edit.mask : own;
   const canvas = $("picture");
   canvas.width = picture.width;
   canvas.height = picture.height;
   const context = canvas.getContext("2d");
   context.drawImage(picture, 0, 0);
-  drawOver(context, { objects: answer.objects, mask }, picture.width / (answer.width || picture.width));
-  canvas.setAttribute("aria-label", `The picture of the answer: ${spoken(answer)}`);
+  const objects = edit ? edit.objects.map((one, at) => ({ box: one.box, number: at + 1, label: "" })) : answer.objects;
+  drawOver(context, { objects, mask }, 1);
+  if (edit) edit.objects.forEach((one, at) => drawPoints(context, one, at === edit.chosen));
+  if (band) { context.setLineDash([6, 4]); context.strokeStyle = "#fff"; context.strokeRect(...band); context.setLineDash([]); }
+  if (cross) drawCross(context, cross);
+  canvas.setAttribute("aria-label", edit ? `Correction with ${edit.objects.length} objects` : `The picture of the answer: ${spoken(answer)}`);
 }
+
+function drawPoints(context, one, isChosen) {
+  const radius = Math.max(4, context.canvas.width / 110);
+  for (const [points, sign] of [[one.on, "+"], [one.off, "−"]]) {
+    for (const [x, y] of points) {
+      context.beginPath();
+      context.arc(x, y, radius, 0, 2 * Math.PI);
+      context.fillStyle = sign === "+" ? "#17c964" : "#f31260";
+      context.globalAlpha = isChosen ? 1 : 0.5;
+      context.fill();
+      context.lineWidth = 1.5;
+      context.strokeStyle = "#fff";
+      context.stroke();
+      context.fillStyle = "#fff";
+      context.fillRect(x - radius * 0.6, y - 1, radius * 1.2, 2);
+      if (sign === "+") context.fillRect(x - 1, y - radius * 0.6, 2, radius * 1.2);
+      context.globalAlpha = 1;
+    }
+  }
+}
+
+function drawCross(context, [x, y]) {
+  context.lineWidth = 2;
+  for (const [colour, shift] of [["#000", 1], ["#fff", 0]]) {
+    context.strokeStyle = colour;
+    context.beginPath();
+    context.moveTo(x - 14, y + shift); context.lineTo(x + 14, y + shift);
+    context.moveTo(x + shift, y - 14); context.lineTo(x + shift, y + 14);
+    context.stroke();
+  }
+}
+
+// ---- corrections ----
+
+let edit = null; // of the answer that is shown: {objects: [{box, on, off}], chosen, past, masked, mask, serial}
+let band = null; // a box that is being drawn: [x, y, width, height]
+let cross = null; // where the keyboard points
+let corner = null; // the first corner of a box made with the keyboard
+let serial = 0;
+
+function begin(answer) {
+  if (!edit) {
+    const objects = answer.objects.map((one) => ({ box: [...one.box], on: [[...one.point]], off: [] }));
+    edit = { objects, chosen: 0, past: [], masked: null, mask: null, serial: 0 };
+    maskOf(answer).then((mask) => { if (edit && !edit.mask) edit.mask = mask; });
+  }
+  return edit;
+}
+
+function change(answer, how) {
+  const now = begin(answer);
+  now.past.push(JSON.stringify({ objects: now.objects, chosen: now.chosen }));
+  how(now);
+  ask(answer);
+}
+
+function ask(answer) {
+  edit.serial = ++serial;
+  edit.masked = null;
+  note(true, "masking …");
+  send({ type: "correct", number: answer.number, serial, targets: edit.objects });
+  listObjects(answer);
+  drawAnswer();
+}
+
+async function corrected(said) {
+  if (!edit || said.serial !== edit.serial || said.number !== current) return;
+  const mask = said.mask ? await tintedText(said.mask) : null;
+  if (!edit || said.serial !== edit.serial) return;
+  edit.masked = said;
+  edit.mask = mask;
+  note(true, `corrected: ${said.objects.length} marked; keep it as a training row, or go on`);
+  listObjects(answers.get(current));
+  drawAnswer();
+}
+
+function point(x, y) {
+  const answer = answers.get(current);
+  const tool = document.querySelector("input[name=tool]:checked").value;
+  const now = edit || begin(answer);
+  if (!now.objects.length) { note(false, "draw a box around the object first: ▭ new box"); return; }
+  change(answer, ({ objects, chosen }) => {
+    const one = objects[chosen], [x0, y0, x1, y1] = one.box;
+    one[tool].push([x, y]);
+    if (tool === "on") one.box = [Math.min(x0, x), Math.min(y0, y), Math.max(x1, x), Math.max(y1, y)];
+  });
+}
+
+function addBox(x0, y0, x1, y1) {
+  const box = [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)];
+  if (box[2] - box[0] < 3 || box[3] - box[1] < 3) { note(false, "drag a box from corner to corner"); return; }
+  change(answers.get(current), (now) => { now.objects.push({ box, on: [], off: [] }); now.chosen = now.objects.length - 1; });
+}
+
+function inPicture(event) {
+  const canvas = $("picture"), place = canvas.getBoundingClientRect();
+  const share = (value, size) => Math.min(Math.max(value, 0), 1) * size;
+  return [share((event.clientX - place.left) / place.width, canvas.width), share((event.clientY - place.top) / place.height, canvas.height)]
+    .map((side) => Math.round(side * 10) / 10);
+}
+
+let pressed = null;
+const boxing = () => document.querySelector("input[name=tool]:checked").value === "box";
+$("picture").onpointerdown = (event) => { pressed = inPicture(event); $("picture").setPointerCapture(event.pointerId); };
+$("picture").onpointermove = (event) => {
+  if (!pressed || !boxing()) return;
+  const [x, y] = inPicture(event);
+  band = [pressed[0], pressed[1], x - pressed[0], y - pressed[1]];
+  drawAnswer();
+};
+$("picture").onpointerup = (event) => {
+  if (!pressed) return;
+  const [x, y] = inPicture(event), [x0, y0] = pressed;
+  pressed = band = null;
+  if (boxing()) addBox(x0, y0, x, y); else point(x, y);
+};
+$("picture").onpointercancel = () => { pressed = band = null; drawAnswer(); };
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+$("picture").onkeydown = (event) => {
+  const canvas = $("picture");
+  cross = cross || [canvas.width / 2, canvas.height / 2];
+  if (STEPS[event.key]) {
+    const size = event.shiftKey ? 1 : 10, [dx, dy] = STEPS[event.key];
+    cross = [Math.min(Math.max(cross[0] + dx * size, 0), canvas.width), Math.min(Math.max(cross[1] + dy * size, 0), canvas.height)];
+    band = corner ? [...corner, cross[0] - corner[0], cross[1] - corner[1]] : null;
+  } else if (event.key === "Enter" || event.key === " ") {
+    if (!boxing()) point(...cross);
+    else if (!corner) { corner = cross; note(true, "first corner set; move on and press Enter again"); }
+    else { addBox(...corner, ...cross); corner = band = null; }
+  } else return;
+  event.preventDefault();
+  drawAnswer();
+};
+$("picture").onblur = () => { cross = corner = band = null; if (answers.get(current)?.has_picture) drawAnswer(); };
+$("undo").onclick = () => { Object.assign(edit, JSON.parse(edit.past.pop())); ask(answers.get(current)); };
+$("revert").onclick = () => { note(true, ""); show(current); };
+$("keep").onclick = () => send({ type: "keep", number: current });
 
 // ---- what a person does ----
 

@@ -4,6 +4,7 @@ Only that thread talks to ROS; what others ask is posted to it. What is heard go
 """
 
 import array
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import GetParameters
 from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -37,6 +39,8 @@ from segzero_ros.ros.qos import topic_qos
 
 LOOK_S = 0.3  # between two looks at who publishes pictures and who is silent
 SILENT_S = 3.0  # without diagnostics, which come once a second: the node has ended, or was never there
+PARAMETERS = ("host",)  # of the node, that are of use here
+PARAMETERS_S = 5.0
 MANY = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
 NO_NODE = f"no node {NODE!r} says anything; start it, in this ROS_DOMAIN_ID and namespace"
 
@@ -80,6 +84,7 @@ class ConsoleClient:
         self._audio = self._node.create_publisher(Int16MultiArray, "audio", MANY)
         self._reset = self._node.create_client(Trigger, "reset")
         self._save = self._node.create_client(Trigger, "save_failure")
+        self._ask_parameters = self._node.create_client(GetParameters, f"{NODE}/get_parameters")
         self._prefix = f"{self._node.get_namespace().rstrip('/')}/{NODE}: "
         self._heard_s = time.monotonic()
         self._hearer: Hearer | None = None
@@ -153,6 +158,27 @@ class ConsoleClient:
     def save_failure(self, tell: Tell) -> None:
         """Press the recorder's button."""
         self._queue.post(lambda: self._call(self._save, NO_NODE, tell))
+
+    def parameters(self) -> dict[str, str]:
+        """Return the node's text parameters of PARAMETERS, none where it does not say them; waits for them."""
+        answered: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+
+        def take(future: Future) -> None:
+            values = future.result().values
+            answered.put({name: value.string_value for name, value in zip(PARAMETERS, values, strict=False)})
+
+        def send() -> None:
+            if not self._ask_parameters.service_is_ready():
+                answered.put({})
+                return
+            request = GetParameters.Request(names=list(PARAMETERS))
+            self._ask_parameters.call_async(request).add_done_callback(take)
+
+        self._queue.post(send)
+        try:
+            return answered.get(timeout=PARAMETERS_S)
+        except queue.Empty:
+            return {}
 
     def hear(self, pcm: bytes) -> bool:
         """Publish audio, 16-bit little-endian at 16 kHz, for the listener; whether there is one."""
