@@ -20,13 +20,19 @@ from segzero_ros.console import asks
 from segzero_ros.console.access import Access
 from segzero_ros.console.correct import Corrector
 from segzero_ros.console.hub import Hub
+from segzero_ros.console.replays import Replays
 from segzero_ros.console.talk import Microphone
 from segzero_ros.console.viewer import Viewer
 from segzero_ros.errors import RejectedInput
 from segzero_ros.pipeline import Segmentation
 
 PAGE = Path(__file__).parent / "page"
-FILES = {"/": "index.html", "/console.css": "console.css", "/console.js": "console.js"}
+FILES = {
+    "/": "index.html",
+    "/console.css": "console.css",
+    "/console.js": "console.js",
+    "/microphone.js": "microphone.js",
+}
 COMMAND_S = 120.0  # that the node may take for a command typed here
 MOST_VIEWERS = 32
 Tell = Callable[[bool, str], None]
@@ -86,6 +92,7 @@ class _Console:
     def __init__(self, hub: Hub, robot: RobotClient, corrector: Corrector, kept: CorrectionFile) -> None:
         self._hub, self._robot, self._corrector, self._kept = hub, robot, corrector, kept
         self._microphone = Microphone(robot.hear)
+        self._replays = Replays()
         self._tasks: set[asyncio.Future[None]] = set()
 
     async def picture(self, request: Request) -> Response:
@@ -174,6 +181,9 @@ class _Console:
             self._robot.stop(tell)
         elif isinstance(ask, asks.Save):
             self._robot.save_failure(tell)
+        elif isinstance(ask, asks.Replay):
+            say = lambda line: self._hub.tell_all({"type": "replay", "line": line})  # noqa: E731
+            self._beside(viewer, self._replays.run(self._hub.parts, say))
         elif isinstance(ask, asks.Watch):
             viewer.watches = ask.on
         elif isinstance(ask, asks.Correct):

@@ -35,6 +35,11 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """Ask what the recorder wrote last again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """A picture was shown."""
 
@@ -69,8 +74,8 @@ class Keep:
     number: int
 
 
-PageAsk = Ask | Stop | Save | Seen | Watch | Talk | Correct | Keep
-_PLAIN: dict[str, type[Stop | Save | Seen]] = {"stop": Stop, "save": Save, "seen": Seen}
+PageAsk = Ask | Stop | Save | Replay | Seen | Watch | Talk | Correct | Keep
+_PLAIN: dict[str, type[Stop | Save | Replay | Seen]] = {"stop": Stop, "save": Save, "replay": Replay, "seen": Seen}
 
 
 def read_ask(text: str) -> PageAsk:

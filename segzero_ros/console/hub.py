@@ -34,7 +34,7 @@ class Hub:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thinking = ""
         self._health: Values = {"type": "health", "level": "WARN", "message": "nothing is heard of the node yet"}
-        self.parts: Mapping[str, Mapping[str, Any]] = {}
+        self.parts: Mapping[str, Mapping[str, Any]] = {}  # the node's last diagnostics
 
     def attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Say which loop the pages are served in; None: no longer any."""
@@ -91,9 +91,9 @@ class Hub:
 
     def on_health(self, parts: Mapping[str, Mapping[str, Any]]) -> None:
         """See there."""
-        values = health(parts)
+        self.parts, values = parts, health(parts)
         if values != self._health:
-            self.parts, self._health = parts, values
+            self._health = values
             self._hand_over(self._tell, values)
 
     def _hand_over(self, call: Callable[..., None], *arguments: Any) -> None:

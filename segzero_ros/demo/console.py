@@ -32,6 +32,7 @@ from segzero_ros.ros import processes
 POLL_S = 0.2
 START_S = 60.0  # for the console to listen
 SCENARIO = "demo"
+RECORD_S = 15.0  # that the button saves: a person takes a while to press it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +90,7 @@ def start_all(options: argparse.Namespace, group: ProcessGroup, place: Path) -> 
         "host", processes.engine_host(socket, bundle=bundle, backend=options.backend).command_line(), os.environ
     )
     node = processes.node(bundle=bundle, backend=options.backend, host=socket, record="failures")
-    node = replaced(node, image_qos=IMAGE_QOS, record_dir=recordings)
+    node = replaced(node, image_qos=IMAGE_QOS, record_dir=recordings, record_sec=RECORD_S)
     group.start("node", node.command_line(), os.environ)
     camera = replaced(processes.tabletop_camera(scenario=SCENARIO, seed=options.seed), rate=float(options.rate))
     group.start("camera", camera.command_line(), os.environ)

@@ -1,6 +1,6 @@
 // The console's page: one websocket, no framework, nothing from anywhere else.
 const $ = (id) => document.getElementById(id);
-const COLOURS = [[255, 99, 71], [30, 144, 255], [50, 205, 50], [255, 193, 7], [186, 85, 211], [0, 206, 209], [255, 140, 0], [240, 98, 146]];
+const COLOURS = [[0, 200, 255], [255, 64, 160], [90, 225, 60], [255, 193, 7], [190, 110, 255], [255, 110, 60], [0, 220, 170], [150, 170, 255]];
 const colourOf = (number) => COLOURS[(number - 1) % COLOURS.length];
 const css = (rgb) => `rgb(${rgb.join(",")})`;
 const SHOWN_MS = 4000; // an answer's masks on the live picture: then the world has moved on
@@ -54,12 +54,20 @@ const heard = {
   track: (said) => overlayTrack(said),
   note: (said) => note(said.good, said.text),
   corrected: (said) => corrected(said),
+  replay: (said) => {
+    $("replayed").hidden = false;
+    $("replayed").append(`${said.line}\n`);
+    $("replayed").scrollTop = $("replayed").scrollHeight;
+  },
   kept: (said) => {
     const answer = answers.get(said.number);
     if (answer) answer.corrections = said.corrections;
     if (said.number === current) showVerdict(answer);
   },
-  talk: (said) => said.on ? startMicrophone() : note(false, said.detail),
+  talk: (said) => {
+    if (said.on) startMicrophone();
+    else { note(false, said.detail); endTalk(); }
+  },
 };
 
 function hear(said) {
@@ -145,11 +153,15 @@ async function tinted(blob) {
   context.drawImage(labels, 0, 0);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
   const data = pixels.data;
-  for (let at = 0; at < data.length; at += 4) {
-    const number = data[at];
-    if (number === 0) { data[at + 3] = 0; continue; }
+  const row = 4 * canvas.width;
+  const numbers = new Uint8Array(data.length / 4);
+  for (let at = 0; at < numbers.length; at += 1) numbers[at] = data[4 * at];
+  for (let at = 0; at < numbers.length; at += 1) {
+    const number = numbers[at], place = 4 * at;
+    if (number === 0) { data[place + 3] = 0; continue; }
+    const isEdge = [1, -1, row / 4, -row / 4].some((step) => numbers[at + step] !== number);
     const [r, g, b] = colourOf(number);
-    data[at] = r; data[at + 1] = g; data[at + 2] = b; data[at + 3] = 120;
+    data[place] = r; data[place + 1] = g; data[place + 2] = b; data[place + 3] = isEdge ? 255 : 110;
   }
   context.putImageData(pixels, 0, 0);
   return canvas;
@@ -446,6 +458,7 @@ $("ask").onsubmit = (event) => {
   $("text").select();
 };
 $("stop").onclick = () => { overlay = null; send({ type: "stop" }); };
+$("replay").onclick = () => { $("replayed").textContent = ""; send({ type: "replay" }); };
 $("save").onclick = () => send({ type: "save" });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") { event.preventDefault(); $("stop").click(); }
@@ -453,5 +466,60 @@ document.addEventListener("keydown", (event) => {
 function watch() { send({ type: "watch", on: document.visibilityState === "visible" }); }
 document.addEventListener("visibilitychange", watch);
 
-function startMicrophone() {}
+
+// ---- push to talk: the microphone as 16-bit samples at 16 kHz ----
+
+let microphone = null; // {context, stream, node}
+let wantsToTalk = false;
+
+async function openMicrophone() {
+  if (!navigator.mediaDevices) throw new Error("a browser gives its microphone to https and to this machine's own pages only");
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, noiseSuppression: true } });
+  const context = new AudioContext();
+  await context.audioWorklet.addModule("/microphone.js");
+  const node = new AudioWorkletNode(context, "pcm16k", { numberOfOutputs: 0 });
+  context.createMediaStreamSource(stream).connect(node);
+  node.port.onmessage = (event) => { if (socket && socket.readyState === WebSocket.OPEN) socket.send(event.data); };
+  return { context, stream };
+}
+
+async function startMicrophone() {
+  try {
+    if (wantsToTalk) microphone = await openMicrophone();
+    if (!wantsToTalk) stopMicrophone();
+    else note(true, "listening; let go when you have said it");
+  } catch (error) {
+    note(false, `no microphone: ${error.message}`);
+    endTalk();
+  }
+}
+
+function stopMicrophone() {
+  if (!microphone) return;
+  for (const track of microphone.stream.getTracks()) track.stop();
+  microphone.context.close();
+  microphone = null;
+}
+
+function beginTalk() {
+  if (wantsToTalk) return;
+  wantsToTalk = true;
+  $("talk").setAttribute("aria-pressed", "true");
+  send({ type: "talk", on: true });
+}
+
+function endTalk() {
+  if (!wantsToTalk) return;
+  wantsToTalk = false;
+  $("talk").setAttribute("aria-pressed", "false");
+  stopMicrophone();
+  send({ type: "talk", on: false });
+}
+
+$("talk").onpointerdown = (event) => { $("talk").setPointerCapture(event.pointerId); beginTalk(); };
+$("talk").onpointerup = $("talk").onpointercancel = $("talk").onblur = endTalk;
+$("talk").onkeydown = (event) => { if (event.key === " " || event.key === "Enter") { event.preventDefault(); beginTalk(); } };
+$("talk").onkeyup = (event) => { if (event.key === " " || event.key === "Enter") { event.preventDefault(); endTalk(); } };
+$("talk").oncontextmenu = (event) => event.preventDefault();
+
 connect();
