@@ -182,13 +182,17 @@ class Pipeline:
         except RejectedInput as error:
             return run.end(error.code, error.detail)
 
-    def mask(self, frame: Frame, command: Command, targets: tuple[Target, ...]) -> Segmentation:
+    def mask(
+        self, frame: Frame, command: Command, targets: tuple[Target, ...], *, deadline_ns: int | None = None
+    ) -> Segmentation:
         """Return the masks of ``targets``, which a person gives and no reasoner; ``command``: what they are meant for.
 
         Ends as ``ground`` does, with one instance per target; SEGMENTER_FAILED for whatever the segmenter does wrong.
         """
         run = _Run(frame, command, self._now)
         try:
+            if deadline_ns is not None and self._now() >= deadline_ns:
+                raise RejectedInput(Code.TIMEOUT, "got no time to mask, the deadline had passed; allow more time")
             return run.found(targets, run.segment(self.segmenter, targets), self._label or command.text, "")
         except RejectedInput as error:
             return run.end(error.code, error.detail)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +25,9 @@ from segzero_ros.console.replays import Replays
 from segzero_ros.console.talk import Microphone
 from segzero_ros.console.viewer import Viewer
 from segzero_ros.errors import RejectedInput
-from segzero_ros.pipeline import Segmentation
+from segzero_ros.pipeline import Segmentation, error_text
 
+_log = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 FILES = {
     "/": "index.html",
@@ -123,7 +125,7 @@ class _Console:
             for task in (sending, receiving):
                 task.cancel()
             await asyncio.gather(sending, receiving, return_exceptions=True)
-            with contextlib.suppress(RuntimeError):  # it is closed already
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # it is closed already
                 await socket.close(1008)
 
     async def _receive(self, socket: WebSocket, viewer: Viewer) -> None:
@@ -166,6 +168,9 @@ class _Console:
                 _note(viewer, str(error))
             except RejectedInput as error:
                 _note(viewer, error.detail)
+            except Exception as error:  # noqa: BLE001 - the page is told
+                _log.exception("what a page asked failed")
+                _note(viewer, f"INTERNAL: {error_text(error)}; please report it with the console's log")
 
         task = asyncio.ensure_future(doing())
         self._tasks.add(task)

@@ -31,8 +31,8 @@ def address(listening: socket.socket, token: str) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/{asked}"
 
 
-def serve(app: ASGIApp, hub: Hub, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """Return the server of the app, which is told where it listens when it is run."""
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -45,9 +45,14 @@ def serve(app: ASGIApp, hub: Hub, listening: socket.socket) -> None:
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=GRACE_S,
     )
+    return uvicorn.Server(config)
+
+
+def serve(app: ASGIApp, hub: Hub, listening: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn's own handlers end it and then raise the signal once more
-    asyncio.run(_run(uvicorn.Server(config), hub, listening))
+    asyncio.run(_run(make_server(app), hub, listening))
 
 
 async def _run(server: uvicorn.Server, hub: Hub, listening: socket.socket) -> None:

@@ -34,5 +34,5 @@ class Microphone:
         """End a page's turn, if it is that."""
         if self._holder is speaker:
             self._holder = None
-            for _ in range(int(PAUSE_S / CHUNK_S)):
+            for _ in range(round(PAUSE_S / CHUNK_S)):
                 self._hear(_SILENCE)

@@ -223,8 +223,9 @@ class Guest:
         _, _, frame = self._picture(ask.picture)
         command = Command(ask.command_id, ask.text)
         targets = tuple(_target(row) for row in ask.targets)
-        work = lambda _: self._room.pipeline.mask(frame, command, targets)  # noqa: E731
-        self._answer(ask, command, work, _deadline_ns(ask.timeout_ms))
+        deadline_ns = _deadline_ns(ask.timeout_ms)
+        work = lambda _: self._room.pipeline.mask(frame, command, targets, deadline_ns=deadline_ns)  # noqa: E731
+        self._answer(ask, command, work, deadline_ns)
 
     def _answer(
         self,
