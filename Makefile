@@ -6,7 +6,7 @@ PYTHON ?= python3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-spoken demo test check format train clean
+.PHONY: help setup setup-spoken demo console test check format train clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,6 +20,10 @@ setup-spoken:  ## faster-whisper and a small model beside it, for spoken demo an
 demo:  ## a camera, the node and fifteen commands over ROS 2: pictures in demo_out/
 	@$(PYTHON) tools/set_up.py $(if $(filter --spoken,$(ARGS)),spoken,demo)
 	@.venv/bin/python -m segzero_ros.demo $(ARGS)
+
+console:  ## the same world, and a page in your browser to talk to it: http://127.0.0.1:8080/
+	@$(PYTHON) tools/set_up.py console
+	@.venv/bin/python -m segzero_ros.demo.console $(ARGS)
 
 test:  ## run all tests
 	@$(PYTHON) tools/set_up.py test

@@ -35,11 +35,13 @@ class Target:
     """One object the model points at.
 
     ``box``: (x0, y0, x1, y1) source pixels, half-open, x0 < x1, y0 < y1, inside the image. ``points``: one or two
-    (x, y) on the object, source pixels, inside the image.
+    (x, y) on the object, source pixels, inside the image. ``off``: points that are not on it; models give none, people
+    who correct a mask do, and any number of ``points``, or none.
     """
 
     box: tuple[float, float, float, float]
     points: tuple[Point, ...]
+    off: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

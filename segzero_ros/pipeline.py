@@ -182,6 +182,21 @@ class Pipeline:
         except RejectedInput as error:
             return run.end(error.code, error.detail)
 
+    def mask(
+        self, frame: Frame, command: Command, targets: tuple[Target, ...], *, deadline_ns: int | None = None
+    ) -> Segmentation:
+        """Return the masks of ``targets``, which a person gives and no reasoner; ``command``: what they are meant for.
+
+        Ends as ``ground`` does, with one instance per target; SEGMENTER_FAILED for whatever the segmenter does wrong.
+        """
+        run = _Run(frame, command, self._now)
+        try:
+            if deadline_ns is not None and self._now() >= deadline_ns:
+                raise RejectedInput(Code.TIMEOUT, "got no time to mask, the deadline had passed; allow more time")
+            return run.found(targets, run.segment(self.segmenter, targets), self._label or command.text, "")
+        except RejectedInput as error:
+            return run.end(error.code, error.detail)
+
     def prefill_image(self, frame: Frame) -> None:
         """Do on ``frame`` what needs no command (vision, the picture's part of the prompt, SAM 2's encoder).
 
@@ -276,7 +291,7 @@ class _Run:
     def found(self, targets: tuple[Target, ...], masks: Masks, label: str, detail: str) -> Segmentation:
         """End OK, with one instance per target in the order of the answer."""
         instances = tuple(
-            Instance(label, float(score), target.box, target.points[0], k)
+            Instance(label, float(score), target.box, target.points[0] if target.points else _middle(target.box), k)
             for k, (target, score) in enumerate(zip(targets, masks.scores, strict=True), start=1)
         )
         return self.end(Code.OK, detail, instances, paint_labels(masks))
@@ -297,6 +312,10 @@ class _Run:
 
     def _ms_since(self, start_ns: int) -> float:
         return (self._now() - start_ns) / 1e6
+
+
+def _middle(box: tuple[float, float, float, float]) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
 def unanswered(command: Command, code: Code, detail: str, frame: Frame | None = None) -> Segmentation:

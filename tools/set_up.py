@@ -1,6 +1,6 @@
 """Makes everything that a target of the Makefile needs, in `.venv`; what is there already stays.
 
-    python3 tools/set_up.py [demo|spoken|check|test]
+    python3 tools/set_up.py [demo|console|spoken|check|test]
 
 Every step leaves a stamp, written last, with the hash of what it was made from: an interrupted set-up goes on where it
 stopped, and a complete one takes a fraction of a second. Exit status: 0; 1 if a step failed; 2 if something is missing
@@ -29,9 +29,10 @@ PYTHON = VENV / "bin" / "python"
 #: What each target of the Makefile needs: files of requirements/.
 TARGETS = {
     "demo": ("runtime", "demo", "ros", "build"),
+    "console": ("runtime", "demo", "ros", "build", "serve", "console"),
     "check": ("runtime", "dev", "serve"),  # mypy wants the types of what segzero serve is made of
     "spoken": ("runtime", "demo", "ros", "build", "spoken"),  # `make demo ARGS=--spoken`, and the tests that speak
-    "test": ("runtime", "demo", "ros", "build", "dev", "offline", "serve", "engines"),
+    "test": ("runtime", "demo", "ros", "build", "dev", "offline", "serve", "console", "engines"),
 }
 
 #: Printed before the files of requirements/ are installed: what they are, and what they cost on two cores.
@@ -42,7 +43,8 @@ GROUPS = {
     "build": "colcon, CMake",
     "dev": "pytest, ruff, mypy",
     "offline": "PyTorch, transformers",
-    "serve": "Starlette, uvicorn",
+    "serve": "Starlette, uvicorn, websockets",
+    "console": "MCAP",
     "engines": "TensorRT-RTX (95 MB)",
     "spoken": "faster-whisper and a small Whisper (150 MB)",
 }

@@ -2,7 +2,7 @@
 
 Covered: equal to transformers' ``Sam2Model`` with a box and points per object, the best of its three masks by
 predicted IoU, bilinear to the source's size, threshold 0 (tests/export/test_segmenter_onnx.py).
-Not covered: mask prompts and negative points, which no reasoner here gives.
+Not covered: mask prompts, and points without a box.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Masks
 
 FEATURES = ("embedding", "fine", "middle")  # the encoder's outputs and the decoder's first inputs
-ON_OBJECT, NO_POINT = 1, -10  # point labels of SAM 2
+ON_OBJECT, OFF_OBJECT, NO_POINT = 1, 0, -10  # point labels of SAM 2
 MAX_BATCH = 16  # objects decoded at once: bounds the memory (33 MB of masks each with SAM 2 large), not the number
 
 
@@ -85,13 +85,14 @@ class Sam2Segmenter:
         return Masks(masks, scores)
 
     def _prompts(self, targets: Sequence[Target]) -> dict[str, NDArray[Any]]:
-        """The decoder's prompts for targets that have the same number of points."""
+        """The decoder's prompts for targets that have the same number of points, on and off the object together."""
         boxes = np.array([target.box for target in targets], np.float32) * np.tile(self._scale, 2)
-        count = len(targets[0].points)
+        count = _points_of(targets[0])
         points = np.zeros((len(targets), max(1, count), 2), np.float32)
+        labels = np.full(points.shape[:2], NO_POINT, np.int64)
         if count:
-            points[:] = np.array([target.points for target in targets], np.float32) * self._scale
-        labels = np.full(points.shape[:2], ON_OBJECT if count else NO_POINT, np.int64)
+            points[:] = np.array([(*target.points, *target.off) for target in targets], np.float32) * self._scale
+            labels[:] = [[ON_OBJECT] * len(target.points) + [OFF_OBJECT] * len(target.off) for target in targets]
         return {"boxes": boxes, "points": points, "point_labels": labels}
 
 
@@ -107,11 +108,15 @@ def check_graphs(
         raise _not_ours("a decoder", f"one with the inputs {', '.join(sorted(missing))}")
 
 
+def _points_of(target: Target) -> int:
+    return len(target.points) + len(target.off)
+
+
 def _batches(targets: Sequence[Target]) -> list[list[int]]:
     """Indices grouped by number of points, at most MAX_BATCH each: a padding point is a token the model attends to."""
     batches = []
-    for count in sorted({len(target.points) for target in targets}):
-        group = [index for index, target in enumerate(targets) if len(target.points) == count]
+    for count in sorted({_points_of(target) for target in targets}):
+        group = [index for index, target in enumerate(targets) if _points_of(target) == count]
         batches += [group[first : first + MAX_BATCH] for first in range(0, len(group), MAX_BATCH)]
     return batches
 

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "host": "open the engines once for all nodes of this machine",
         "serve": "answer several robots with one bundle's reasoner, by the OpenAI protocol",
         "mcp": "serve the running node to an agent: tools ground, track, stop, status",
+        "console": "serve a page beside the running node: camera, commands, corrections",
         "replay": "ask the commands of a recording again, and compare the answers",
         "train": "make training data; train a demo reasoner or segmenter",
         **{name: command.summary for name, command in offline.COMMANDS.items()},
@@ -44,6 +45,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "engine": "segzero_ros.cli.built",
         "replay": "segzero_ros.replay.command",
         "mcp": "segzero_ros.agents.command",
+        "console": "segzero_ros.console.command",
         "listen": "segzero_ros.hearing.command",
     }
 )

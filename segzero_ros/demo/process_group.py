@@ -69,6 +69,14 @@ class ProcessGroup:
             if status is not None:
                 raise ProcessDiedError(f"{child.name} ended with status {status}; {child.log} ends:\n{tail(child.log)}")
 
+    def end(self, child: Child) -> None:
+        """End one of them, as ``stop`` ends all."""
+        others, self._children = [one for one in self._children if one is not child], [child]
+        try:
+            self.stop()
+        finally:
+            self._children = others
+
     def stop(self) -> None:
         """End all of them, with their groups: SIGINT first, SIGKILL after `SOFT_S`."""
         for child in self._children:

@@ -20,6 +20,8 @@ MAX_INSTANCES = 1024
 MAX_QUESTION_CHARS = 8192  # of a rendered question: the longest prompt and command have under 1,500
 MAX_STOPS = 4  # OpenAI's limit
 MAX_STOP_CHARS = 64
+MAX_TARGETS = 64
+MAX_TARGET_POINTS = 64
 MAX_WAITING = 256  # questions of all clients together
 _MOST = (1 << 63) - 1
 
@@ -109,6 +111,28 @@ def _settings(value: Any) -> dict[str, Any]:
 
 _COORDINATE = _number(-1e9, 1e9)
 _INSTANCE: tuple[Check, ...] = (_text(MAX_NAME_CHARS), _number(-1e9, 1e9), *(_COORDINATE,) * 6, _whole(1, 65535))
+
+
+_ROW = (*(_COORDINATE,) * 4,)
+
+
+def _targets(value: Any) -> list[list[Any]]:
+    """Rows of x0, y0, x1, y1, and two lists x, y, x, y, ...: points on the object, and off it."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_TARGETS:
+        raise ValueError(f"no list of 1 to {MAX_TARGETS} targets")
+    for row in value:
+        if not isinstance(row, list) or len(row) != len(_ROW) + 2:
+            raise ValueError(f"a target that has not {len(_ROW) + 2} values")
+    return [
+        [*(check(one) for check, one in zip(_ROW, row, strict=False)), *(_points(flat) for flat in row[len(_ROW) :])]
+        for row in value
+    ]
+
+
+def _points(value: Any) -> list[float]:
+    if not isinstance(value, list) or len(value) % 2 or len(value) > 2 * MAX_TARGET_POINTS:
+        raise ValueError(f"no list of at most {MAX_TARGET_POINTS} points")
+    return [_COORDINATE(one) for one in value]
 
 
 def _texts(value: Any) -> list[str]:
@@ -236,6 +260,21 @@ class Ask(Message):
     budget: int = _checked(_whole(0, 1 << 20))
     most_pieces: int | None = _checked(_maybe(_whole(1, 1 << 20)))
     stops: list[str] = _checked(_texts)  # noqa: RUF009
+    timeout_ms: float | None = _checked(_maybe(_MS))
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Message):
+    """Mask what a person points at, by the segmenter alone; ends with one ``Result``. ``timeout_ms``: from now on.
+
+    ``targets``: see ``Target``. ``text``: what they are meant for.
+    """
+
+    id: int = _checked(_ID)
+    picture: int = _checked(_ID)
+    command_id: str = _checked(_NAME)
+    text: str = _checked(_text(MAX_COMMAND_CHARS))
+    targets: list[list[Any]] = _checked(_targets)  # noqa: RUF009
     timeout_ms: float | None = _checked(_maybe(_MS))
 
 

@@ -11,6 +11,7 @@ import queue
 import time
 from collections.abc import Callable
 
+from segzero_ros.answer import Point, Target
 from segzero_ros.command import Command, Stage
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
@@ -101,9 +102,36 @@ class HostPipeline:
     ) -> Segmentation:
         """See ``Pipeline.ground``."""
         patience = _Patience(deadline_ns, cancelled)
+
+        def ask(id: int, picture: int, left_ms: float | None) -> messages.Ground:
+            return messages.Ground(id, picture, command.id, command.text, self._budget, self._label, left_ms)
+
+        return self._answer(frame, command, patience, ask, on_text, on_stage)
+
+    def mask(
+        self, frame: Frame, command: Command, targets: tuple[Target, ...], *, deadline_ns: int | None = None
+    ) -> Segmentation:
+        """See ``Pipeline.mask``."""
+        rows = [[*map(float, one.box), _flat(one.points), _flat(one.off)] for one in targets]
+
+        def ask(id: int, picture: int, left_ms: float | None) -> messages.Prompt:
+            return messages.Prompt(id, picture, command.id, command.text, rows, left_ms)
+
+        return self._answer(frame, command, _Patience(deadline_ns, never), ask)
+
+    def _answer(
+        self,
+        frame: Frame,
+        command: Command,
+        patience: "_Patience",
+        make: "MakeQuestion",
+        on_text: OnText = ignore,
+        on_stage: OnStage = ignore,
+    ) -> Segmentation:
+        """Ask what ``make`` makes, of another host where one ended before it had begun."""
         try:
             for _ in range(TRIES):
-                result = self._ask(frame, command, patience, on_text, on_stage)
+                result = self._ask(frame, command, patience, make, on_text, on_stage)
                 if result is not None:
                     break
             else:
@@ -142,7 +170,13 @@ class HostPipeline:
     # ---- one question ----
 
     def _ask(
-        self, frame: Frame, command: Command, patience: "_Patience", on_text: OnText, on_stage: OnStage
+        self,
+        frame: Frame,
+        command: Command,
+        patience: "_Patience",
+        make: "MakeQuestion",
+        on_text: OnText,
+        on_stage: OnStage,
     ) -> Segmentation | None:
         """Ask the host once; None where it ended before it had begun, so that another may be asked."""
         link = self.open_link(patience.deadline_ns, patience.cancelled)
@@ -150,8 +184,7 @@ class HostPipeline:
         start_ns = time.monotonic_ns()
         try:
             left_ms = None if patience.deadline_ns is None else (patience.deadline_ns - start_ns) / 1e6
-            number = call.ring.number_in(call.slot)
-            link.send(messages.Ground(call.id, number, command.id, command.text, self._budget, self._label, left_ms))
+            link.send(make(call.id, call.ring.number_in(call.slot), left_ms))
             result = self._result(link, call, patience, on_text, on_stage)
             total_ms = (time.monotonic_ns() - start_ns) / 1e6
             return _segmentation(result, call, command, frame, total_ms) if result is not None else None
@@ -224,6 +257,11 @@ def _hand_on(reply: messages.Message, on_text: OnText, on_stage: OnStage) -> Non
 
 
 OnChange = Callable[[HostPipeline, HostState], None]
+MakeQuestion = Callable[[int, int, float | None], messages.Message]  # of its id, its picture's number, the time left
+
+
+def _flat(points: tuple[Point, ...]) -> list[float]:
+    return [float(side) for point in points for side in point]
 
 
 class _Patience:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from segzero_ros.host.messages import KINDS, Message, ProtocolError
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the messages; both ends have to have the same."""
 
 MAX_MESSAGE_BYTES = 4 << 20  # the longest answer is a few thousand tokens

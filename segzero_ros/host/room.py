@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
+from segzero_ros.answer import Target
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.backends.self_test import check_coordinates
 from segzero_ros.backends.served import open_served
@@ -32,6 +33,7 @@ from segzero_ros.host.messages import (
     Message,
     Opened,
     Picture,
+    Prompt,
     ProtocolError,
     Refused,
     Result,
@@ -198,10 +200,9 @@ class Guest:
 
     def ground(self, ask: Ground) -> None:
         """Let a command wait for its turn; its ``Result`` comes in any case."""
-        picture, ring, frame = self._picture(ask.picture)
+        _, _, frame = self._picture(ask.picture)
         command = Command(ask.command_id, ask.text)
-        arrived_ns = time.monotonic_ns()
-        deadline_ns = None if ask.timeout_ms is None else arrived_ns + int(ask.timeout_ms * 1e6)
+        deadline_ns = _deadline_ns(ask.timeout_ms)
         progress = _Progress(ask.id, self._voice)
 
         def work(stopped: Callable[[], bool]) -> Segmentation:
@@ -215,9 +216,32 @@ class Guest:
                 on_stage=progress.enter,
             )
 
+        self._answer(ask, command, work, deadline_ns, progress.flush)
+
+    def prompt(self, ask: Prompt) -> None:
+        """Let what a person points at wait for its turn; its ``Result`` comes in any case."""
+        _, _, frame = self._picture(ask.picture)
+        command = Command(ask.command_id, ask.text)
+        targets = tuple(_target(row) for row in ask.targets)
+        deadline_ns = _deadline_ns(ask.timeout_ms)
+        work = lambda _: self._room.pipeline.mask(frame, command, targets, deadline_ns=deadline_ns)  # noqa: E731
+        self._answer(ask, command, work, deadline_ns)
+
+    def _answer(
+        self,
+        ask: Ground | Prompt,
+        command: Command,
+        work: Callable[[Callable[[], bool]], Segmentation],
+        deadline_ns: int | None,
+        before_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Let ``work`` wait for its turn; whatever comes of it is said as a ``Result``."""
+        picture, ring, frame = self._picture(ask.picture)
+        arrived_ns = time.monotonic_ns()
+
         def end(result: object) -> None:
             self._tickets.pop(ask.id, None)
-            progress.flush()
+            before_end()
             ended = _as_segmentation(result, command, frame)
             waited_ns = (ticket.started_ns or time.monotonic_ns()) - arrived_ns
             labels = ring.write_labels(picture, ended.labels)
@@ -314,6 +338,16 @@ class _Progress:
         if self._pieces:
             self._voice.say(messages.Text(self._id, "".join(self._pieces), len(self._pieces)))
             self._pieces, self._said_ns = [], time.monotonic_ns()
+
+
+def _deadline_ns(timeout_ms: float | None) -> int | None:
+    return None if timeout_ms is None else time.monotonic_ns() + int(timeout_ms * 1e6)
+
+
+def _target(row: list[Any]) -> Target:
+    x0, y0, x1, y1, *flat = row
+    on, off = (tuple(zip(points[::2], points[1::2], strict=True)) for points in flat)
+    return Target((x0, y0, x1, y1), on, off)
 
 
 def _as_error(result: object) -> BaseException:

@@ -279,8 +279,8 @@ def _obey(guest: Guest, session: Session, message: Message, room: Room) -> None:
         guest.place(message)
     elif isinstance(message, messages.Ground):
         guest.ground(message)
-    elif isinstance(message, messages.Track):
-        guest.track(message)
+    elif isinstance(message, (messages.Track, messages.Prompt)):
+        guest.track(message) if isinstance(message, messages.Track) else guest.prompt(message)
     elif isinstance(message, messages.Ask):
         guest.ask(message)
     elif isinstance(message, messages.Look):

@@ -13,6 +13,7 @@ from segzero_ros.frame import Frame, message_decoder
 from segzero_ros.pipeline import Instance, Labels, labels_of
 from segzero_ros.recorder.reader import About, Record, Recording
 
+ANSWERS = ("answer", "correction")  # events with a picture and an answer: a model's, or a person's
 EVENTS = "recorded"  # the role of the channel that has the raw texts and says which picture an answer is about
 
 
@@ -23,6 +24,7 @@ class RecordedCommand:
     ``words``: as they were sent, "" where the recording begins later. ``text``: as they were read. ``answer``: the
     model's raw text. ``code``: None where the recording ends before the answer. ``segmentation``: the answer's message.
     ``image``: what it was grounded on. ``is_marked``: the button was pressed after it and before the next answer.
+    ``is_corrected``: the answer is what a person says it should have been, ``answer`` is "" then.
     ``is_carried``: the answer's masks were followed from ``image`` to a later frame. ``about``: what answered.
     """
 
@@ -36,6 +38,7 @@ class RecordedCommand:
     about: Mapping[str, str]
     is_marked: bool = False
     is_carried: bool = False
+    is_corrected: bool = False
 
     @property
     def code_name(self) -> str:
@@ -97,9 +100,9 @@ def _survey(recording: Recording) -> _Survey:
         if not isinstance(item, Record) or item.role != EVENTS:
             continue
         event = _event(item)
-        if event.get("event") == "answer":
+        if event.get("event") in ANSWERS:
             survey.wanted.update(number for key in ("image", "answer") if (number := event.get(key)) is not None)
-            last = str(event.get("id"))
+            last = last if event.get("event") == "correction" else str(event.get("id"))
         elif event.get("event") == "button" and last:
             survey.marked.add(last)
     return survey
@@ -120,14 +123,15 @@ class _Reading:
         id = str(event.get("id", ""))
         if event.get("event") == "command":
             self.words[id] = str(event.get("text", ""))
-        if event.get("event") != "answer":
+        if event.get("event") not in ANSWERS:
             return
         image, answer = (self._use(event.get(key)) for key in ("image", "answer"))
         name = str(event.get("code"))
         code = Code[name] if name in Code.__members__ else Code.INTERNAL  # of a newer version
         words, text, raw = self.words.pop(id, ""), str(event.get("command", "")), str(event.get("text", ""))
-        carried = event.get("carried") is True
-        yield RecordedCommand(id, words, text, raw, code, answer, image, self.about, id in self._marked, carried)
+        carried, corrected = event.get("carried") is True, event.get("event") == "correction"
+        marked = id in self._marked and not corrected
+        yield RecordedCommand(id, words, text, raw, code, answer, image, self.about, marked, carried, corrected)
 
     def _use(self, number: int | None) -> Record | None:
         if number is None:

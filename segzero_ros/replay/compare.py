@@ -31,6 +31,8 @@ def replay(recorded: RecordedCommand, pipeline: Pipeline) -> Verdict:
     """Ask a command again, without a deadline, and compare the answers."""
     if recorded.code is None:
         return Verdict("not asked", ("it was not answered before the recording ends",))
+    if recorded.is_corrected:
+        return Verdict("not asked", ("a person corrected it",))
     if recorded.code in WORDS_ALONE:
         return _verdict(_code_change(recorded.code, _code_of_words(recorded)))
     if recorded.code not in REPEATABLE:

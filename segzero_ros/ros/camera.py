@@ -118,7 +118,7 @@ class Camera:
         self._last_rejection = ""
         self._order = StampOrder()
         self._newest: Image | CompressedImage | None = None
-        self._subscriptions: list[_Subscription] = []
+        self._subscriptions: list[CameraSubscription] = []
         self._latched_info: Any = None
         name = "image/compressed" if config.image_transport == "compressed" else "image"
         self._subscribe(name, self._on_image, config.image_qos)
@@ -273,10 +273,10 @@ class Camera:
         self._last_rejection = str(error)
 
     def _subscribe(self, name: str, callback: Callable[[Any], None], reliability: str) -> None:
-        self._subscriptions.append(_Subscription(self._node, name, callback, reliability, self._health))
+        self._subscriptions.append(CameraSubscription(self._node, name, callback, reliability, self._health))
 
 
-class _Subscription:
+class CameraSubscription:
     """A subscription of a given reliability, or with "auto" of that of the publishers.
 
     That is reliable while all of them are, since best effort loses pictures of many pieces, and best effort else. After

@@ -311,7 +311,8 @@ def grounded_ns(message: Segmentation) -> int:
 
 def _instance(found: Any, mask_index: int) -> pipeline.Instance:
     box = (found.x0, found.y0, found.x1, found.y1)
-    return pipeline.Instance(found.label, found.score, box, (found.point_x, found.point_y), mask_index)
+    point = (found.point_x, found.point_y)
+    return pipeline.Instance(found.label, found.score, box, point, mask_index, found.track_id)
 
 
 def _timing(message: Segmentation) -> pipeline.Timing:

@@ -149,6 +149,11 @@ def client(command: str, *, namespace: str = "", log_level: str = "info") -> Pro
     return Process("segzero", "segzero_client", namespace, arguments=words, log_level=log_level)
 
 
+def console(*words: str) -> Process:
+    """`segzero console` with these options."""
+    return Process("segzero", "segzero_console", arguments=("console", *words))
+
+
 def demo(
     *,
     camera: Camera = "tabletop",

@@ -86,6 +86,7 @@ TABLE = [
     (REFUSED, "listen --wav {f}/nowhere.wav --model {f}/nowhere"),
     (REFUSED, "replay {f}/nowhere.mcap"),
     (REFUSED, "mcp --timeout none"),
+    (REFUSED, "console --token short"),
     (REFUSED, "export --reasoner {f}/empty --segmenter {f}/empty --profile abstaining_v2 --out {f}/made"),
     (REFUSED, "export --reasoner {f}/empty --segmenter {f}/empty --profile none --out {f}/made"),
 ]

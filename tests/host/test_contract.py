@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from segzero_ros.answer import Target
 from segzero_ros.backends.fake import (
     FakeReasoner,
     FakeSegmenter,
@@ -117,6 +118,34 @@ def test_several_instances_keep_their_order_scores_and_pixels(make: Make) -> Non
     assert [instance.mask_index for instance in result.instances] == [1, 2, 3]
     assert scores == sorted(scores, reverse=True)
     assert np.unique(result.labels).tolist() == [1, 2, 3]
+
+
+def test_what_a_person_points_at_is_masked_without_the_reasoner(make: Make) -> None:
+    pipeline = make(RaisingReasoner())
+    targets = (Target((10, 5, 30, 25), ((12, 8),), ((29, 24),)), Target((40, 30, 60, 50), ()))
+    result = pipeline.mask(FRAME, COMMAND, targets)
+    assert (result.code, result.command, result.frame is FRAME) == (Code.OK, COMMAND, True)
+    assert [(one.box, one.point) for one in result.instances] == [(targets[0].box, (12, 8)), (targets[1].box, (50, 40))]
+    assert ((result.labels == 1).sum(), (result.labels == 2).sum()) == (400, 400)
+
+
+def test_points_on_and_off_the_object_reach_the_segmenter_as_they_were_given(make: Make) -> None:
+    seen: list[Target] = []
+
+    class Watching(FakeSegmenter):
+        def predict(self, targets: tuple[Target, ...]) -> Any:
+            seen.extend(targets)
+            return super().predict(targets)
+
+    target = Target((10.5, 5.0, 30.0, 25.25), ((12.0, 8.5), (13.0, 9.0)), ((29.0, 24.0),))
+    make(None, Watching()).mask(FRAME, COMMAND, (target,))
+    assert seen == [target]
+
+
+@pytest.mark.parametrize("segmenter", [RaisingSegmenter(), WrongMasksSegmenter()])
+def test_a_segmenter_that_fails_over_what_a_person_points_at_says_so(make: Make, segmenter: Any) -> None:
+    result = make(None, segmenter).mask(FRAME, COMMAND, (Target((10, 5, 30, 25), ()),))
+    assert_found_nothing(result, Code.SEGMENTER_FAILED)
 
 
 def test_nothing_found_is_an_answer(make: Make) -> None:

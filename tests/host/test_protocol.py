@@ -16,6 +16,7 @@ from segzero_ros.host.messages import (
     Hello,
     Message,
     Ping,
+    Prompt,
     ProtocolError,
     Refused,
     Result,
@@ -26,6 +27,7 @@ from segzero_ros.host.protocol import LENGTH_BYTES, MAX_MESSAGE_BYTES, Reader, d
 GROUND = Ground(1, 2, "id", "the mug", 256, "", 30_000.0)
 INSTANCE = ["the mug", 0.9, 1.0, 2.0, 30.5, 40.0, 10.0, 20.0, 1]
 ASK = Ask(1, 2, "robot", "10.0.0.2", "id", "Find the mug.", 256, None, ["</answer>"], 30_000.0)
+PROMPT = Prompt(1, 2, "id", "the mug", [[1.0, 2.0, 30.5, 40.0, [10.0, 20.0], [3.0, 4.0, 5.0, 6.0]]], None)
 ANSWERED = Answered(1, 66, 0.93, {"vision": 8.0, "decode": 7.5}, "stop", 30)
 REFUSED = Refused(1, "queue", int(Code.BUSY), "16 questions wait already; ask later")
 RESULT = Result(1, 0, "", "thinks", "<answer>[]</answer>", [INSTANCE], 1, 0.0, 1.0, 2.0, 3.0, 4.0, 66, "")
@@ -35,7 +37,7 @@ def framed(body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + body
 
 
-SAID = [GROUND, RESULT, ASK, ANSWERED, REFUSED, Hello(1, "0.2.0", "n"), Ping(0)]
+SAID = [GROUND, RESULT, ASK, PROMPT, ANSWERED, REFUSED, Hello(1, "0.2.0", "n"), Ping(0)]
 
 
 @pytest.mark.parametrize("message", [*SAID, Text(3, "ü 🍵\n")])
@@ -95,6 +97,10 @@ def test_a_message_with_any_other_values_is_read_as_its_class_or_refused(message
         ({"kind": "Pung", "number": 1}, "unknown kind"),
         ({"kind": ["Ping"], "number": 1}, "unknown kind"),
         ({"kind": "Text", "id": 1, "text": "\ud83d"}, "Text with"),
+        (
+            {"kind": "Prompt", "id": 1, "picture": 1, "command_id": "", "text": "", "timeout_ms": None, "targets": []},
+            "1 to 64",
+        ),
         ({"kind": "Looked", "id": 1, "detail": "x" * (1 << 21)}, "at most"),
     ],
 )

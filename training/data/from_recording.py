@@ -1,7 +1,8 @@
 """`segzero data from-recording`: what went wrong on the robot becomes rows to label, what went well rows to check.
 
 A failure, or an answer after which the button was pressed, has no truth in the recording: its row has
-``"boxes": null``, which `segzero data check` names until a person has written what is right. Answers are the model's
+``"boxes": null``, which `segzero data check` names until a person has written what is right. What a person corrected
+in the console has it: boxes and masks, the last correction of each answer. Answers are the model's
 own words about itself; they are taken only when asked for (--answers), into a file of their own.
 """
 
@@ -26,7 +27,7 @@ from training.data.base import unusable
 from training.data.plain import read_row
 
 FAILED = frozenset({Code.ANSWER_UNREADABLE, Code.ANSWER_TRUNCATED, Code.TIMEOUT, Code.REASONER_FAILED})
-TO_LABEL, ANSWERS = "to_label.jsonl", "answers.jsonl"
+TO_LABEL, ANSWERS, CORRECTED = "to_label.jsonl", "answers.jsonl", "corrected.jsonl"
 EXAMPLES = (
     "segzero data from-recording ~/.local/state/segzero_ros/recordings/*.mcap --out hard",
     "segzero data check hard/to_label.jsonl",
@@ -34,6 +35,7 @@ EXAMPLES = (
 ABOUT = (
     f"Make rows for training of recordings. Commands that failed, and answers after which the button was pressed "
     f"(service save_failure), go into {TO_LABEL} without boxes: write what is right, then `segzero data check` it. "
+    f"Corrections (`segzero console`) go into {CORRECTED} as they are. "
     f"With --answers the other answers go into {ANSWERS}, as the model gave them: look at each before training on it."
 )
 
@@ -46,15 +48,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--answers", action="store_true", help="what was answered, too, as the model gave it")
     options = parser.parse_args(arguments)
     counts = write_rows(_commands(options), options.out, with_answers=options.answers)
-    print(f"{counts[TO_LABEL]} to label, {counts[ANSWERS]} answers, {counts['no picture']} without a usable picture")
-    return OK if counts[TO_LABEL] + counts[ANSWERS] else NOT_OK
+    print(
+        f"{counts[TO_LABEL]} to label, {counts[CORRECTED]} corrected, {counts[ANSWERS]} answers, "
+        f"{counts['no picture']} without a usable picture"
+    )
+    return OK if counts[TO_LABEL] + counts[CORRECTED] + counts[ANSWERS] else NOT_OK
 
 
 def write_rows(commands: Iterable[RecordedCommand], folder: Path, *, with_answers: bool) -> dict[str, int]:
     """Write rows and pictures into a new folder; returns how many of which file, and how many had no picture."""
-    counts = {TO_LABEL: 0, ANSWERS: 0, "no picture": 0}
+    counts = {TO_LABEL: 0, ANSWERS: 0, CORRECTED: 0, "no picture": 0}
     _make_empty(folder)
-    for command in commands:
+    for command in _last_corrections(commands):
         file = _file_of(command, with_answers)
         if not file:
             continue
@@ -64,7 +69,7 @@ def write_rows(commands: Iterable[RecordedCommand], folder: Path, *, with_answer
             counts["no picture"] += 1
             continue
         row = {"id": command.id, "image": _write_picture(folder, rgb), "question": command.text, "boxes": None}
-        if file == ANSWERS:
+        if file != TO_LABEL:
             row = _answered(folder, row, command)
         else:
             why = "marked" if command.is_marked else command.code_name
@@ -80,10 +85,23 @@ def _commands(options: Namespace) -> Iterator[RecordedCommand]:
         yield from read_commands(open_recording(path))
 
 
+def _last_corrections(commands: Iterable[RecordedCommand]) -> Iterator[RecordedCommand]:
+    """Yield the commands; of the corrections of one answer the last, behind all others."""
+    corrected: dict[str, RecordedCommand] = {}
+    for command in commands:
+        if command.is_corrected:
+            corrected[command.id] = command
+        else:
+            yield command
+    yield from corrected.values()
+
+
 def _file_of(command: RecordedCommand, with_answers: bool) -> str:
     """Return the file a command's row belongs to, "" = none: masks that were carried are of a later picture."""
     if not command.text or (command.code not in ANSWERED and command.code not in FAILED):
         return ""
+    if command.is_corrected:
+        return CORRECTED
     if command.code in FAILED or command.is_marked:
         return TO_LABEL
     return ANSWERS if with_answers and not command.is_carried else ""
@@ -95,7 +113,8 @@ def _answered(folder: Path, row: dict[str, Any], command: RecordedCommand) -> di
     labels = command.labels()
     if set(np.unique(labels)) - {0} != set(range(1, len(row["boxes"]) + 1)) or not row["boxes"]:
         return row
-    with_mask = {**row, "mask": f"masks/{command.id}.png"}
+    name = f"{command.id}-corrected" if command.is_corrected else command.id
+    with_mask = {**row, "mask": f"masks/{name}.png"}
     _write_png(folder / with_mask["mask"], labels)
     try:
         read_row(folder, with_mask, command.id)

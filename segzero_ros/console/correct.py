@@ -1,0 +1,153 @@
+"""Click to correct: what a person points at on an answer's picture, masked by the node's own segmenter.
+
+The engines are those of the node's host, found by the node's parameter `host`; a second set of them beside a large
+model would not fit many a robot's memory, so a node that has its engines to itself is said so.
+"""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from segzero_ros.answer import Target
+from segzero_ros.console.history import KeptAnswer, Values, objects_of
+from segzero_ros.console.pictures import as_text, labels_png
+from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.frame import Frame
+from segzero_ros.host.pipeline import HostPipeline
+from segzero_ros.host.process import connect
+from segzero_ros.matching import box_of_mask, inner_point
+from segzero_ros.pipeline import Segmentation, no_labels
+
+MASK_S = 20.0  # for a mask, the wait for the node's own commands included
+READY_S = 5.0  # for a host that is there to say so
+OWN_ENGINES = (
+    "the node has its engines to itself; start `segzero host`, and the node with host:=PATH of its socket, to correct "
+    "masks here (docs/console.md)"
+)
+
+
+class Masker(Protocol):
+    """What is needed of ``host/pipeline.py:HostPipeline``."""
+
+    def mask(
+        self, frame: Frame, command: Any, targets: tuple[Target, ...], *, deadline_ns: int | None = None
+    ) -> Segmentation:
+        """See there."""
+        ...
+
+    def close(self) -> None:
+        """See there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What an answer should have been: ``result`` with the masks, ``targets`` that a person pointed at."""
+
+    number: int
+    result: Segmentation
+    targets: tuple[Target, ...]
+
+    def values(self, serial: int) -> Values:
+        """Return what the page is told."""
+        return {
+            "type": "corrected",
+            "number": self.number,
+            "serial": serial,
+            "objects": objects_of(self.result),
+            "mask": as_text(labels_png(self.result.labels)) if self.result.instances else "",
+        }
+
+    def prompts(self) -> list[Values]:
+        """Return what was pointed at, for the recording."""
+        return [{"box": one.box, "on": one.points, "off": one.off} for one in self.targets]
+
+
+class Corrector:
+    """Asks the segmenter, one correction at a time; in the server's thread, the waiting beside it."""
+
+    def __init__(
+        self, parameters: Callable[[], Mapping[str, str]], open_masker: Callable[[str], Masker] | None = None
+    ) -> None:
+        """``parameters``: of the node, and may wait for them. ``open_masker``: gets the host's socket."""
+        self._parameters = parameters
+        self._open = open_masker or open_host
+        self._masker: Masker | None = None
+        self._socket = ""
+        self._turn = asyncio.Lock()
+
+    async def correct(self, answer: KeptAnswer, targets: tuple[Target, ...]) -> Correction:
+        """Return the masks of ``targets`` on the answer's picture; ``RejectedInput`` says why there are none."""
+        if answer.shot is None:
+            raise RejectedInput(Code.NO_FRAME, "the picture of this answer is not kept any more; ask again")
+        async with self._turn:
+            work = functools.partial(self._mask, answer, answer.shot.decode, targets)
+            return Correction(answer.number, await asyncio.to_thread(work), targets)
+
+    def close(self) -> None:
+        """Leave the host."""
+        if self._masker is not None:
+            self._masker.close()
+
+    def _mask(self, answer: KeptAnswer, decode: Callable[[], Frame], targets: tuple[Target, ...]) -> Segmentation:
+        frame, command = decode(), answer.result.command
+        check_inside(targets, frame.size)
+        if not targets:
+            nothing = f"a person sees nothing that matches {command.text!r}"
+            return replace(
+                answer.result, code=Code.NO_TARGET, detail=nothing, instances=(), labels=no_labels(frame), frame=frame
+            )
+        masker = self._opened()
+        result = masker.mask(frame, command, targets, deadline_ns=time.monotonic_ns() + int(MASK_S * 1e9))
+        if result.code is not Code.OK:
+            raise RejectedInput(result.code, result.detail)
+        return fitted(result)
+
+    def _opened(self) -> Masker:
+        """Return the node's host; another one where the node has been given another."""
+        socket = self._parameters().get("host", "")
+        if not socket:
+            raise RejectedInput(Code.HOST_UNUSABLE, OWN_ENGINES)
+        if self._masker is None or socket != self._socket:
+            self.close()
+            self._masker, self._socket = self._open(socket), socket
+        return self._masker
+
+
+def open_host(socket: str) -> HostPipeline:
+    """Return the engines of the host that listens at ``socket``."""
+    host = HostPipeline(functools.partial(connect, Path(socket).expanduser()), None, name="segzero_console")
+    until = time.monotonic() + READY_S
+    while host.state().phase == "loading" and time.monotonic() < until:
+        time.sleep(0.01)
+    return host
+
+
+def check_inside(targets: tuple[Target, ...], size: tuple[int, int]) -> None:
+    """Refuse (IMAGE_SIZE) a box or a point beside the picture of (width, height)."""
+    width, height = size
+    for target in targets:
+        x0, y0, x1, y1 = target.box
+        inside = all(0 <= x <= width and 0 <= y <= height for x, y in (*target.points, *target.off))
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height and inside):
+            shown = f"{x0:.0f} {y0:.0f} {x1:.0f} {y1:.0f}"
+            raise RejectedInput(Code.IMAGE_SIZE, f"got a box {shown} or a point beside the {width} x {height} picture")
+
+
+def fitted(result: Segmentation) -> Segmentation:
+    """Return the result with boxes around its masks; SEGMENTER_FAILED where nothing is left of an object."""
+    instances = []
+    for one in result.instances:
+        mask = np.equal(result.labels, one.mask_index)
+        if not mask.any():
+            raise RejectedInput(
+                Code.SEGMENTER_FAILED, f"nothing is left of object {one.mask_index}; move its points, or remove it"
+            )
+        instances.append(replace(one, box=box_of_mask(mask), point=inner_point(mask)))
+    return replace(result, instances=tuple(instances))

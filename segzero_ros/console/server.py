@@ -1,0 +1,63 @@
+"""The console as a server: binds the address, runs until SIGINT or SIGTERM."""
+
+import asyncio
+import signal
+import socket
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from segzero_ros.console.hub import Hub
+from segzero_ros.errors import Code, RejectedInput
+
+MOST_MESSAGE_BYTES = 64_000  # of a page: a second of audio, or a correction
+GRACE_S = 1  # for pages when the console ends
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the address; ``RejectedInput`` CONFIG_VALUE where it cannot be had."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        detail = f"cannot listen on {host} port {port} ({error}); give another --port, 0 = any free one"
+        raise RejectedInput(Code.CONFIG_VALUE, detail) from None
+
+
+def address(listening: socket.socket, token: str) -> str:
+    """Return what to open in a browser."""
+    host, port = listening.getsockname()[:2]
+    asked = f"?token={token}" if token else ""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{asked}"
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """Return the server of the app, which is told where it listens when it is run."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=MOST_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return uvicorn.Server(config)
+
+
+def serve(app: ASGIApp, hub: Hub, listening: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn's own handlers end it and then raise the signal once more
+    asyncio.run(_run(make_server(app), hub, listening))
+
+
+async def _run(server: uvicorn.Server, hub: Hub, listening: socket.socket) -> None:
+    hub.attach(asyncio.get_running_loop())
+    try:
+        await server.serve([listening])
+    finally:
+        hub.attach(None)
