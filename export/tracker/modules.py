@@ -118,30 +118,30 @@ class MemoryAttention(nn.Module):
         """One attention with rotary positions; the keys after the first ``spatial`` have none."""
         late = _late_projection(attention)
         heads = attention.num_attention_heads
-        query, key = attention.q_proj(query), attention.k_proj(key)
+        query, key = _unpaired(attention.q_proj, heads, query), _unpaired(attention.k_proj, heads, key)
         value = value if late is not None else attention.v_proj(value)
         query, key, value = (tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key, value))
-        key = torch.cat([self._rotate(key[:, :, :spatial]), _unpaired(key[:, :, spatial:])], dim=2)
+        key = torch.cat([self._rotate(key[:, :, :spatial]), key[:, :, spatial:]], dim=2)
         seen = _attended(self._rotate(query) * attention.scaling, key, value, bias).transpose(1, 2).flatten(2)
         answer: Tensor = attention.o_proj(seen if late is None else late(seen))
         return answer
 
     def _rotate(self, tensor: Tensor) -> Tensor:
-        """Turn pairs of channels by the place on the grid; several pictures after each other have the same places.
-
-        The first of all pairs come before the second ones then (``_unpaired``): products of queries and keys are the
-        same in any order of channels, and putting them back would copy all keys once more.
-        """
+        """Turn channel k and k + half of each head by the place on the grid; several pictures have the same places."""
         places = self.cos.shape[-2]
         cos, sin = (table.reshape(places, -1)[:, ::2] for table in (self.cos, self.sin))
-        shaped = tensor.unflatten(2, (-1, places))
-        first, second = shaped[..., ::2], shaped[..., 1::2]
+        first, second = tensor.unflatten(2, (-1, places)).chunk(2, dim=-1)
         return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).flatten(2, 3)
 
 
-def _unpaired(tensor: Tensor) -> Tensor:
-    """Channels in the order of ``MemoryAttention._rotate``, where nothing is turned."""
-    return torch.cat([tensor[..., ::2], tensor[..., 1::2]], dim=-1)
+def _unpaired(projection: nn.Linear, heads: int, tensor: Tensor) -> Tensor:
+    """A projection whose channels 2k and 2k + 1 of each head, a pair to turn, come out at k and k + half.
+
+    Products of queries and keys are the same in any order of channels; reordering weights is free, keys are many.
+    """
+    order = torch.arange(projection.out_features, device=tensor.device).unflatten(0, (heads, -1, 2))
+    rows = order.transpose(1, 2).flatten()
+    return F.linear(tensor, projection.weight[rows], None if projection.bias is None else projection.bias[rows])
 
 
 def _attended(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
