@@ -19,6 +19,7 @@ from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE, get
 
 ABSENT = -1  # age of a memory or pointer that is not there
 FAR = -1e4  # added to the attention to what is absent; within FP16
+QUERIES = 256  # places of the picture whose scores are written out at once: 29 MB of FP32 at 4096 places and 7 memories
 
 
 class Decoded(NamedTuple):
@@ -115,28 +116,52 @@ class MemoryAttention(nn.Module):
         self, attention: nn.Module, query: Tensor, key: Tensor, value: Tensor, spatial: int, bias: Tensor | None
     ) -> Tensor:
         """One attention with rotary positions; the keys after the first ``spatial`` have none."""
-        query, key, value = (
-            projection(tensor).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
-            for projection, tensor in (
-                (attention.q_proj, query), (attention.k_proj, key), (attention.v_proj, value),
-            )
-        )  # fmt: skip
-        query, placed = self._rotate(query), self._rotate(key[:, :, :spatial])
-        key = torch.cat([placed, key[:, :, spatial:]], dim=2)
-        weights = query @ key.transpose(-1, -2) * attention.scaling
-        if bias is not None:
-            weights = weights + bias
-        seen = weights.softmax(-1) @ value
-        answer: Tensor = attention.o_proj(seen.transpose(1, 2).flatten(2))
+        late = _late_projection(attention)
+        heads = attention.num_attention_heads
+        query, key = _unpaired(attention.q_proj, heads, query), _unpaired(attention.k_proj, heads, key)
+        value = value if late is not None else attention.v_proj(value)
+        query, key, value = (tensor.unflatten(-1, (heads, -1)).transpose(1, 2) for tensor in (query, key, value))
+        key = torch.cat([self._rotate(key[:, :, :spatial]), key[:, :, spatial:]], dim=2)
+        seen = _attended(self._rotate(query) * attention.scaling, key, value, bias).transpose(1, 2).flatten(2)
+        answer: Tensor = attention.o_proj(seen if late is None else late(seen))
         return answer
 
     def _rotate(self, tensor: Tensor) -> Tensor:
-        """Turn pairs of channels by the place on the grid; several pictures after each other have the same places."""
+        """Turn channel k and k + half of each head by the place on the grid; several pictures have the same places."""
         places = self.cos.shape[-2]
-        shaped = tensor.unflatten(2, (-1, places))
-        pairs = shaped.unflatten(-1, (-1, 2))
-        turned = torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)
-        return (shaped * self.cos.reshape(places, -1) + turned * self.sin.reshape(places, -1)).flatten(2, 3)
+        cos, sin = (table.reshape(places, -1)[:, ::2] for table in (self.cos, self.sin))
+        first, second = tensor.unflatten(2, (-1, places)).chunk(2, dim=-1)
+        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).flatten(2, 3)
+
+
+def _unpaired(projection: nn.Linear, heads: int, tensor: Tensor) -> Tensor:
+    """A projection whose channels 2k and 2k + 1 of each head, a pair to turn, come out at k and k + half.
+
+    Products of queries and keys are the same in any order of channels; reordering weights is free, keys are many.
+    """
+    order = torch.arange(projection.out_features, device=tensor.device).unflatten(0, (heads, -1, 2))
+    rows = order.transpose(1, 2).flatten()
+    return F.linear(tensor, projection.weight[rows], None if projection.bias is None else projection.bias[rows])
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """Attention of scaled queries, ``QUERIES`` at a time: each row has its own softmax, so the result is the same."""
+    turned = key.transpose(-1, -2)
+    seen = []
+    for rows in query.split(QUERIES, dim=2):
+        scores = rows @ turned
+        seen.append((scores if bias is None else scores + bias).softmax(-1) @ value)
+    return torch.cat(seen, dim=2) if len(seen) > 1 else seen[0]
+
+
+def _late_projection(attention: nn.Module) -> nn.Linear | None:
+    """The values' projection where it is cheaper after the sum over keys, which it commutes with; else None.
+
+    With one head the weights of a row sum to 1, so ``sum(w (V x + b)) = V sum(w x) + b``. The memory is four times
+    narrower than what it is projected to in the released models.
+    """
+    project: nn.Linear = attention.v_proj
+    return project if attention.num_attention_heads == 1 and project.in_features < project.out_features else None
 
 
 class _PointerAges(nn.Module):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -40,20 +40,22 @@ GRAPHS: Mapping[str, tuple[str, ...]] = {
 """The memory's graphs by role, with the names of their inputs."""
 
 Floats = NDArray[np.float32]
+Seen: TypeAlias = Any
+"""What ``prompt`` and ``attend`` make for ``decode``: (N, C, h, w), or what stands for it until the next call."""
 
 
 class MemoryEngine(Protocol):
     """The memory's graphs on some engine; the picture is the one that the segmenter encoded last."""
 
-    def prompt(self, masks: Floats) -> Floats:
+    def prompt(self, masks: Floats) -> Seen:
         """Masks (N, S, S) of 0 and 1 -> what the decoder wants of each, (N, C, h, w)."""
         ...
 
-    def attend(self, memories: Floats, ages: NDArray[np.int64], pointers: Floats, pointer_ages: Floats) -> Floats:
+    def attend(self, memories: Floats, ages: NDArray[np.int64], pointers: Floats, pointer_ages: Floats) -> Seen:
         """Each object's past, (N, M, h * w, D), (N, M), (N, P, C), (N, P) -> (N, C, h, w) for the decoder."""
         ...
 
-    def decode(self, seen: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    def decode(self, seen: Seen) -> tuple[Floats, Floats, Floats, Floats]:
         """-> logits (N, S/4, S/4), IoUs (N,), presence (N,) as logits, pointers (N, C)."""
         ...
 

@@ -72,12 +72,12 @@ def run_build(options: argparse.Namespace) -> int:
     """Build the engines of the bundle, or of one part, that are not there yet."""
     from segzero_ros.backends.tensorrt.builder import build_engines, read_target
     from segzero_ros.backends.tensorrt.library import find_cuda, find_gpu, find_library
-    from segzero_ros.backends.tensorrt.profiles import ROLES
+    from segzero_ros.backends.tensorrt.store import roles_of
 
     bundle = open_named_bundle(options.bundle)
     library = find_library()
     gpu = read_target(options.target, library) if options.target else find_gpu(find_cuda())
-    roles = [role for role in ROLES if options.only in ("all", ROLES[role][0])]
+    roles = roles_of(bundle, options.only)
     print(f"{library.flavour} {library.version} for {gpu.name} ({gpu.capability}), driver {gpu.driver}")
     build_engines(bundle, roles, options.engine_dir, library, gpu, again=options.replace)
     return OK

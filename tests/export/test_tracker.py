@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from transformers import Sam2Config, Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from bench.checkpoint_of_bundle import segmenter_of
-from export.segmenter_onnx import export_segmenter
-from export.tracker.graphs import export_tracker
+from export.segmenter_onnx import export_segmenter, trace
+from export.tracker import modules
+from export.tracker.graphs import _signature, export_tracker, load_tracker
 from export.tracker.join import add_tracker
 from segzero_ros.backends import open_pipeline
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
@@ -127,6 +129,40 @@ def test_fifty_frames_are_those_of_transformers(checkpoints: tuple[Path, Path], 
             assert overlap(mask, expected) >= 0.99
             seen += bool(expected.any())
     assert seen > FRAMES, "the random weights show something in most frames"
+
+
+@pytest.mark.parametrize("queries", [1, 24, 64])
+def test_scores_written_out_in_parts_are_those_written_out_at_once(
+    checkpoints: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, queries: int
+) -> None:
+    attention = modules.MemoryAttention(Sam2VideoModel.from_pretrained(checkpoints[1])).eval()
+    cells = (SIDE // 16) ** 2
+    inputs = (
+        torch.randn(1, WIDTH, SIDE // 16, SIDE // 16),
+        torch.randn(2, 3, cells, 64),
+        torch.tensor([[0, 2, 1], [0, modules.ABSENT, 1]]),
+        torch.randn(2, 4, WIDTH),
+        torch.ones(2, 4),
+    )
+    seen = []
+    for most in (10 * cells, queries):
+        monkeypatch.setattr(modules, "QUERIES", most)
+        with torch.inference_mode():
+            seen.append(attention(*inputs))
+    assert torch.allclose(*seen, atol=1e-5)
+
+
+def test_no_product_of_the_attention_has_more_rows_than_are_written_out_at_once(
+    checkpoints: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(modules, "QUERIES", 16)
+    model = load_tracker(checkpoints[1])
+    inputs, outputs, dynamic = _signature(model, "memory_attention", torch.float32)
+    graph = onnx.shape_inference.infer_shapes(trace(modules.MemoryAttention(model), inputs, outputs, dynamic)).graph
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    softmaxed = [shapes[node.input[0]] for node in graph.node if node.op_type == "Softmax"]
+    assert len(softmaxed) == 2 * 2 * 4, "two layers of two attentions over 64 places"
+    assert {shape[-2] for shape in softmaxed} == {16}
 
 
 def test_objects_that_join_later_are_in_the_same_batch_and_equal(

@@ -5,6 +5,7 @@ Runs only engines that `segzero engines build` has made here from this bundle (d
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,8 @@ from segzero_ros.bundle import Bundle
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.reasoner import Reasoner
 from segzero_ros.segmenter import Segmenter
+
+log = logging.getLogger(__name__)
 
 
 def why_unavailable(bundle: Bundle | None, options: EngineOptions) -> str:
@@ -54,12 +57,31 @@ def open_reasoner(bundle: Bundle, options: EngineOptions) -> Reasoner:
 
 
 def open_segmenter(bundle: Bundle, options: EngineOptions) -> Segmenter:
-    """Open the bundle's segmenter; ``RejectedInput`` BUNDLE_BACKEND or BUNDLE_ALTERED says why not."""
+    """Open the bundle's segmenter; ``RejectedInput`` BUNDLE_BACKEND or BUNDLE_ALTERED says why not.
+
+    With its memory where all engines of that are there; a log line says what is missing where they are not.
+    """
     from segzero_ros.backends.sam2 import Sam2Segmenter
-    from segzero_ros.backends.tensorrt.segmenter import TensorrtSegmenterEngine
+    from segzero_ros.backends.tensorrt.tracker import open_with_memory
 
     size = bundle.segmenter.image_size
-    return Sam2Segmenter(_open(TensorrtSegmenterEngine, bundle, options, size), size)
+    engine, memory = _open(open_with_memory, bundle, options, size, _has_memory(bundle, options))
+    return Sam2Segmenter(engine, size, memory)
+
+
+def _has_memory(bundle: Bundle, options: EngineOptions) -> bool:
+    """Whether the bundle has a memory and all of its engines were built for this machine."""
+    from segzero_ros.backends.tensorrt.profiles import MEMORY_ROLES
+    from segzero_ros.backends.tensorrt.store import engine_folder, missing_engines, roles_of
+
+    if not set(MEMORY_ROLES) <= set(roles_of(bundle)):
+        return False
+    library, _, gpu = _machine()
+    absent = missing_engines(bundle, MEMORY_ROLES, engine_folder(options.engine_dir, bundle), library, gpu)
+    if absent:
+        why = "; ".join(absent)
+        log.warning("following by prompts, not by memory: no engine for %s; segzero engines build %s", why, bundle.path)
+    return not absent
 
 
 def _open(kind: Any, bundle: Bundle, options: EngineOptions, *rest: Any) -> Any:
@@ -80,12 +102,12 @@ def _open(kind: Any, bundle: Bundle, options: EngineOptions, *rest: Any) -> Any:
 
 def _missing(bundle: Bundle, options: EngineOptions, library: Library, gpu: Gpu) -> str:
     """Return which engines are not there, unless one part has all of its own."""
-    from segzero_ros.backends.tensorrt.profiles import ROLES
-    from segzero_ros.backends.tensorrt.store import engine_folder, missing_engines
+    from segzero_ros.backends.tensorrt.profiles import MEMORY_ROLES
+    from segzero_ros.backends.tensorrt.store import engine_folder, missing_engines, roles_of
 
     folder, missing = engine_folder(options.engine_dir, bundle), list[str]()
     for part in ("reasoner", "segmenter"):
-        roles = tuple(role for role, (of, _) in ROLES.items() if of == part)
+        roles = tuple(role for role in roles_of(bundle, part) if role not in MEMORY_ROLES)
         absent = missing_engines(bundle, roles, folder, library, gpu)
         if not absent:
             return ""

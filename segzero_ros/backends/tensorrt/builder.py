@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from segzero_ros.backends.tensorrt.library import Gpu, Library, new_logger
-from segzero_ros.backends.tensorrt.profiles import Profiles
+from segzero_ros.backends.tensorrt.profiles import OWN, Profile, Profiles, Range, Shape
 from segzero_ros.backends.tensorrt.store import (
     Identity,
     Note,
@@ -57,7 +57,7 @@ def build_network(library: Library, graph: Path, profiles: Profiles, gpu: Gpu) -
     config.clear_flag(api.BuilderFlag.TF32)  # FP32 graphs are asked for where FP32 is wanted
     _set_target(api, config, gpu)
     for profile in profiles:
-        _add_profile(builder, config, profile)
+        _add_profile(builder, config, _filled(network, profile))
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise BuildFailed(f"{graph}: not built: {'; '.join(logger.messages)[:1000]}")
@@ -79,6 +79,20 @@ def _set_target(api: Any, config: Any, gpu: Gpu) -> None:
     if capability is not None and hasattr(config, "set_compute_capability"):
         config.num_compute_capabilities = 1
         config.set_compute_capability(capability, 0)
+
+
+def _filled(network: Any, profile: Profile) -> Profile:
+    """The profile with the graph's own sides in place of ``OWN``."""
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    fixed = {tensor.name: tuple(tensor.shape) for tensor in inputs}
+    return {name: _range_of(shapes, fixed.get(name, ())) for name, shapes in profile.items()}
+
+
+def _range_of(shapes: Range, fixed: Shape) -> Range:
+    least, usual, most = (
+        tuple(fixed[axis] if side == OWN else side for axis, side in enumerate(shape)) for shape in shapes
+    )
+    return least, usual, most
 
 
 def _add_profile(builder: Any, config: Any, shapes: Any) -> None:

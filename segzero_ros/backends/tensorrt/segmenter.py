@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.backends.sam2 import check_graphs
-from segzero_ros.backends.tensorrt.device import Device
+from segzero_ros.backends.tensorrt.device import Buffer, Device
 from segzero_ros.backends.tensorrt.engine import Engine
 from segzero_ros.backends.tensorrt.library import Library
 
@@ -30,6 +30,8 @@ class TensorrtSegmenterEngine:
             self._decoder = Engine(library, device, plan, shared=features)
         check_graphs(image_size, encode.shape("pixels"), self._decoder.inputs)
         self._encode, self._decode = encode, self._decoder.execution()
+        self.features: Mapping[str, Buffer] = features
+        """What the encoder says of the picture encoded last, on the GPU, by name."""
 
     def encode(self, pixels: NDArray[np.float32]) -> None:
         """Encode normalised pixels (1, 3, H, W); the features stay on the GPU."""

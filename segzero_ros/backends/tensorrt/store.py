@@ -93,6 +93,12 @@ def profiles_of(bundle: Bundle, role: str) -> Profiles:
     return reasoner_profiles(graph, read_shape(bundle.reasoner.files["config"]))
 
 
+def roles_of(bundle: Bundle, part: str = "all") -> tuple[str, ...]:
+    """The roles whose graphs the bundle has, of one part or of ``all``."""
+    graphs = {"segmenter": bundle.segmenter.files, "reasoner": bundle.reasoner.files}
+    return tuple(role for role, (of, graph) in ROLES.items() if part in ("all", of) and graph in graphs[of])
+
+
 def graph_file(bundle: Bundle, role: str) -> Path:
     """Return the ONNX file for ``role``."""
     part, graph = ROLES[role]
@@ -218,11 +224,11 @@ def refused(code: Code, bundle: Bundle, what: str) -> RejectedInput:
     return RejectedInput(code, f"{what}; build it here: segzero engines build {bundle.path}")
 
 
-def verify(bundle: Bundle, engine_dir: str, roles: tuple[str, ...] = tuple(ROLES)) -> list[Path]:
-    """Check the engines of ``roles`` for this machine as ``open_engine`` does; return their files."""
+def verify(bundle: Bundle, engine_dir: str, roles: tuple[str, ...] | None = None) -> list[Path]:
+    """Check the engines of ``roles``, None = all of the bundle's, as ``open_engine`` does; return their files."""
     library, gpu = find_library(), find_gpu(find_cuda())
     folder, files = engine_folder(engine_dir, bundle), []
-    for role in roles:
+    for role in roles_of(bundle) if roles is None else roles:
         with open_engine(bundle, role, folder, library, gpu):
             files.append(engine_file(folder, wanted_identity(bundle, role, library, gpu)))
     return files

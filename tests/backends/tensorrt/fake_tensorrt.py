@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import functools
 import json
 import types
 from collections.abc import Callable
@@ -224,6 +225,18 @@ class INetworkDefinition:
 
     def get_layer(self, index: int) -> Any:
         return self.layers[index]
+
+    @property
+    def num_inputs(self) -> int:
+        return len(self._inputs)
+
+    def get_input(self, index: int) -> Any:
+        name, shape = self._inputs[index].name, self._inputs[index].shape
+        return types.SimpleNamespace(name=name, shape=[side if isinstance(side, int) else -1 for side in shape])
+
+    @functools.cached_property
+    def _inputs(self) -> Any:
+        return onnxruntime.InferenceSession(self.graph).get_inputs()
 
 
 class ILayer:

@@ -18,8 +18,7 @@ from segzero_ros.backends.tensorrt.builder import BuildFailed, build_engines, bu
 from segzero_ros.backends.tensorrt.device import Device
 from segzero_ros.backends.tensorrt.engine import Engine
 from segzero_ros.backends.tensorrt.library import FLAVOURS, Gpu, Library, find_library
-from segzero_ros.backends.tensorrt.profiles import ROLES
-from segzero_ros.backends.tensorrt.store import engine_folder, notes, open_engine, precision
+from segzero_ros.backends.tensorrt.store import engine_folder, notes, open_engine, precision, roles_of
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.cli.main import main as segzero
 from segzero_ros.command import read_command
@@ -92,10 +91,10 @@ def test_every_graph_becomes_an_engine(
     arithmetic: str, bundles: dict[str, Bundle], rtx: Library, tmp_path: Path
 ) -> None:
     bundle, said = bundles[arithmetic], []
-    files = build_engines(bundle, list(ROLES), str(tmp_path), rtx, GPU, report=said.append)
+    files = build_engines(bundle, roles_of(bundle), str(tmp_path), rtx, GPU, report=said.append)
     folder = engine_folder(str(tmp_path), bundle)
-    assert len(files) == len(ROLES) == len(list(notes(folder))), said
-    for role in ROLES:
+    assert len(files) == len(roles_of(bundle)) == len(list(notes(folder))), said
+    for role in roles_of(bundle):
         with open_engine(bundle, role, folder, rtx, GPU) as plan:
             assert len(plan) > 100_000
             if not real_gpu():
@@ -110,7 +109,7 @@ def test_the_runtime_runs_half_graphs_with_half_caches(
     bundle, cuda = bundles["half"], FakeCuda()
     library = Library("tensorrt_rtx", "1.7.1", fake_tensorrt("tensorrt_rtx", cuda))
     monkeypatch.setattr(tensorrt, "_machine", lambda: (library, cuda, GPU))
-    build_engines(bundle, list(ROLES), str(tmp_path), library, GPU, report=lambda _: None)
+    build_engines(bundle, roles_of(bundle), str(tmp_path), library, GPU, report=lambda _: None)
     options = EngineOptions(engine_dir=str(tmp_path))
     ours = Pipeline(bundle.profile, tensorrt.open_reasoner(bundle, options), tensorrt.open_segmenter(bundle, options))
     theirs = open_onnx(bundle)

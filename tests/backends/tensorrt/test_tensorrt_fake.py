@@ -66,6 +66,7 @@ def test_every_name_and_argument_of_the_fake_is_tensorrts() -> None:
     assert checked > 25
     assert hasattr(real.IAttentionInputLayer, "attention") and hasattr(real.IAttention, "decomposable")
     assert hasattr(real.IRuntimeConfig, "dynamic_shapes_kernel_specialization_strategy")
+    assert hasattr(real.INetworkDefinition, "num_inputs") and {"name", "shape"} <= set(dir(real.ITensor))
     for attribute in ("num_io_tensors", "num_optimization_profiles"):
         assert hasattr(real.ICudaEngine, attribute)
 
