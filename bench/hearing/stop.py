@@ -1,8 +1,9 @@
-"""How soon a spoken "stop" ends a command: `python -m bench.hearing.stop [--count 20] [--out FILE.json]`.
+"""How soon a spoken "stop" ends a command: `python -m bench.hearing.stop [--count 40] [--out FILE.json]`.
 
 Three processes over real DDS: a node whose engine thinks for minutes and keeps a core busy, the listener, and this one,
 which sends a command, says a stop word once there is thinking, and waits for the answer. Counted from the end of the
-word: the last loud sample, of a chunk that is published when it is complete.
+word: the last loud sample, of a chunk that is published when it is complete. Every other word is said right after a
+sentence, whose full transcript is being made then.
 """
 
 import argparse
@@ -30,7 +31,15 @@ from segzero_ros.ros.hearing.speaker import CHUNK, Speaker
 from segzero_ros.ros.processes import NODE, tabletop_camera
 
 WORDS = ("stop", "cancel", "stop it", "please stop")
-PARAMETERS = {"first_frame_sec": 30.0, "timeout_sec": 600.0, "stale_sec": 60.0, "thinking_budget": 4096}
+PARAMETERS = {
+    "first_frame_sec": 30.0,
+    "timeout_sec": 600.0,
+    "stale_sec": 60.0,
+    "thinking_budget": 4096,
+    "busy_policy": "reject",  # the sentence is heard as a command, which must not end the one at work
+}
+SENTENCE = "bring me the yellow bottle"
+BETWEEN_S = 0.8  # sentence and word: more than the pause that ends a sentence
 LOUD = 0.02
 PATIENCE_S = 60.0
 QUIET_S = 1.5  # before a word
@@ -39,7 +48,7 @@ QUIET_S = 1.5  # before a word
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write what --out asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=20, help="commands that are stopped")
+    parser.add_argument("--count", type=int, default=40, help="commands that are stopped")
     parser.add_argument("--out", type=Path, help="write the result as JSON")
     options = parser.parse_args(arguments)
     os.environ |= {"ROS_DOMAIN_ID": str(free_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
@@ -65,23 +74,33 @@ def measure(count: int, group: ProcessGroup) -> dict[str, Any]:
         client.wait_for_node(PATIENCE_S)
         client.wait(speaker.is_heard, PATIENCE_S)
         stop_once(client, speaker, WORDS[0])  # not counted: the model may still be opening
-        ends = [stop_once(client, speaker, WORDS[number % len(WORDS)]) for number in range(count)]
+        ends = [stop_once(client, speaker, WORDS[k // 2 % len(WORDS)], SENTENCE if k % 2 else "") for k in range(count)]
     finally:
         speaker.close()
         client.close()
-    late = [late_s for code, late_s in ends if code == Code.CANCELLED.name]
+    return {"word_alone": summary(ends[::2]), "after_a_sentence": summary(ends[1::2])}
+
+
+def summary(ends: Sequence[tuple[str, float]]) -> dict[str, Any]:
+    """How commands ended, and how long after the words that stopped them; before the word, something else did."""
+    late = [late_s for code, late_s in ends if code == Code.CANCELLED.name and late_s > 0]
     return {
+        "ended_before_the_word": len(ends) - len(late),
         "codes": dict(Counter(code for code, _ in ends)),
         "after_the_word_s": spread(late),
         "longest_s": round(max(late, default=0.0), 3),
-        "each": [f"{WORDS[number % len(WORDS)]}: {late_s:.2f} s" for number, (_, late_s) in enumerate(ends)],
+        "each": [f"{WORDS[k % len(WORDS)]}: {late_s:.2f} s" for k, (_, late_s) in enumerate(ends)],
         "within_1_s": sum(late_s <= 1.0 for late_s in late),
     }
 
 
-def stop_once(client: Client, speaker: Speaker, word: str) -> tuple[str, float]:
-    """Have a command at work stopped by ``word``; return how it ended, and how long after the word."""
-    samples = np.concatenate([silence(QUIET_S), speak(word)])
+def stop_once(client: Client, speaker: Speaker, word: str, sentence: str = "") -> tuple[str, float]:
+    """Have a command at work stopped by ``word``; return how it ended, and how long after the word.
+
+    ``sentence``: said before it.
+    """
+    before = [speak(sentence), silence(BETWEEN_S)] if sentence else []
+    samples = np.concatenate([silence(QUIET_S), *before, speak(word)])
     said: list[str] = []
 
     def speak_once(_text: str) -> None:

@@ -56,7 +56,7 @@ class Ear:
         self._finals: deque[Utterance] = deque()
         self._look: Utterance | None = None
         self._ahead: Utterance | None = None
-        self._ready: tuple[tuple[int, int, int], Transcript] | None = None
+        self._ready: dict[tuple[int, int, int], Transcript] = {}  # by the utterance's key, until that is told
         self._looked_s = self._awake_until_s = 0.0
         self._began = self._stopped = 0  # numbers of utterances
         self._partial = ""
@@ -146,12 +146,12 @@ class Ear:
         events = self._stop_in(job.utterance, transcript)
         if not job.quick:
             self._writing = None
-            self._ready = (job.utterance.key, transcript)
+            self._ready[job.utterance.key] = transcript
             return events + self._finish_ready()
         self._looking = None
         if not events:
             return self._partial_of(job.utterance, transcript)
-        self._ready = (job.utterance.key, transcript)  # who says no more than "stop" has said it all
+        self._ready[job.utterance.key] = transcript  # who says no more than "stop" has said it all
         if self._ahead is not None and self._ahead.key == job.utterance.key:
             self._ahead = None
         return events + self._finish_ready()
@@ -163,17 +163,19 @@ class Ear:
             utterance = self._finals[0]
             if utterance.part and not utterance.voiced:  # the silence after a cut
                 transcript = Transcript("", 0.0, 1.0)
-            elif self._ready is not None and self._ready[0] == utterance.key:
-                transcript = self._ready[1]
+            elif utterance.key in self._ready:
+                transcript = self._ready[utterance.key]
             else:
                 break
             self._finals.popleft()
+            self._ready = {key: ready for key, ready in self._ready.items() if key[:2] > utterance.key[:2]}
             events.append(self._final(utterance, transcript))
         return events
 
     def _stop_in(self, utterance: Utterance, transcript: Transcript) -> list[Event]:
+        """Tell a stop once, and none that was said before one that is told: what it was to end has ended."""
         phrase = self._stop_of(transcript.text)
-        if not phrase or utterance.number == self._stopped or not self._stop_guard.is_sure(transcript):
+        if not phrase or utterance.number <= self._stopped or not self._stop_guard.is_sure(transcript):
             return []
         self._stopped = utterance.number
         return [self._event("stop", utterance, transcript, phrase)]
@@ -196,7 +198,7 @@ class Ear:
         text, reason = as_command(transcript.text), ""
         if utterance.part:
             reason = _TOO_LONG.format(self._settings.longest_sec)
-        elif self._stop_of(text) and utterance.number == self._stopped:
+        elif self._stop_of(text) and utterance.number <= self._stopped:
             reason = "it is a stop"
         else:
             reason = self._guard.why_not(transcript, utterance.end_s - utterance.start_s)

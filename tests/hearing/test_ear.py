@@ -5,6 +5,7 @@ import pytest
 
 from segzero_ros.hearing.audio import RATE_HZ
 from segzero_ros.hearing.ear import Ear
+from segzero_ros.hearing.recogniser import Transcript
 from segzero_ros.hearing.settings import HearingSettings
 from tests.hearing.stand_in import Loudness, Pitch, silence, tone
 
@@ -221,3 +222,32 @@ def test_the_wake_phrase_and_a_stop_are_no_command():
     assert heard.said("stop") == [("mug", "")]
     assert heard.commands == []
     assert heard.said("final") == [("the red mug", "it is a stop")]
+
+
+def test_a_stop_behind_a_sentence_that_is_still_written_down_is_told_once_and_costs_no_transcript():
+    heard = Listening()
+    ear, pitch = heard.ear, heard.pitch
+    heard.events += ear.feed(np.concatenate([silence(0.5), tone("The red mug."), silence(1)]))
+    slow = ear.next_text()
+    heard.events += ear.feed(np.concatenate([tone("Stop!", 0.4), silence(0.25)]))
+    look = ear.next_look()
+    heard.events += ear.take(look, pitch.transcribe(look.samples, quick=True))
+    heard.events += ear.feed(silence(1))
+    heard.events += ear.take(slow, pitch.transcribe(slow.samples, quick=False))
+    assert ear.is_idle, "both sentences have their text"
+    assert heard.said("stop") == [("stop", "")]
+    assert heard.said("final") == [("the red mug", ""), ("stop", "it is a stop")]
+
+
+def test_an_older_stop_that_is_understood_late_ends_nothing_newer():
+    heard = Listening()
+    ear = heard.ear
+    heard.events += ear.feed(np.concatenate([silence(0.5), tone("Stop!", 0.4), silence(0.25)]))
+    missed = ear.next_look()
+    heard.events += ear.take(missed, Transcript("Stock", -0.2, 0.01))
+    heard.events += ear.feed(np.concatenate([silence(1), tone("Stop!", 0.4), silence(0.25)]))
+    slow, look = ear.next_text(), ear.next_look()
+    heard.events += ear.take(look, Transcript("Stop!", -0.2, 0.01))
+    heard.events += ear.take(slow, Transcript("Stop!", -0.2, 0.01))
+    assert [event.utterance for event in heard.events if event.kind == "stop"] == [2]
+    assert heard.said("final")[0] == ("stop", "it is a stop")
