@@ -36,7 +36,9 @@ const heard = {
   hello: (said) => {
     $("node").textContent = said.node;
     document.title = `segzero console ${said.node}`;
-    answers.clear();
+    answers.clear(); // their numbers begin anew where the console was started again
+    masks.clear();
+    images.clear();
     $("history").replaceChildren();
     for (const answer of said.answers) keep(answer);
     if (said.answers.length) show(said.answers.at(-1).number);
@@ -48,7 +50,8 @@ const heard = {
     keep(said);
     think(said.thinking);
     $("said").textContent = spoken(said);
-    show(said.number);
+    if (edit && !edit.kept) note(true, "another answer has come, it is in the history; this correction stays");
+    else show(said.number);
     overlayAnswer(said);
   },
   track: (said) => overlayTrack(said),
@@ -62,7 +65,10 @@ const heard = {
   kept: (said) => {
     const answer = answers.get(said.number);
     if (answer) answer.corrections = said.corrections;
-    if (said.number === current) showVerdict(answer);
+    if (said.number === current) {
+      showVerdict(answer);
+      if (edit) edit.kept = true;
+    }
   },
   talk: (said) => {
     if (said.on) startMicrophone();
@@ -366,6 +372,7 @@ function change(answer, how) {
 function ask(answer) {
   edit.serial = ++serial;
   edit.masked = null;
+  edit.kept = false;
   note(true, "masking …");
   send({ type: "correct", number: answer.number, serial, targets: edit.objects });
   listObjects(answer);
@@ -452,6 +459,7 @@ $("ask").onsubmit = (event) => {
   const text = $("text").value.trim();
   if (!text) { note(false, "type what should be found"); return; }
   note(true, "");
+  edit = null;
   think("");
   $("verdict").textContent = `“${text}” …`;
   send({ type: "ask", text, track: $("track").checked });
