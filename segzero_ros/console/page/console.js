@@ -4,6 +4,7 @@ const COLOURS = [[0, 200, 255], [255, 64, 160], [90, 225, 60], [255, 193, 7], [1
 const colourOf = (number) => COLOURS[(number - 1) % COLOURS.length];
 const css = (rgb) => `rgb(${rgb.join(",")})`;
 const SHOWN_MS = 4000; // an answer's masks on the live picture: then the world has moved on
+const FADES_MS = 2500; // at the end of that: what moves has moved away from under its mask
 
 const answers = new Map(); // number -> answer
 let socket = null;
@@ -120,7 +121,11 @@ async function showPicture(data) {
     context.drawImage(picture, 0, 0);
     picture.close();
     if (overlay && overlay.until < performance.now()) overlay = null;
-    if (overlay) drawOver(context, overlay, canvas.width / width);
+    if (overlay) {
+      context.globalAlpha = Math.min(1, (overlay.until - performance.now()) / FADES_MS);
+      drawOver(context, overlay, canvas.width / width);
+      context.globalAlpha = 1;
+    }
     if (!$("no-camera").hidden) $("no-camera").hidden = true;
     const label = overlay ? `Live camera picture, ${overlay.objects.length} marked` : "Live camera picture";
     if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
@@ -186,7 +191,7 @@ async function overlayAnswer(answer) {
 async function overlayTrack(said) {
   if (!said.mask || !said.objects.length) { overlay = null; return; }
   const mask = await tintedText(said.mask);
-  overlay = { objects: said.objects, mask, until: performance.now() + 1000 };
+  overlay = { objects: said.objects, mask, until: performance.now() + 1000 + FADES_MS };
 }
 
 const masks = new Map();
