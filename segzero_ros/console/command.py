@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     if options.token and (len(options.token) < LEAST_TOKEN or not options.token.isascii() or " " in options.token):
         wanted = f"at least {LEAST_TOKEN} plain characters without blanks"
         return refuse("segzero console", f"got a --token of {len(options.token)} characters, want {wanted}")
-    from segzero_ros.console.server import listen
+    from segzero_ros.console.address import address, listen
 
     listening = listen(options.host, options.port)
     try:
@@ -56,16 +56,17 @@ def run(options: argparse.Namespace) -> int:
         return refuse("segzero console", f"{NO_ROS} ({error})")
     except StartError as error:
         return refuse("segzero console", str(error))
-    from segzero_ros.console.access import new_token
-    from segzero_ros.console.app import make_app
     from segzero_ros.console.correct import Corrector
     from segzero_ros.console.hub import Hub
-    from segzero_ros.console.server import address, serve
 
-    token = options.token or ("" if options.host in HERE else new_token())
     hub, corrector, kept = Hub(), Corrector(client.parameters), CorrectionFile(options.corrections)
     try:
         client.start(hub)
+        from segzero_ros.console.access import new_token  # loaded while the node is being found
+        from segzero_ros.console.app import make_app
+        from segzero_ros.console.server import serve
+
+        token = options.token or ("" if options.host in HERE else new_token())
         print(f"console of {client.node_name}: {address(listening, token)}", flush=True)
         serve(make_app(hub, client, corrector, kept, token), hub, listening)
     finally:

@@ -6,13 +6,16 @@ model would not fit many a robot's memory, so a node that has its engines to its
 
 import asyncio
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from segzero_ros.answer import Target
 from segzero_ros.console.history import KeptAnswer, Values, objects_of
@@ -141,13 +144,26 @@ def check_inside(targets: tuple[Target, ...], size: tuple[int, int]) -> None:
 
 
 def fitted(result: Segmentation) -> Segmentation:
-    """Return the result with boxes around its masks; SEGMENTER_FAILED where nothing is left of an object."""
-    instances = []
+    """Return the result with boxes around its masks; SEGMENTER_FAILED where nothing is left of an object.
+
+    Pieces of a mask that lie wholly outside the box that a person gave are left out: a segmenter that is told what is
+    not meant may find some of it anywhere.
+    """
+    instances, labels = [], np.zeros_like(result.labels)
     for one in result.instances:
-        mask = np.equal(result.labels, one.mask_index)
+        mask = pieces_in(np.equal(result.labels, one.mask_index), one.box)
+        labels[mask] = one.mask_index
         if not mask.any():
             raise RejectedInput(
                 Code.SEGMENTER_FAILED, f"nothing is left of object {one.mask_index}; move its points, or remove it"
             )
         instances.append(replace(one, box=box_of_mask(mask), point=inner_point(mask)))
-    return replace(result, instances=tuple(instances))
+    return replace(result, instances=tuple(instances), labels=labels)
+
+
+def pieces_in(mask: NDArray[np.bool_], box: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    """Return the connected pieces of a mask (H, W) that have a pixel in the half-open box."""
+    x0, y0, x1, y1 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+    _, pieces = cv2.connectedComponents(mask.astype(np.uint8))
+    inside = np.unique(pieces[y0:y1, x0:x1])
+    return np.asarray(np.isin(pieces, inside[inside > 0]), np.bool_)

@@ -8,27 +8,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from segzero_ros.console.hub import Hub
-from segzero_ros.errors import Code, RejectedInput
 
 MOST_MESSAGE_BYTES = 64_000  # of a page: a second of audio, or a correction
 GRACE_S = 1  # for pages when the console ends
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Bind the address; ``RejectedInput`` CONFIG_VALUE where it cannot be had."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        detail = f"cannot listen on {host} port {port} ({error}); give another --port, 0 = any free one"
-        raise RejectedInput(Code.CONFIG_VALUE, detail) from None
-
-
-def address(listening: socket.socket, token: str) -> str:
-    """Return what to open in a browser."""
-    host, port = listening.getsockname()[:2]
-    asked = f"?token={token}" if token else ""
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{asked}"
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:

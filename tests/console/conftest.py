@@ -18,10 +18,11 @@ from websockets.sync.client import ClientConnection, connect
 
 from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter
 from segzero_ros.command import Command
+from segzero_ros.console.address import address, listen
 from segzero_ros.console.app import make_app
 from segzero_ros.console.correct import Corrector
 from segzero_ros.console.hub import Hub
-from segzero_ros.console.server import address, listen, make_server
+from segzero_ros.console.server import make_server
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline, Segmentation
 from segzero_ros.profile import get_profile

@@ -105,6 +105,18 @@ def test_the_runtime_gives_the_masks_of_torch(model, segmenter):
     assert np.allclose(ours.scores, scores, atol=1e-4)
 
 
+def test_points_off_the_object_are_given_as_such(segmenter, monkeypatch):
+    on, off = Target((40.0, 30.0, 140.0, 120.0), ((90.0, 75.0),)), ((45.0, 35.0), (130.0, 110.0))
+    asked, decode = [], segmenter._engine.decode
+    monkeypatch.setattr(segmenter._engine, "decode", lambda prompts: asked.append(prompts) or decode(prompts))
+    segmenter.set_image(picture())
+    corrected, box_alone = segmenter.predict((Target(on.box, on.points, off), Target(on.box, ()))).masks
+    assert [prompts["point_labels"].tolist() for prompts in asked] == [[[-10]], [[1, 0, 0]]]
+    scale = np.array([SIDE / 320, SIDE / 240], np.float32)
+    assert np.allclose(asked[1]["points"], np.array([[*on.points, *off]], np.float32) * scale)
+    assert (corrected != segmenter.predict((on,)).masks[0]).any() and corrected.shape == box_alone.shape
+
+
 def test_the_encoder_sees_the_picture_as_sam2_wants_it(graphs, monkeypatch):
     """As Sam2ImageProcessor: antialiased bilinear to the square, / 255, ImageNet's mean and deviation."""
     segmenter = OnnxSegmenter(graphs, (SIDE, SIDE), EngineOptions(threads=1))

@@ -54,7 +54,8 @@ def test_it_is_one_for_every_machine_and_of_this_version(wheel):
 def test_it_has_every_file_of_the_package(names):
     ours = {path.relative_to(ROOT).as_posix() for path in (ROOT / "segzero_ros").rglob("*.py")}
     assert ours - set(names) == set()
-    assert {f"segzero_ros/engines/{path.name}" for path in ROOT.glob("segzero_ros/engines/*.txt")} <= set(names)
+    others = [*ROOT.glob("segzero_ros/engines/*.txt"), *ROOT.glob("segzero_ros/console/page/*")]
+    assert {path.relative_to(ROOT).as_posix() for path in others} <= set(names)
 
 
 def test_it_has_the_demo_bundle_and_the_picture(names):

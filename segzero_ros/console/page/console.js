@@ -4,6 +4,7 @@ const COLOURS = [[0, 200, 255], [255, 64, 160], [90, 225, 60], [255, 193, 7], [1
 const colourOf = (number) => COLOURS[(number - 1) % COLOURS.length];
 const css = (rgb) => `rgb(${rgb.join(",")})`;
 const SHOWN_MS = 4000; // an answer's masks on the live picture: then the world has moved on
+const FADES_MS = 2500; // at the end of that: what moves has moved away from under its mask
 
 const answers = new Map(); // number -> answer
 let socket = null;
@@ -36,7 +37,9 @@ const heard = {
   hello: (said) => {
     $("node").textContent = said.node;
     document.title = `segzero console ${said.node}`;
-    answers.clear();
+    answers.clear(); // their numbers begin anew where the console was started again
+    masks.clear();
+    images.clear();
     $("history").replaceChildren();
     for (const answer of said.answers) keep(answer);
     if (said.answers.length) show(said.answers.at(-1).number);
@@ -48,7 +51,8 @@ const heard = {
     keep(said);
     think(said.thinking);
     $("said").textContent = spoken(said);
-    show(said.number);
+    if (edit && !edit.kept) note(true, "another answer has come, it is in the history; this correction stays");
+    else show(said.number);
     overlayAnswer(said);
   },
   track: (said) => overlayTrack(said),
@@ -62,7 +66,10 @@ const heard = {
   kept: (said) => {
     const answer = answers.get(said.number);
     if (answer) answer.corrections = said.corrections;
-    if (said.number === current) showVerdict(answer);
+    if (said.number === current) {
+      showVerdict(answer);
+      if (edit) edit.kept = true;
+    }
   },
   talk: (said) => {
     if (said.on) startMicrophone();
@@ -114,7 +121,11 @@ async function showPicture(data) {
     context.drawImage(picture, 0, 0);
     picture.close();
     if (overlay && overlay.until < performance.now()) overlay = null;
-    if (overlay) drawOver(context, overlay, canvas.width / width);
+    if (overlay) {
+      context.globalAlpha = Math.min(1, (overlay.until - performance.now()) / FADES_MS);
+      drawOver(context, overlay, canvas.width / width);
+      context.globalAlpha = 1;
+    }
     if (!$("no-camera").hidden) $("no-camera").hidden = true;
     const label = overlay ? `Live camera picture, ${overlay.objects.length} marked` : "Live camera picture";
     if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
@@ -180,7 +191,7 @@ async function overlayAnswer(answer) {
 async function overlayTrack(said) {
   if (!said.mask || !said.objects.length) { overlay = null; return; }
   const mask = await tintedText(said.mask);
-  overlay = { objects: said.objects, mask, until: performance.now() + 1000 };
+  overlay = { objects: said.objects, mask, until: performance.now() + 1000 + FADES_MS };
 }
 
 const masks = new Map();
@@ -366,6 +377,7 @@ function change(answer, how) {
 function ask(answer) {
   edit.serial = ++serial;
   edit.masked = null;
+  edit.kept = false;
   note(true, "masking …");
   send({ type: "correct", number: answer.number, serial, targets: edit.objects });
   listObjects(answer);
@@ -452,6 +464,7 @@ $("ask").onsubmit = (event) => {
   const text = $("text").value.trim();
   if (!text) { note(false, "type what should be found"); return; }
   note(true, "");
+  edit = null;
   think("");
   $("verdict").textContent = `“${text}” …`;
   send({ type: "ask", text, track: $("track").checked });

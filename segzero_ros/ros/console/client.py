@@ -110,7 +110,7 @@ class ConsoleClient:
         diagnostics = guard.callback(node, self._on_diagnostics)
         node.create_subscription(DiagnosticArray, "/diagnostics", diagnostics, topic_qos("/diagnostics"))
         node.create_timer(LOOK_S, guard.callback(node, self._look), clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._look()
+        self._see("image")
         self._executor.add_node(node)
         self._thread.start()
 
@@ -206,14 +206,16 @@ class ConsoleClient:
 
     def _look(self) -> None:
         """Follow whoever publishes pictures, compressed ones where there are no others; notice a node that is gone."""
-        found = [name for name in ("image", "image/compressed") if self._is_published(name)]
-        if found and not self._images:
-            call = guard.callback(self._node, self._on_image)
-            self._images[found[0]] = CameraSubscription(self._node, found[0], call, "auto", Health(SILENT_S))
+        if len(self._images) == 1 and self._is_published("image/compressed") and not self._is_published("image"):
+            self._see("image/compressed")
         for images in self._images.values():
             images.follow()
         if time.monotonic() - self._heard_s > SILENT_S and self._hearer is not None:
             self._hearer.on_health({})
+
+    def _see(self, name: str) -> None:
+        call = guard.callback(self._node, self._on_image)
+        self._images[name] = CameraSubscription(self._node, name, call, "auto", Health(SILENT_S))
 
     def _is_published(self, name: str) -> bool:
         topic = self._node.resolve_topic_name("image") + name.removeprefix("image")
