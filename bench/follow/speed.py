@@ -1,7 +1,7 @@
 """How fast things are followed: `python -m bench.follow.speed`.
 
-The demo bundle's memory by number of objects and size of picture, stage by stage, in CPU time; and the same random weights in our
-graphs and in transformers' ``Sam2VideoModel``, frame by frame in turn, so that a busy machine slows both.
+The demo bundle's memory by number of objects and size of picture, stage by stage, in CPU time; the same random
+weights in our graphs and in transformers' ``Sam2VideoModel``, frame by frame in turn: a busy machine slows both.
 """
 
 from __future__ import annotations

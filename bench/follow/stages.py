@@ -1,4 +1,4 @@
-"""Our tracker with a clock at every stage: CPU time of this process, which other work on the machine stretches least."""
+"""Our tracker with a clock at every stage: CPU time of this process, which other work stretches least."""
 
 from __future__ import annotations
 
