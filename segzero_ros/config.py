@@ -124,6 +124,9 @@ class NodeConfig:
     track: bool = _flag(
         False, "follow what a command of the topic finds, on `tracks`; the action's goals say it", live=True
     )
+    track_places: bool = _flag(
+        False, "give what is followed boxes and grasps in each frame, too, as answers", live=True
+    )
     carry_after_sec: float = _number(
         0.3, 0.0, 600.0, "an answer older than this when it is ready is followed to the newest frame; 0 = each one"
     )

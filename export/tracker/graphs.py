@@ -61,7 +61,7 @@ def export_tracker(
             _halve(module)
     paths = {}
     for role, module in modules.items():
-        inputs, outputs, dynamic = _signature(model, role, torch.float16 if arithmetic == "half" else torch.float32)
+        inputs, outputs, dynamic = signature(model, role, torch.float16 if arithmetic == "half" else torch.float32)
         graph: onnx.ModelProto = trace(module, inputs, outputs, dynamic)
         paths[role] = save_traced(graph, out_dir / f"{role}.onnx", store)
     return paths
@@ -85,7 +85,7 @@ def _halve(module: nn.Module) -> None:
     module.half()
 
 
-def _signature(
+def signature(
     model: Sam2VideoModel, role: str, dtype: torch.dtype
 ) -> tuple[dict[str, Tensor], tuple[str, ...], dict[str, dict[int, str]]]:
     """Example inputs of a graph, the names of its outputs, and which axes may vary."""

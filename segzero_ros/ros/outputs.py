@@ -112,13 +112,18 @@ class Outputs:
         return message
 
     def publish_track(self, result: Result, source: object) -> None:
-        """Publish what is followed; called in the worker's thread, published in the executor's."""
-        prepared = _prepare(result, source, places=False)
+        """Publish what is followed; called in the worker's thread, published in the executor's.
+
+        Boxes and grasps, where they are asked for, come out as those of an answer do.
+        """
+        prepared = _prepare(result, source, places=bool(self._parameters.value("track_places")))
 
         def publish() -> None:
             message = self._message(result, prepared)
             self._publishers["tracks"].publish(message)
             self._note("tracks", message)
+            if prepared.placement is not None:
+                place.publish(self._publishers, prepared.placement, message)
             self._offer_overlay(result, message.header)
 
         self._queue.post(guard.callback(self._node, publish))

@@ -14,7 +14,7 @@ from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenc
 from bench.checkpoint_of_bundle import segmenter_of
 from export.segmenter_onnx import export_segmenter, trace
 from export.tracker import modules
-from export.tracker.graphs import _signature, export_tracker, load_tracker
+from export.tracker.graphs import export_tracker, load_tracker, signature
 from export.tracker.join import add_tracker
 from segzero_ros.backends import open_pipeline
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
@@ -157,7 +157,7 @@ def test_no_product_of_the_attention_has_more_rows_than_are_written_out_at_once(
 ) -> None:
     monkeypatch.setattr(modules, "QUERIES", 16)
     model = load_tracker(checkpoints[1])
-    inputs, outputs, dynamic = _signature(model, "memory_attention", torch.float32)
+    inputs, outputs, dynamic = signature(model, "memory_attention", torch.float32)
     graph = onnx.shape_inference.infer_shapes(trace(modules.MemoryAttention(model), inputs, outputs, dynamic)).graph
     shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info}
     softmaxed = [shapes[node.input[0]] for node in graph.node if node.op_type == "Softmax"]

@@ -251,9 +251,9 @@ def test_depth_and_matrix_have_to_be_in_the_pictures_frame(picture_frame, depth_
         assert buffer.locate(labels(), 1, depth, header)[0][2] == 2.0
 
 
-def with_depth(make_robot):
+def with_depth(make_robot, **options):
     """A robot with depth, and its publishers of depth and camera_info."""
-    robot = make_robot(use_depth=True).is_("active")
+    robot = make_robot(use_depth=True, **options).is_("active")
     topics = {"depth": Image, "camera_info": CameraInfo}
     publishers = [robot.client.create_publisher(kind, name, topic_qos(name)) for name, kind in topics.items()]
     robot.until(lambda: all(p.get_subscription_count() for p in publishers), "the subscriptions")

@@ -11,14 +11,16 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from bench.checkpoint_of_bundle import write_checkpoints
+from bench.checkpoint_of_bundle import segmenter_of, write_checkpoints
 from export.bundle import export_bundle
+from export.tracker.join import add_tracker
 from segzero_ros.backends import EngineOptions, onnx, tensorrt
 from segzero_ros.backends.tensorrt.builder import BuildFailed, build_engines, build_network
 from segzero_ros.backends.tensorrt.device import Device
 from segzero_ros.backends.tensorrt.engine import Engine
 from segzero_ros.backends.tensorrt.library import FLAVOURS, Gpu, Library, find_library
 from segzero_ros.backends.tensorrt.store import engine_folder, notes, open_engine, precision, roles_of
+from segzero_ros.backends.tracker import make_tracker
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.cli.main import main as segzero
 from segzero_ros.command import read_command
@@ -26,8 +28,10 @@ from segzero_ros.errors import RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.matching import box_iou
 from segzero_ros.pipeline import Pipeline
+from segzero_ros.segmenter import Tracker, Tracks
 from segzero_ros.tabletop.samples import samples
 from tests.backends.tensorrt.fake_tensorrt import FakeCuda, fake_tensorrt
+from training.tracker.model import build_tracker
 
 FULL = Path(__file__).parents[3] / "bundles" / "tabletop"
 GPU = Gpu("NVIDIA GeForce RTX 4090", "8.9", "580.95.05 (CUDA 13.0)")
@@ -46,7 +50,7 @@ def real_gpu() -> bool:
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
-    """The demo bundle in FP32 arithmetic and the same weights exported in FP16."""
+    """The demo bundle in FP32 arithmetic and the same weights exported in FP16, with a memory of random ones."""
     folder = tmp_path_factory.mktemp("half")
     full = open_bundle(FULL)
     reasoner, segmenter = write_checkpoints(full, folder)
@@ -54,6 +58,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
         reasoner, segmenter, folder / "tabletop-half", full.profile,
         max_length=full.reasoner.max_length, arithmetic="half", compare=0,
     )  # fmt: skip
+    build_tracker(segmenter_of(full), 0).save_pretrained(folder / "tracker")
+    half = add_tracker(half.path, folder / "tracker")
     return {"float": full, "half": half}
 
 
@@ -118,8 +124,18 @@ def test_the_runtime_runs_half_graphs_with_half_caches(
     got, want = ours.ground(frame, command), theirs.ground(frame, command)
     assert got.reasoning == want.reasoning
     np.testing.assert_array_equal(got.labels, want.labels)
+    followed = [make_tracker(pipeline.segmenter) for pipeline in (ours, theirs)]
+    (got_tracks, want_tracks) = (_second(tracker, frame, want.labels > 0) for tracker in followed)
+    assert [tracker.kind for tracker in followed] == ["memory", "memory"]
+    np.testing.assert_array_equal(got_tracks.masks, want_tracks.masks)
     buffers = ours.reasoner._engine._decoder.buffers
     assert buffers["past_key_0"].dtype == np.float16 and buffers["present_key_0"] is buffers["past_key_0"]
+
+
+def _second(tracker: Tracker, frame: Frame, mask: np.ndarray) -> Tracks:
+    """What the tracker says of the frame's mirror image."""
+    tracker.start(frame, mask[None])
+    return tracker.step(Frame(np.ascontiguousarray(frame.rgb[:, ::-1]), 1))
 
 
 def test_a_broken_graph_is_refused_in_tensorrts_words(rtx: Library, tmp_path: Path) -> None:
