@@ -73,7 +73,7 @@ def open_pipeline(
         raise _no_backend(f"got no bundle for the backend {backend!r}; name one, or use the backend fake")
     reasoner, name, refusals = choose_reasoner(backend, bundle, options)
     names = (backend,) if backend in SEGMENTERS else SEGMENTERS
-    segmenter, other, also_refused = _first_that_opens(names, bundle, options, open_segmenter)
+    segmenter, other, also_refused = first_segmenter(names, bundle, options)
     engines = "; ".join([f"reasoner {name}", *refusals, f"segmenter {other}", *also_refused])
     new_tracker = cast(Any, _module("tracker")).make_tracker
     engines += f"; following {new_tracker(segmenter).kind}"
@@ -94,6 +94,11 @@ def choose_reasoner(backend: str, bundle: Bundle, options: EngineOptions) -> tup
     """Open the reasoner of ``backend``, "auto" = the fastest; return it, its backend and why those before it do not."""
     names = candidates(options) if backend == "auto" else (backend,)
     return _first_that_opens(names, bundle, options, open_reasoner)
+
+
+def first_segmenter(names: Sequence[str], bundle: Bundle, options: EngineOptions) -> tuple[Segmenter, str, list[str]]:
+    """Open the first segmenter of these backends that works; return as ``choose_reasoner`` does."""
+    return _first_that_opens(names, bundle, options, open_segmenter)
 
 
 def candidates(options: EngineOptions) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""Click to correct: what a person points at on an answer's picture, masked by the node's own segmenter.
+"""Click to correct: what a person points at on an answer's picture, masked by the segmenter of the node's bundle.
 
-The engines are those of the node's host, found by the node's parameter `host`; a second set of them beside a large
-model would not fit many a robot's memory, so a node that has its engines to itself is said so.
+Where the node shares a host (its parameter `host`), that one is asked. Beside a node that has its engines to itself a
+host with the segmenter alone is started, at the first click: a second reasoner would not fit many a robot's memory.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -18,21 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.answer import Target
+from segzero_ros.config import NodeConfig
 from segzero_ros.console.history import KeptAnswer, Values, objects_of
 from segzero_ros.console.pictures import as_text, labels_png
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.host.pipeline import HostPipeline
-from segzero_ros.host.process import connect
+from segzero_ros.host.start import start_host
 from segzero_ros.matching import box_of_mask, inner_point
 from segzero_ros.pipeline import Segmentation, no_labels
 
 MASK_S = 20.0  # for a mask, the wait for the node's own commands included
-READY_S = 5.0  # for a host that is there to say so
-OWN_ENGINES = (
-    "the node has its engines to itself; start `segzero host`, and the node with host:=PATH of its socket, to correct "
-    "masks here (docs/console.md)"
-)
+READY_S = 60.0  # for a segmenter to open
+ENGINES = ("host", "bundle", "backend", "engines")  # parameters that say which engines those are
 
 
 class Masker(Protocol):
@@ -76,13 +73,13 @@ class Corrector:
     """Asks the segmenter, one correction at a time; in the server's thread, the waiting beside it."""
 
     def __init__(
-        self, parameters: Callable[[], Mapping[str, str]], open_masker: Callable[[str], Masker] | None = None
+        self, parameters: Callable[[], Mapping[str, Any]], open_masker: Callable[[NodeConfig], Masker] | None = None
     ) -> None:
-        """``parameters``: of the node, and may wait for them. ``open_masker``: gets the host's socket."""
+        """``parameters``: of the node, and may wait for them. ``open_masker``: gets them, checked."""
         self._parameters = parameters
         self._open = open_masker or open_host
         self._masker: Masker | None = None
-        self._socket = ""
+        self._engines: tuple[str, ...] = ()
         self._turn = asyncio.Lock()
 
     async def correct(self, answer: KeptAnswer, targets: tuple[Target, ...]) -> Correction:
@@ -95,8 +92,9 @@ class Corrector:
 
     def close(self) -> None:
         """Leave the host."""
-        if self._masker is not None:
-            self._masker.close()
+        masker, self._masker = self._masker, None
+        if masker is not None:
+            masker.close()
 
     def _mask(self, answer: KeptAnswer, decode: Callable[[], Frame], targets: tuple[Target, ...]) -> Segmentation:
         frame, command = decode(), answer.result.command
@@ -113,19 +111,21 @@ class Corrector:
         return fitted(result)
 
     def _opened(self) -> Masker:
-        """Return the node's host; another one where the node has been given another."""
-        socket = self._parameters().get("host", "")
-        if not socket:
-            raise RejectedInput(Code.HOST_UNUSABLE, OWN_ENGINES)
-        if self._masker is None or socket != self._socket:
+        """Return the segmenter, that of other engines where the node has been given others."""
+        given = self._parameters()
+        if not given:
+            raise RejectedInput(Code.NOT_ACTIVE, "the node does not say which engines it has; is it running?")
+        config = NodeConfig.from_mapping(given)
+        engines = tuple(str(getattr(config, name)) for name in ENGINES)
+        if self._masker is None or engines != self._engines:
             self.close()
-            self._masker, self._socket = self._open(socket), socket
+            self._masker, self._engines = self._open(config), engines
         return self._masker
 
 
-def open_host(socket: str) -> HostPipeline:
-    """Return the engines of the host that listens at ``socket``."""
-    host = HostPipeline(functools.partial(connect, Path(socket).expanduser()), None, name="segzero_console")
+def open_host(config: NodeConfig) -> HostPipeline:
+    """Return the host that a node with this configuration shares, or one of our own with its segmenter, once open."""
+    host = start_host(config, "segzero_console", lambda _host, _state: None, segmenter_only=True)
     until = time.monotonic() + READY_S
     while host.state().phase == "loading" and time.monotonic() < until:
         time.sleep(0.01)

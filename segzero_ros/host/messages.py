@@ -196,7 +196,8 @@ class Hello(Message):
 class Open(Message):
     """Open these engines; ``options``: of ``EngineOptions``. Only whoever started the host may say it.
 
-    ``reasoner_only``: no segmenter, for ``Ask`` with messages that come rendered. ``most_waiting``: in the queue.
+    ``reasoner_only``: no segmenter, for ``Ask`` with messages that come rendered. ``segmenter_only``: no reasoner, for
+    ``Prompt``. ``most_waiting``: in the queue.
     """
 
     bundle: str = _checked(_NAME)
@@ -204,6 +205,7 @@ class Open(Message):
     options: dict[str, Any] = _checked(_settings)  # noqa: RUF009 - a field, by another name
     self_test: bool = _checked(_flag)
     reasoner_only: bool = _checked(_flag, default=False)
+    segmenter_only: bool = _checked(_flag, default=False)
     most_waiting: int = _checked(_whole(1, MAX_WAITING), default=16)
 
 

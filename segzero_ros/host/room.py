@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from segzero_ros.answer import Target
 from segzero_ros.backends import EngineOptions, open_pipeline
+from segzero_ros.backends.masking import open_masking
 from segzero_ros.backends.self_test import check_coordinates
 from segzero_ros.backends.served import open_served
 from segzero_ros.bundle import MANIFEST, open_bundle, resolve_bundle
@@ -76,6 +77,8 @@ def open_engines(wanted: messages.Open) -> tuple[str, str, Pipeline]:
     digest = hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()
     if wanted.reasoner_only:
         return bundle.name, digest, open_served(bundle, wanted.backend, options, self_test=wanted.self_test)
+    if wanted.segmenter_only:
+        return bundle.name, digest, open_masking(bundle, wanted.backend, options)
     pipeline = open_pipeline(bundle, wanted.backend, options=options)
     if wanted.self_test:
         _log.info("%s", check_coordinates(pipeline, bundle))

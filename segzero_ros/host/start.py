@@ -39,10 +39,11 @@ def _python(config: NodeConfig) -> str:
     return str(find_environment(config.engines).python)
 
 
-def start_host(config: NodeConfig, name: str, on_change: OnChange) -> HostPipeline:
+def start_host(config: NodeConfig, name: str, on_change: OnChange, *, segmenter_only: bool = False) -> HostPipeline:
     """Have the engines opened elsewhere and return at once; what can be checked without an engine is refused here.
 
-    ``name``: the node's, for the host's log. ``on_change``: see ``HostPipeline``. Raises ``RejectedInput``.
+    ``name``: the node's, for the host's log. ``on_change``: see ``HostPipeline``. ``segmenter_only``: a host of our
+    own is for ``HostPipeline.mask`` alone. Raises ``RejectedInput``.
     """
     if config.host:
         start = functools.partial(connect, Path(config.host).expanduser())
@@ -50,7 +51,9 @@ def start_host(config: NodeConfig, name: str, on_change: OnChange) -> HostPipeli
     else:
         where = str(resolve_bundle(config.bundle)) if config.backend != "fake" else ""
         start = functools.partial(start_own, command_line(_python(config)))
-        wanted = messages.Open(where, config.backend, asdict(engine_options(config)), config.self_test)
+        tested = config.self_test and not segmenter_only
+        options = asdict(engine_options(config))
+        wanted = messages.Open(where, config.backend, options, tested, segmenter_only=segmenter_only)
     return HostPipeline(
         start, wanted, budget=config.thinking_budget, label=config.label, name=name, on_change=on_change
     )

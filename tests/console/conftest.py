@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter
 from segzero_ros.command import Command
+from segzero_ros.config import NodeConfig
 from segzero_ros.console.address import address, listen
 from segzero_ros.console.app import make_app
 from segzero_ros.console.correct import Corrector
@@ -81,10 +82,15 @@ class Served:
     """A running console."""
 
     def __init__(self, token: str = "") -> None:
-        self.hub, self.robot, self.shelf, self.parameters = Hub(), FakeRobot(), Shelf(), {"host": "/host.sock"}
+        self.hub, self.robot, self.shelf, self.parameters = (
+            Hub(),
+            FakeRobot(),
+            Shelf(),
+            {"host": "/host.sock", "thinking_budget": 64},
+        )
         self.pipeline = Pipeline(get_profile(PROFILE), FakeReasoner(), FakeSegmenter())
         self.pipeline.close = lambda: None  # type: ignore[attr-defined]
-        self.opened: list[str] = []
+        self.opened: list[NodeConfig] = []
         corrector = Corrector(lambda: self.parameters, self._open)
         self._listening = listen("127.0.0.1", 0)
         self.url = address(self._listening, "").rstrip("/")
@@ -92,8 +98,8 @@ class Served:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def _open(self, place: str) -> Any:
-        self.opened.append(place)
+    def _open(self, config: NodeConfig) -> Any:
+        self.opened.append(config)
         return self.pipeline
 
     def _run(self) -> None:

@@ -1,14 +1,20 @@
 """Masks of what a person points at: boxes around them, nothing far away, and words where nothing is left."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
+from segzero_ros.answer import Target
 from segzero_ros.command import Command
-from segzero_ros.console.correct import fitted, pieces_in
+from segzero_ros.config import NodeConfig
+from segzero_ros.console.correct import fitted, open_host, pieces_in
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Instance, Segmentation, Timing
 
+ROOT = Path(__file__).parents[2]
 FRAME = Frame(np.zeros((60, 80, 3), np.uint8), 1, "camera")
 BOX = (10.0, 5.0, 30.0, 25.0)
 
@@ -48,3 +54,17 @@ def test_an_object_of_which_nothing_is_left_is_named() -> None:
     labels[50:55, 70:75] = 1
     with pytest.raises(RejectedInput, match="nothing is left of object 1"):
         fitted(masked(labels, BOX))
+
+
+def test_beside_a_node_with_engines_of_its_own_the_segmenter_alone_is_opened() -> None:
+    """A real process with the demo bundle's segmenter."""
+    rgb = cv2.cvtColor(cv2.imread(str(ROOT / "docs" / "images" / "table.jpg")), cv2.COLOR_BGR2RGB)
+    host = open_host(NodeConfig.from_mapping({"bundle": str(ROOT / "bundles" / "tabletop")}))
+    try:
+        height, width = rgb.shape[:2]
+        box = (0.4 * width, 0.4 * height, 0.6 * width, 0.6 * height)
+        found = host.mask(Frame(rgb, 1), Command("7", "mug"), (Target(box, ()),))
+        assert (found.code, found.labels.shape) == (Code.OK, (height, width))
+        assert "segmenter" in host.state().opened.engines and "reasoner" not in host.state().opened.engines
+    finally:
+        host.close()

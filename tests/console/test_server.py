@@ -122,7 +122,7 @@ def test_what_a_person_points_at_is_masked_and_kept(served: Served) -> None:
     assert (told["serial"], told["objects"][0]["box"]) == (3, [10, 5, 30, 25])
     ((image, answer, result, prompts),) = served.shelf.kept
     assert (image.width, answer, result.command.text) == (80, "the answer's message", "the red mug")
-    assert (result.labels == 1).sum() == 400 and served.opened == ["/host.sock"]
+    assert (result.labels == 1).sum() == 400 and [config.host for config in served.opened] == ["/host.sock"]
     assert json.loads(json.dumps(prompts)) == [target]
 
 
@@ -166,14 +166,26 @@ def test_a_correction_that_cannot_be_is_refused_in_words(served: Served, values:
         assert page.hear("note")["text"] == "done"
 
 
-def test_a_node_that_has_its_engines_to_itself_is_said_so(served: Served) -> None:
-    served.parameters = {"host": ""}
+def test_the_segmenter_is_opened_once_and_again_where_the_node_has_other_engines(served: Served) -> None:
+    with served.page() as page:
+        served.camera()
+        served.answer()
+        number, targets = page.hear("answer")["number"], [{"box": [1, 2, 9, 9], "on": [], "off": []}]
+        for serial, host in enumerate(("", "", "/other.sock")):
+            served.parameters = {"host": host}
+            page.say("correct", number=number, serial=serial, targets=targets)
+            assert page.hear("corrected")["serial"] == serial
+    assert [config.host for config in served.opened] == ["", "/other.sock"]
+
+
+def test_a_node_that_says_nothing_of_its_engines_is_named(served: Served) -> None:
+    served.parameters = {}
     with served.page() as page:
         served.camera()
         served.answer()
         number, targets = page.hear("answer")["number"], [{"box": [1, 2, 9, 9], "on": [], "off": []}]
         page.say("correct", number=number, serial=1, targets=targets)
-        assert "segzero host" in page.hear("note")["text"]
+        assert "is it running" in page.hear("note")["text"]
 
 
 # ---- audio ----

@@ -20,7 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.host.trouble import open_engines
+from segzero_ros.answer import Target
+from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.frame import Frame
 from segzero_ros.host import server as server_module
 from segzero_ros.host.messages import Ask, Fault, Hello, Loading, Map, Message, Open, Opened, Ping, Pong
 from segzero_ros.host.pipeline import HostPipeline
@@ -279,6 +282,22 @@ def test_a_host_with_a_reasoner_only_makes_no_masks():
     until(lambda: pipeline.state().phase == "ready", "the engines")
     result = ask(pipeline, "the mug")
     assert (result.code, "has a reasoner only" in result.detail) == (Code.HOST_UNUSABLE, True)
+    pipeline.close()
+    thread.join(LIMIT_S)
+
+
+def test_a_host_with_a_segmenter_only_masks_and_answers_no_command():
+    ours, theirs = socket.socketpair()
+    server = Server(Room(), owner=theirs)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    pipeline = HostPipeline(lambda: Started(ours), Open("tabletop", "auto", {}, False, segmenter_only=True))
+    until(lambda: pipeline.state().phase == "ready", "the engines")
+    frame = Frame(np.zeros((60, 80, 3), np.uint8), 0)
+    masked = pipeline.mask(frame, Command("1", "the mug"), (Target((10.0, 5.0, 60.0, 50.0), ((30.0, 30.0),)),))
+    assert (masked.code, len(masked.instances), masked.labels.shape) == (Code.OK, 1, (60, 80))
+    result = ask(pipeline, "the mug")
+    assert (result.code, "has a segmenter only" in result.detail) == (Code.HOST_UNUSABLE, True)
     pipeline.close()
     thread.join(LIMIT_S)
 

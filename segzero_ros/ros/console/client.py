@@ -17,12 +17,14 @@ from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from std_msgs.msg import Int16MultiArray, String
 from std_srvs.srv import Trigger
 
 from segzero_ros.action import Segment
+from segzero_ros.config import parameters
 from segzero_ros.errors import RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.health import Health, Level
@@ -39,7 +41,6 @@ from segzero_ros.ros.qos import topic_qos
 
 LOOK_S = 0.3  # between two looks at who publishes pictures and who is silent
 SILENT_S = 3.0  # without diagnostics, which come once a second: the node has ended, or was never there
-PARAMETERS = ("host",)  # of the node, that are of use here
 PARAMETERS_S = 5.0
 MANY = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=50, reliability=ReliabilityPolicy.RELIABLE)
 NO_NODE = f"no node {NODE!r} says anything; start it, in this ROS_DOMAIN_ID and namespace"
@@ -159,19 +160,20 @@ class ConsoleClient:
         """Press the recorder's button."""
         self._queue.post(lambda: self._call(self._save, NO_NODE, tell))
 
-    def parameters(self) -> dict[str, str]:
-        """Return the node's text parameters of PARAMETERS, none where it does not say them; waits for them."""
-        answered: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    def parameters(self) -> dict[str, Any]:
+        """Return the node's parameters, none where it does not say them; waits for them."""
+        answered: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        names = [parameter.name for parameter in parameters()]
 
         def take(future: Future) -> None:
-            values = future.result().values
-            answered.put({name: value.string_value for name, value in zip(PARAMETERS, values, strict=False)})
+            values = [parameter_value_to_python(value) for value in future.result().values]
+            answered.put({name: value for name, value in zip(names, values, strict=False) if value is not None})
 
         def send() -> None:
             if not self._ask_parameters.service_is_ready():
                 answered.put({})
                 return
-            request = GetParameters.Request(names=list(PARAMETERS))
+            request = GetParameters.Request(names=names)
             self._ask_parameters.call_async(request).add_done_callback(take)
 
         self._queue.post(send)

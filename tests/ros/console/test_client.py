@@ -11,6 +11,7 @@ from rclpy.node import Node
 from std_msgs.msg import Int16MultiArray
 
 from segzero_ros.backends.fake import FakeReasoner
+from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code
 from segzero_ros.ros.console import client as console_client
 from segzero_ros.ros.console.client import MANY, ConsoleClient
@@ -136,11 +137,13 @@ def test_the_button_of_a_recorder_that_is_off_says_so(robot: Robot, make_console
     assert not good and "record" in text
 
 
-def test_the_nodes_host_is_known(make_robot: Make, make_console: Any) -> None:
+def test_the_nodes_parameters_are_known_and_are_a_configuration(make_robot: Make, make_console: Any) -> None:
     make_robot(host="/run/robot/host.sock").is_("active")
     console, notes = make_console()
     notes.next("health")
-    assert console.parameters() == {"host": "/run/robot/host.sock"}
+    found = console.parameters()
+    assert found["host"] == "/run/robot/host.sock"
+    assert NodeConfig.from_mapping(found).host == found["host"]
 
 
 def test_without_a_node_each_question_is_answered_with_what_to_do(make_console: Any) -> None:
