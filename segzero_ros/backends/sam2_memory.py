@@ -183,12 +183,15 @@ class Sam2MemoryTracker:
 
 def _target(mask: NDArray[np.bool_]) -> Target | None:
     """Box and middle of a mask's largest piece; None of an empty one."""
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
-    if count < 2:
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if not width:
         return None
+    part = np.ascontiguousarray(mask[top : top + height, left : left + width])
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(part.view(np.uint8), connectivity=8)
     piece = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
     x, y, w, h = (float(stats[piece, at]) for at in range(4))
-    return Target((x, y, x + w, y + h), (inner_point(pieces == piece),))
+    column, row = inner_point(pieces == piece)
+    return Target((left + x, top + y, left + x + w, top + y + h), ((left + column, top + row),))
 
 
 def _fill(places: Floats, ages: NDArray[np.generic], entries: Sequence[Floats] | deque[Floats]) -> None:
