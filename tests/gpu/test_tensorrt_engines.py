@@ -18,6 +18,7 @@ from segzero_ros.backends.tensorrt import store as tensorrt_store
 from segzero_ros.backends.tensorrt.builder import build_engines
 from segzero_ros.backends.tensorrt.library import Gpu, Library, find_cuda, find_gpu, find_library
 from segzero_ros.backends.tensorrt.profiles import ROLES
+from segzero_ros.backends.tracker import make_tracker
 from segzero_ros.bundle import Bundle, open_bundle
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
@@ -148,6 +149,24 @@ def test_whole_answers_are_the_same(both: tuple[Pipeline, Pipeline], words: str)
     assert got.code == want.code and got.reasoning == want.reasoning
     assert [instance.box for instance in got.instances] == [instance.box for instance in want.instances]
     assert (got.labels != want.labels).mean() < 1e-3
+
+
+def test_what_is_followed_by_memory_is_the_same(both: tuple[Pipeline, Pipeline]) -> None:
+    first = picture(3)
+    height, width = first.rgb.shape[:2]
+    masks = np.zeros((5, height, width), bool)
+    for number, mask in enumerate(masks):
+        mask[20 + 30 * number : 60 + 30 * number, 40:90] = True
+    trackers = [make_tracker(pipeline.segmenter) for pipeline in both]
+    assert [tracker.kind for tracker in trackers] == ["memory", "memory"]
+    for tracker in trackers:
+        tracker.start(first, masks)
+    for step in range(1, 4):
+        moved = Frame(np.ascontiguousarray(np.roll(first.rgb, 4 * step, axis=1)), step)
+        got, want = (tracker.step(moved) for tracker in trackers)
+        assert got.ids == want.ids
+        assert (got.masks != want.masks).mean() < 1e-3
+        assert largest_difference(got.presence, want.presence) < CLOSE
 
 
 def test_requests_cost_no_memory(machine: Machine, both: tuple[Pipeline, Pipeline]) -> None:
