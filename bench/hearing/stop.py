@@ -83,9 +83,10 @@ def measure(count: int, group: ProcessGroup) -> dict[str, Any]:
 
 def summary(ends: Sequence[tuple[str, float]]) -> dict[str, Any]:
     """How commands ended, and how long after the words that stopped them; before the word, something else did."""
-    late = [late_s for code, late_s in ends if code == Code.CANCELLED.name and late_s > 0]
+    cancelled = [late_s for code, late_s in ends if code == Code.CANCELLED.name]
+    late = [late_s for late_s in cancelled if late_s > 0]
     return {
-        "ended_before_the_word": len(ends) - len(late),
+        "ended_before_the_word": len(cancelled) - len(late),
         "codes": dict(Counter(code for code, _ in ends)),
         "after_the_word_s": spread(late),
         "longest_s": round(max(late, default=0.0), 3),
@@ -110,6 +111,8 @@ def stop_once(client: Client, speaker: Speaker, word: str, sentence: str = "") -
 
     answer = client.publish_command("the red mug", timeout_s=PATIENCE_S, on_text=speak_once)
     ended_s = time.monotonic()
+    if not said:  # refused, as the sentence before was heard late and is at work; the word ends that
+        speak_once("")
     speaker.finished.wait(PATIENCE_S)  # a stop is often found in the silence after the word, which is still being said
     tail = len(samples) + -len(samples) % CHUNK - int(np.flatnonzero(np.abs(samples) > LOUD)[-1])
     return Code(answer.code).name, ended_s - speaker.finished_s + tail / RATE_HZ

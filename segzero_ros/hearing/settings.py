@@ -23,7 +23,7 @@ class HearingSettings:
     model: str = _text("", "its model: a folder in CTranslate2's format, or a name that was downloaded before")
     device: str = _text("auto", "where it runs", "auto", "cpu", "cuda")
     language: str = _text("en", "the language that is spoken, in two letters")
-    threads: int = _number(2, 1, 64, "CPU threads of the recogniser")
+    threads: int = _number(2, 1, 64, "CPU threads of each of the recogniser's two workers")
     words: str = _text("", "words and phrases to expect, with commas: what is on the scene, what is said of it")
     wake_phrase: str = _text("", "what a sentence has to begin with to be a command; empty = every sentence is one")
     stop_words: str = _text("stop, cancel, halt, abort", "what ends work at once, with commas; needs no wake phrase")

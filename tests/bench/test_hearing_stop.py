@@ -46,3 +46,9 @@ def test_a_stop_found_in_the_silence_after_the_word_is_not_counted_from_the_word
     code, late_s = stop.stop_once(SimpleNamespace(publish_command=answer_at_once), speaker, "stop")
     assert code == "CANCELLED"
     assert 0.0 < late_s < AFTER_S + 0.2  # as the audio has it; the old count said 30 s
+
+
+def test_what_was_not_ended_by_the_word_is_counted_and_no_lateness():
+    found = stop.summary([("CANCELLED", 0.4), ("CANCELLED", 1.2), ("CANCELLED", -3.0), ("BUSY", 0.1)])
+    assert (found["within_1_s"], found["longest_s"], found["ended_before_the_word"]) == (1, 1.2, 1)
+    assert found["codes"] == {"CANCELLED": 3, "BUSY": 1}
