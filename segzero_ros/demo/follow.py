@@ -1,4 +1,7 @@
-"""The demo's last act: one thing, found once, is followed while camera and things move; each mask against the truth."""
+"""The demo's last act: one thing, found once, is followed while camera and things move and an arm passes before it.
+
+Each mask is compared with the truth.
+"""
 
 import json
 from collections import deque
@@ -17,9 +20,11 @@ from segzero_ros.msg import Segmentation as Message
 from segzero_ros.overlay import draw_overlay
 from segzero_ros.ros.client import Client, read_answer
 from segzero_ros.ros.convert import stamp_ns
+from segzero_ros.ros.processes import WAVE
 from segzero_ros.tabletop import View, read_truth
 
-SECONDS = 8.0  # that it is followed: the camera has swung once by then
+SECONDS = 10.0  # that it is followed
+WAVE_AFTER_S = 2.0  # an arm begins to pass, which takes six seconds
 TIMEOUT_S = 30.0
 SMALL = (320, 240)
 FOUND = 0.5  # IoU of what was found rightly
@@ -50,7 +55,7 @@ def to_follow(outcomes: Sequence[Outcome]) -> Outcome | None:
 
 
 def follow(client: Client, truth: Path, text: str) -> list[Followed]:
-    """Have ``text`` found and followed for ``SECONDS``; return what was said of each frame."""
+    """Have ``text`` found and followed for ``SECONDS``; return what was said of each frame. An arm passes meanwhile."""
     tracks: deque[tuple[Message, int]] = deque()
     client.listen_to_tracks(lambda message: tracks.append((message, client.frames[-1].stamp_ns)))
     answer = client.send_goal(text, timeout_s=TIMEOUT_S, track=True)
@@ -58,7 +63,9 @@ def follow(client: Client, truth: Path, text: str) -> list[Followed]:
     if view is None or answer.code != Code.OK or not answer.instances:
         return []
     thing = _thing_under(read_answer(answer).labels > 0, view)
-    client.wait(lambda: False, SECONDS)
+    client.wait(lambda: False, WAVE_AFTER_S)
+    client.trigger(WAVE)
+    client.wait(lambda: False, SECONDS - WAVE_AFTER_S)
     client.stop_following(answer.command_id)
     client.wait(lambda: False, 0.3)
     mine = [(message, newest) for message, newest in tracks if message.command_id == answer.command_id]

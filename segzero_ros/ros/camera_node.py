@@ -3,7 +3,8 @@
 `truth/labels` (mono8, 0 = no thing, else the thing's number) and `truth/objects` (JSON: what the numbers are) carry the
 stamp of the frame they are about, so that an answer can be judged by the very frame it was given for. They cost
 nothing unless somebody subscribes; `truth_dir` has the same written to files. `/tf` says of every frame where the
-camera stands to the table, where tf2_msgs is installed.
+camera stands to the table, where tf2_msgs is installed. The service `wave` has an arm pass before the camera, which
+hides one thing after the other.
 """
 
 import json
@@ -18,12 +19,13 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
+from std_srvs.srv import Trigger
 
 from segzero_ros.errors import nearest
 from segzero_ros.ros.convert import image_message, stamp_ns
 from segzero_ros.ros.executor import guard
 from segzero_ros.ros.place.frames import Transform, transform_message
-from segzero_ros.ros.processes import CAMERA_NODE, TABLE_FRAME
+from segzero_ros.ros.processes import CAMERA_NODE, TABLE_FRAME, WAVE
 from segzero_ros.ros.qos import interface_type, topic_qos
 from segzero_ros.tabletop import SCENARIOS, LiveWorld, NoOpenGLError, TruthLog, View
 
@@ -61,6 +63,7 @@ class TabletopCamera(Node):  # type: ignore[misc]
         self._info = self._publisher(CameraInfo, "camera_info")
         self._objects = self._publisher(String, TRUTH_OBJECTS)
         self._frames = self._frames_publisher()
+        self.create_service(Trigger, WAVE, guard.service(self, self._wave))
         self._began = time.monotonic()
         self.create_timer(
             1.0 / rate, guard.callback(self, self._publish), clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -87,6 +90,10 @@ class TabletopCamera(Node):  # type: ignore[misc]
         if self._objects.get_subscription_count():
             self._objects.publish(String(data=json.dumps(objects(stamp_ns(header.stamp), view))))
         self._pictures["image"].publish(image_message(header, view.rgb, "rgb8"))
+
+    def _wave(self, _: Trigger.Request) -> tuple[bool, str]:
+        self._world.wave()
+        return True, "an arm passes"
 
     def _frames_publisher(self) -> Any:
         """Return the publisher of `/tf`, None where ROS has no message for it."""

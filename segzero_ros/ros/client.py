@@ -19,6 +19,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from segzero_ros import pipeline
 from segzero_ros.action import Segment
@@ -189,6 +190,16 @@ class Client:
     def listen(self, topic: str, kind: type, hear: Callable[[Any], None], depth: int = 10) -> None:
         """Have ``hear`` called with what comes on a topic, with the QoS that viewers ask for by default: reliable."""
         self._node.create_subscription(kind, topic, hear, depth)
+
+    def trigger(self, service: str) -> None:
+        """Call a `std_srvs/Trigger` and wait until it is answered; ``NoAnswerError`` where it is not."""
+        client = self._node.create_client(Trigger, service)
+        try:
+            if not self.wait(client.service_is_ready, GRACE_S):
+                raise NoAnswerError(f"nobody offers the service {service!r} after {GRACE_S:.0f} s")
+            self._result(client.call_async(Trigger.Request()), GRACE_S, f"did not answer {service!r}")
+        finally:
+            self._node.destroy_client(client)
 
     def stop_following(self, command_id: str) -> None:
         """Ask the node to follow what a command found no longer, "" = all; from any thread."""

@@ -31,6 +31,7 @@ BACKENDS = ("auto", *ENGINES)
 PACKAGE = "segzero_ros"
 NODE = "segzero"
 CAMERA_NODE = "tabletop_camera"
+WAVE = "wave"  # the demo camera's service: an arm passes
 TABLE_FRAME = "table"  # where that camera stands
 NODE_WAIT_S = 120  # large engines take a minute to open
 RESPAWN_DELAY_S = 2.0  # a node that cannot start must not fill the log

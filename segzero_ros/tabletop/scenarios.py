@@ -8,7 +8,8 @@
 | leaving | one thing slides out of the picture, stays away and comes back, every 12 seconds |
 | demo | pushed, under a slowly moving camera |
 
-A world is a function of scenario, seed and time alone: two processes that build the same one agree about every instant.
+A world is a function of scenario, seed and time alone: two processes that build the same one agree about every instant,
+but for an arm that passes when one of them is asked for it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.tabletop.arm import passing_arm
 from segzero_ros.tabletop.language.instructions import Instruction, Type, instructions
 from segzero_ros.tabletop.language.query import meaning
 from segzero_ros.tabletop.physics import FRICTION, GRAVITY, STEP_S, USUAL_FRICTION, Physics
@@ -78,6 +80,11 @@ class LiveWorld:
         self._pushes = _Pushes(self._start, seed) if self._motion.pushes else None
         self._trip = plan_trip(self._start) if self._motion.leaves else None
         self._depth = depth
+        self._wave_s: float | None = None
+
+    def wave(self) -> None:
+        """Have an arm pass before the camera, from now on; one that passes already begins anew."""
+        self._wave_s = self._physics.time_s
 
     def step(self, t: float, *, rgb: bool = True) -> View:
         """The view at `t` seconds after the start, without its picture if not `rgb`.
@@ -95,7 +102,9 @@ class LiveWorld:
         while self._physics.time_s + STEP_S <= t:
             self._advance()
         sensor = replace(self._start.sensor, seed=self._start.sensor.seed + round(t * 1000))
-        return replace(self._start, things=self._physics.things(), camera=self._camera_at(t), sensor=sensor)
+        camera = self._camera_at(t)
+        arm = passing_arm(camera, t - self._wave_s) if self._wave_s is not None else ()
+        return replace(self._start, things=self._physics.things(), camera=camera, sensor=sensor, rods=arm)
 
     def _advance(self) -> None:
         if self._pushes is not None:

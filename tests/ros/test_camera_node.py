@@ -8,6 +8,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
+from std_srvs.srv import Trigger
 
 from segzero_ros.ros.convert import frame_decoder, stamp_ns
 from segzero_ros.ros.place.frames import Transforms
@@ -66,6 +67,44 @@ def test_the_camera_publishes_frames_with_their_truth(received):
         assert numbers == set(np.unique(np.frombuffer(labels.data, np.uint8))) - {0}
         logged = tabletop.read_truth(truth_dir, moment)
         assert logged.labels.tobytes() == bytes(labels.data)
+
+
+def test_an_arm_passes_when_it_is_asked_for(ros, tmp_path):
+    import rclpy
+
+    values = {"width": 160, "height": 120, "rate": 20.0, "scenario": "still", "truth_dir": str(tmp_path)}
+    camera = camera_node.TabletopCamera(
+        parameter_overrides=[Parameter(name, value=value) for name, value in values.items()]
+    )
+    client = rclpy.create_node("watcher")
+    stamps = []
+    client.create_subscription(
+        Image, "image", lambda message: stamps.append(stamp(message)), topic_qos("image", "reliable")
+    )
+    wave = client.create_client(Trigger, camera_node.WAVE)
+    executor = SingleThreadedExecutor()
+    executor.add_node(camera)
+    executor.add_node(client)
+
+    def until(condition):
+        for _ in range(10_000):
+            if condition():
+                return
+            executor.spin_once(timeout_sec=1.0)
+        raise AssertionError("waited in vain")
+
+    def rods():
+        view = tabletop.read_truth(tmp_path, stamps[-1]) if stamps else None
+        return view.scene.rods if view is not None else ()
+
+    until(lambda: wave.service_is_ready() and len(stamps) > 1)
+    assert not rods()
+    answer = wave.call_async(Trigger.Request())
+    until(answer.done)
+    assert answer.result().success
+    until(rods)
+    client.destroy_node()
+    camera.destroy_node()
 
 
 def stamp(message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.tabletop import TYPES, LiveWorld, TruthLog, demo_script, meaning, read_truth
+from segzero_ros.tabletop.arm import LASTS_S
 from segzero_ros.tabletop.physics import Physics
 from segzero_ros.tabletop.scenarios import AWAY_S, LEAVING_PERIOD_S, SCENARIOS
 from segzero_ros.tabletop.scene import sample_scene
@@ -44,6 +45,22 @@ def test_pushed_things_move_stay_on_the_table_and_stay_apart(seed) -> None:
             assert (now[:, 2] == 0).all()
         assert moved.max() > 0.05
         assert world.scene_at(20.0).camera == world.scene_at(20.1).camera
+
+
+def test_an_arm_that_is_asked_for_hides_one_thing_after_the_other_and_is_gone() -> None:
+    with LiveWorld("still", 2, SMALL) as world:
+        whole = world.step(1.0, rgb=False)
+        assert not whole.scene.rods
+        world.wave()
+        pixels = {thing.id: int((whole.labels == thing.id).sum()) for thing in whole.things}
+        views = [world.step(1.0 + LASTS_S * n / 40, rgb=False) for n in range(41)]
+        left = {number: [int((view.labels == number).sum()) for view in views] for number in pixels}
+        assert all(min(counts) < 0.2 * pixels[number] for number, counts in left.items())
+        assert not any(all(counts[n] < pixels[number] for number, counts in left.items()) for n in (0, 40))
+        order = sorted(whole.things, key=lambda thing: thing.box[0] + thing.box[2])
+        when = [int(np.argmin(left[thing.id])) for thing in order]
+        assert when == sorted(when), "from left to right"
+        assert not world.scene_at(1.1 + LASTS_S).rods
 
 
 def test_a_moving_camera_moves_and_keeps_the_things_in_view() -> None:
