@@ -121,6 +121,7 @@ def _export_parts(
     """Export both checkpoints below `partial` and return the manifest's two parts."""
     from export.reasoner_onnx import FILES, export_reasoner
     from export.segmenter_onnx import export_segmenter
+    from segzero_ros.backends.decoding.generation import read_shape
     from segzero_ros.backends.torch_cuda.weights import read_json
 
     size = profile.image_size
@@ -132,7 +133,7 @@ def _export_parts(
     side = read_json(segmenter / "config.json").get("prompt_encoder_config", {}).get("image_size", SAM2_SIDE)
     return {
         "reasoner": {
-            "architecture": "Qwen2.5-VL",
+            "architecture": read_shape(partial / "reasoner" / FILES["config"]).architecture,
             "files": {role: f"reasoner/{name}" for role, name in FILES.items()},
             "max_length": max_length,
         },
@@ -270,7 +271,7 @@ def _profile(options: argparse.Namespace) -> Profile:
 
 def _parser() -> Parser:
     parser = Parser("segzero export", __doc__ or "")
-    parser.add_argument("--reasoner", type=Path, required=True, help="Qwen2.5-VL checkpoint directory")
+    parser.add_argument("--reasoner", type=Path, required=True, help="Qwen2.5-VL or Qwen3-VL checkpoint directory")
     parser.add_argument("--segmenter", type=Path, required=True, help="SAM 2 checkpoint directory")
     parser.add_argument("--tracker", type=Path, help="SAM 2 checkpoint directory with memory: the bundle can follow")
     parser.add_argument("--profile", required=True, help=f"one of {', '.join(PROFILES)}")

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,10 +23,11 @@ from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from PIL import Image
 from tokenizers import Tokenizer
-from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration, Sam2Model
+from transformers import GenerationConfig, Sam2Model
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from export.checks import Check, check_table, to_json
+from export.families import family_of
 from export.onnx_graph import Store, stored
 from export.parity_check import check_parity, tabletop_examples
 from export.queries import EvalQuery, drawn_questions, tabletop_questions
@@ -74,9 +76,15 @@ class Reply:
 class StockReasoner:
     """The checkpoint as transformers runs it: stock tower, stock image processor, `generate`."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Tokenizer, profile: Profile) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer, profile: Profile) -> None:
         self.model, self._tokenizer, self._profile = model, tokenizer, profile
-        self._processor = Qwen2VLImageProcessorPil(do_resize=False)
+        self.facts = family_of([type(model).__name__]).facts
+        self._processor = Qwen2VLImageProcessorPil(
+            do_resize=False,
+            patch_size=model.config.vision_config.patch_size,
+            image_mean=list(self.facts.mean),
+            image_std=list(self.facts.std),
+        )
 
     def inputs(self, question: EvalQuery) -> dict[str, torch.Tensor]:
         """Everything `generate` wants for one question."""
@@ -90,13 +98,12 @@ class StockReasoner:
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": image, **picture}
 
     def tokens(self, question: EvalQuery) -> NDArray[np.float32]:
-        """Visual tokens (M, hidden)."""
+        """Visual tokens (M, hidden), what a deepstack adds behind each."""
         inputs = self.inputs(question)
         with torch.inference_mode():
-            tower = self.model.model.visual
-            tokens: NDArray[np.float32] = tower(
-                inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]
-            ).pooler_output.numpy()
+            out = self.model.model.visual(inputs["pixel_values"], grid_thw=inputs["image_grid_thw"])
+            added = getattr(out, "deepstack_features", None) or []
+            tokens: NDArray[np.float32] = torch.cat([out.pooler_output, *added], dim=1).numpy()
         return tokens
 
     def reply(self, question: EvalQuery, tokens: int) -> Reply:
@@ -162,25 +169,27 @@ def store_of(graph: Path) -> Store:
     return "half" if any(weight.data_type == onnx.TensorProto.FLOAT16 for weight in initializers) else "float"
 
 
-def round_matrices(model: Qwen2_5_VLForConditionalGeneration, store: Store) -> Qwen2_5_VLForConditionalGeneration:
-    """Round the model's matrices in place as the exporter does, all but the patch filter, which stays exact."""
-    patch_filter = model.model.visual.patch_embed.proj.weight
+def round_matrices(model: Any, store: Store) -> Any:
+    """Round the model's matrices in place as the exporter does, all but those its family keeps exact."""
+    exact = family_of([type(model).__name__]).exact_weights(model.model.visual)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter is not patch_filter:
+            if not any(parameter is kept for kept in exact):
                 parameter.copy_(stored(parameter, store))
     return model
 
 
-def _embedding_difference(graph: Path, model: Qwen2_5_VLForConditionalGeneration) -> float:
+def _embedding_difference(graph: Path, model: Any) -> float:
     table = model.model.language_model.embed_tokens.weight.detach().numpy()
     ids = np.unique(np.linspace(0, len(table) - 1, 512).astype(np.int64))
-    return float(np.abs(open_session(graph).run(None, {"ids": ids})[0] - table[ids]).max())
+    rows = open_session(graph).run(None, {"ids": ids})[0]
+    wanted = np.pad(table[ids], ((0, 0), (0, rows.shape[1] - table.shape[1])))  # a deepstack adds nothing to text
+    return float(np.abs(rows - wanted).max())
 
 
 def _vision_difference(stock: StockReasoner, session: InferenceSession, question: EvalQuery) -> float:
     _, _, height, width = session.get_inputs()[0].shape
-    pixels = normalise(resize_to(question.frame.rgb, (width, height)))[None]
+    pixels = normalise(resize_to(question.frame.rgb, (width, height)), stock.facts.mean, stock.facts.std)[None]
     return _relative(session.run(None, {"pixels": pixels})[0], stock.tokens(question))
 
 

@@ -176,6 +176,11 @@ class Graph:
         scale = self.weight(f"{name}.weight", weight, exact=True)
         return self.narrow(self.node("RMSNormalization", value, scale, name=name, axis=-1, epsilon=epsilon))
 
+    def layer_norm(self, value: str, name: str, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> str:
+        """Layer normalisation of FP32 over the last axis; the result is in the arithmetic's precision."""
+        inputs = [self.weight(f"{name}.{kind}", of, exact=True) for kind, of in (("weight", weight), ("bias", bias))]
+        return self.narrow(self.node("LayerNormalization", value, *inputs, name=name, axis=-1, epsilon=epsilon))
+
     def attention(self, query: str, key: str, value: str, mask: str | None = None, **heads: int) -> str:
         """Scaled dot-product attention, in the arithmetic's precision."""
         return self.node("Attention", query, key, value, *([mask] if mask else []), **heads)

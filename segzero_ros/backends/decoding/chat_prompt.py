@@ -144,17 +144,25 @@ _TAIL = 64  # the longest tag and the longest token that may follow it
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """M-RoPE (arXiv 2409.12191): frequencies of a head, dealt out to time, row and column by ``sections``."""
+    """M-RoPE (arXiv 2409.12191): frequencies of a head, dealt out to time, row and column by ``sections``.
+
+    ``interleaved``: in turn, and to time what is left when row and column have theirs, as in Qwen3-VL; else in blocks.
+    """
 
     head_dim: int
     theta: float
     sections: tuple[int, int, int]
+    interleaved: bool = False
 
     def rows(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Cosines and sines, float32 (n, head_dim / 2), of positions (3, n)."""
         exponent = np.arange(0, self.head_dim, 2, dtype=np.float32) / np.float32(self.head_dim)
         frequency = (1.0 / np.float32(self.theta) ** exponent).astype(np.float32)
         component = np.repeat(np.arange(3), self.sections)
+        if self.interleaved:
+            component = np.zeros_like(component)
+            for axis in (1, 2):
+                component[axis : 3 * self.sections[axis] : 3] = axis
         angle = positions[component].T.astype(np.float32) * frequency
         return np.cos(angle), np.sin(angle)
 

@@ -27,6 +27,7 @@ from segzero_ros.backends.decoding.chat_prompt import ChatPrompt, Rotary
 from segzero_ros.backends.decoding.constraint import ConstrainedDecoder, TokenIndex
 from segzero_ros.backends.decoding.cursor import CacheCursor, CacheFull
 from segzero_ros.backends.decoding.decode_state import CLOSING_TOKENS, DecodeState, elapsed_ms
+from segzero_ros.backends.decoding.families import family_named
 from segzero_ros.backends.decoding.grammar import CLOSE_THINKING, OPEN_ANSWER, OPEN_THINKING, AnswerGrammar
 from segzero_ros.backends.decoding.preprocess import normalise, resize_to
 from segzero_ros.command import Command
@@ -46,7 +47,8 @@ _log = logging.getLogger(__name__)
 class ReasonerShape:
     """``config.json`` of an exported reasoner; ``token_grid`` is (rows, columns) of visual tokens.
 
-    ``logit_rows``: of how many of the last rows appended the engine returns logits.
+    ``hidden_size``: of the rows the decoder takes, with what a deepstack adds behind each. ``logit_rows``: of how many
+    of the last rows appended the engine returns logits.
     """
 
     architecture: str
@@ -126,7 +128,8 @@ class LocalReasoner:
             )
         self._engine, self._profile, self._shape = engine, profile, shape
         self._prompt = ChatPrompt(tokenizer_json, token_grid=shape.token_grid, system=profile.system)
-        self._rotary = Rotary(shape.head_dim, shape.rope_theta, shape.mrope_section)
+        self._family = family_named(shape.architecture)
+        self._rotary = Rotary(shape.head_dim, shape.rope_theta, shape.mrope_section, self._family.interleaved)
         self._text_rows = self._rotate_text()
         self._grammar = AnswerGrammar(profile, spelling) if options.constrained and profile.tags else None
         self._tokens = TokenIndex(self._prompt) if self._grammar else None
@@ -143,7 +146,8 @@ class LocalReasoner:
             return 0.0, 0.0
         self._frame = None
         start = time.perf_counter()
-        tokens = self._engine.encode_image(normalise(resize_to(frame.rgb, self._shape.image_size)))
+        squashed = resize_to(frame.rgb, self._shape.image_size)
+        tokens = self._engine.encode_image(normalise(squashed, self._family.mean, self._family.std))
         encoded = time.perf_counter()
         prefix = self._prompt.prefix
         self._engine.append(prefix.ids, *self._rotary.rows(prefix.positions), 0, (prefix.image, tokens))

@@ -101,12 +101,19 @@ def read_tokenizer(file: Path) -> Tokenizer:
         raise _refused(file, f"is no tokenizer ({said}); save it with tokenizer.save_pretrained") from None
 
 
-def check_cache(tokenizer: Path, image_size: tuple[int, int], max_length: int, profile: Profile | None = None) -> None:
+def check_cache(
+    tokenizer: Path,
+    image_size: tuple[int, int],
+    max_length: int,
+    profile: Profile | None = None,
+    *,
+    pixels_per_token: int = PIXELS_PER_TOKEN,
+) -> None:
     """Refuse a KV cache of ``max_length`` tokens that holds no picture, prompt and answer of a few objects.
 
     ``image_size``: (width, height). Without ``profile`` the prompt is only what stands around every question.
     """
-    columns, rows = (side // PIXELS_PER_TOKEN for side in image_size)
+    columns, rows = (side // pixels_per_token for side in image_size)
     system, message = (profile.system, profile.render(QUESTION)) if profile else ("", "")
     read_tokenizer(tokenizer)
     try:
