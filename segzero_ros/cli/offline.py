@@ -36,7 +36,7 @@ COMMANDS: Mapping[str, Offline] = MappingProxyType(
         "export": Offline(
             "export.bundle",
             ("torch", "transformers", "onnx", "onnxscript"),
-            "turn Qwen2.5-VL and SAM 2 checkpoints into a bundle",
+            "turn Qwen2.5-VL (or Qwen3-VL) and SAM 2 checkpoints into a bundle",
         ),
     }
 )
