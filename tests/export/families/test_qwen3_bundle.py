@@ -17,7 +17,7 @@ from segzero_ros.backends.decoding.generation import LocalReasoner
 from segzero_ros.bundle import open_bundle
 from segzero_ros.cli.main import main
 from segzero_ros.reasoner import Answer, Request
-from tests.export.small_qwen3 import save_qwen3
+from tests.export.families.small_qwen3 import save_qwen3
 from training.demo_models.segmenter_model import build_model
 
 SIDE = 160

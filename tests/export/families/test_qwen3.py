@@ -22,7 +22,7 @@ from segzero_ros.backends.decoding.chat_prompt import Rotary, mrope_positions  #
 from segzero_ros.backends.decoding.families import FAMILIES, family_named  # noqa: E402
 from segzero_ros.backends.decoding.generation import read_shape  # noqa: E402
 from segzero_ros.errors import RejectedInput  # noqa: E402
-from tests.export.small_qwen3 import SMALL, qwen3_model, save_qwen3  # noqa: E402
+from tests.export.families.small_qwen3 import SMALL, qwen3_model, save_qwen3  # noqa: E402
 from tests.export.small_reasoner import small_tokenizer  # noqa: E402
 
 
