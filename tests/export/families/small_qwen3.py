@@ -39,9 +39,9 @@ VISION = {
 
 
 def qwen3_model(
-    *, tied: bool = True, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None
+    *, tied: bool = True, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None, noise: float = 0.05
 ) -> Qwen3VLForConditionalGeneration:
-    """Return a model whose every parameter is random, norms and biases included."""
+    """Return a model whose every parameter is random, norms and biases included, by as much as `noise`."""
     tokenizer = small_tokenizer()
     special = tokenizer.token_to_id
     ends = {"bos_token_id": None, "eos_token_id": special("<|im_end|>"), "pad_token_id": special("<|endoftext|>")}
@@ -58,7 +58,7 @@ def qwen3_model(
     model = Qwen3VLForConditionalGeneration(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.05)
+            parameter.add_(torch.randn_like(parameter) * noise)
     return model
 
 
