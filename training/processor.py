@@ -1,4 +1,4 @@
-"""Qwen2.5-VL's processor without torchvision, as the robot prepares its input: the trainer sees what the runtime sees.
+"""A family's processor without torchvision, as the robot prepares its input: the trainer sees what the runtime sees.
 
 `Qwen2_5_VLProcessor` of transformers needs torchvision, for which there is no CPU build. Pictures are squashed to the
 profile's size and normalised by the code of the runtime, prompts are written by the runtime's `ChatPrompt`, so there is
@@ -24,11 +24,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, ProcessorMixin
 
 from segzero_ros.backends.decoding.chat_prompt import IMAGE_TOKEN, ChatPrompt
+from segzero_ros.backends.decoding.families import FAMILIES, QWEN2_5_VL, Family
 from segzero_ros.backends.decoding.preprocess import normalise, patchify, resize_to
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
 
-PATCH, MERGE = 14, 2
+MERGE = 2
 FILES = (
     "preprocessor_config.json",
     "processor_config.json",
@@ -61,7 +62,7 @@ class PictureProcessor(ProcessorMixin):
     beside tokenizer.json, so that transformers and vLLM open what was saved.
 
     Raises ``RejectedInput`` BUNDLE_PROFILE when the profile's size is
-    no multiple of 28.
+    no multiple of 28 (32 for Qwen3-VL).
     """
 
     def __init__(
@@ -74,17 +75,18 @@ class PictureProcessor(ProcessorMixin):
         forced: str = "",
         raw: bool = False,
         files: Sequence[Path] = (),
+        family: Family = QWEN2_5_VL,
     ) -> None:
         width, height = profile.image_size
-        unit = PATCH * MERGE
+        unit = family.patch * MERGE
         if width % unit or height % unit:
             raise RejectedInput(
                 Code.BUNDLE_PROFILE, f"got pictures of {width}x{height}, want multiples of {unit}; choose such a size"
             )
-        self.profile, self.raw = profile, raw
+        self.profile, self.family, self.raw = profile, family, raw
         self.tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file), eos_token=eos, pad_token=pad)
         self.tokenizer.padding_side = "left"
-        self.grid = (1, height // PATCH, width // PATCH)
+        self.grid = (1, height // family.patch, width // family.patch)
         token_grid = (self.grid[1] // MERGE, self.grid[2] // MERGE)
         self.chat = ChatPrompt(tokenizer_file.read_text(), token_grid=token_grid, system=profile.system)
         self.image_token_id = self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
@@ -138,13 +140,13 @@ class PictureProcessor(ProcessorMixin):
         return {**padded, **(self.vision_inputs(pictures) if pictures else {})}
 
     def vision_inputs(self, pictures: Sequence[Any]) -> dict[str, Tensor]:
-        """`pixel_values` (patches of all pictures, 1176) and `image_grid_thw` (N, 3); with `raw` bytes only."""
+        """`pixel_values` (patches of all pictures, 6 * patch^2) and `image_grid_thw` (N, 3); with `raw` bytes only."""
         arrays = [as_rgb(picture) for picture in pictures]
         self._check(arrays)
         if self.raw:
             return {"pixel_values": torch.from_numpy(np.stack([array.reshape(-1) for array in arrays]))}
         once = {id(array): None for array in arrays}
-        patches = {id(array): patchify(normalise(array)) for array in arrays if once.pop(id(array), 0) is None}
+        patches = {id(array): self._patches(array) for array in arrays if once.pop(id(array), 0) is None}
         values = torch.from_numpy(np.concatenate([patches[id(array)] for array in arrays]))
         return {"pixel_values": values, "image_grid_thw": torch.tensor([self.grid] * len(arrays))}
 
@@ -171,6 +173,9 @@ class PictureProcessor(ProcessorMixin):
     def _types(self, ids: Sequence[Sequence[int]]) -> list[list[int]]:
         return [[int(token == self.image_token_id) for token in row] for row in ids]
 
+    def _patches(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return patchify(normalise(rgb, self.family.mean, self.family.std), patch=self.family.patch)
+
     def _check(self, arrays: Sequence[NDArray[np.uint8]]) -> None:
         width, height = self.profile.image_size
         wrong = next((array.shape for array in arrays if array.shape != (height, width, 3)), None)
@@ -179,6 +184,30 @@ class PictureProcessor(ProcessorMixin):
                 Code.IMAGE_SIZE,
                 f"got a picture of {wrong}, want ({height}, {width}, 3); squash it to the profile's size",
             )
+
+
+def family_of(model: str | Path) -> Family:
+    """Return the family of a folder or of a checkpoint on the hub; RejectedInput CONFIG_VALUE for another."""
+    from transformers import AutoConfig
+
+    try:
+        architectures = AutoConfig.from_pretrained(model).architectures
+    except (OSError, ValueError) as error:
+        said = str(error).strip().partition("\n")[0][:200]
+        raise RejectedInput(Code.CONFIG_VALUE, f"got the model {model} ({said}), want one with a config.json") from None
+    for family in FAMILIES.values():
+        if architectures == [family.model_class]:
+            return family
+    raise RejectedInput(
+        Code.CONFIG_VALUE, f"got the model {model} of {architectures}, want one of {', '.join(FAMILIES)}"
+    )
+
+
+def model_class(model: str | Path) -> Any:
+    """Return the class in transformers of a folder or of a checkpoint on the hub."""
+    import transformers
+
+    return getattr(transformers, family_of(model).model_class)
 
 
 def tokenizer_file(model: str) -> Path:

@@ -14,12 +14,12 @@ from segzero_ros.cli.parser import Parser
 def merge(adapter: Path, out: Path) -> None:
     """Write the base model that `adapter` names with the adapter's weights added, and the tokenizer, to `out`."""
     from peft import PeftModel
-    from transformers import Qwen2_5_VLForConditionalGeneration
 
     from segzero_ros.backends.torch_cuda.weights import load_whole
+    from training.processor import model_class
 
     base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
-    model = load_whole(Qwen2_5_VLForConditionalGeneration, base, dtype="auto")
+    model = load_whole(model_class(base), base, dtype="auto")
     PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)
     shutil.copyfile(adapter / "tokenizer.json", out / "tokenizer.json")
 

@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.backends.decoding.families import QWEN2_5_VL
 from segzero_ros.cli.parser import refuse
 from segzero_ros.errors import Code, RejectedInput, nearest
 from segzero_ros.profile import Profile, get_profile
@@ -225,7 +226,12 @@ def _packs(args: argparse.Namespace, config: Any) -> bool:
     alone = config.world_size == 1 and config.deepspeed_plugin is None
     if args.rollouts == "packed" and not (alone and config.device.type == "cpu" and not args.lora):
         raise _unfit("--rollouts packed", "one process on a CPU without --lora; or --rollouts transformers")
-    cpu = alone and config.device.type == "cpu" and not args.lora
+    from training.processor import family_of
+
+    packable = args.profile == DEMO_PROFILE or family_of(args.model) is QWEN2_5_VL
+    if args.rollouts == "packed" and not packable:
+        raise _unfit(f"--rollouts packed for {args.model}", f"a {QWEN2_5_VL.name}; or --rollouts transformers")
+    cpu = alone and config.device.type == "cpu" and not args.lora and packable
     return bool(args.rollouts == "packed" or (args.rollouts == "auto" and cpu))
 
 
@@ -295,29 +301,27 @@ def _loading(args: argparse.Namespace, *, gpu: bool) -> dict[str, Any]:
 
 def _check_model(args: argparse.Namespace) -> None:
     """Refuse a checkpoint that TRL would load with random numbers in place of what its files lack."""
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
     from segzero_ros.backends.torch_cuda.weights import check_whole
+    from training.processor import model_class
 
     if args.profile != DEMO_PROFILE:
-        check_whole(Qwen2_5_VLForConditionalGeneration, args.model)
+        check_whole(model_class(args.model), args.model)
 
 
 def _model(args: argparse.Namespace) -> Any:
     """A small model as it is; a name on the hub is left to TRL, which knows how DeepSpeed wants it loaded."""
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
     from segzero_ros.backends.torch_cuda.weights import load_whole
+    from training.processor import model_class
 
     if args.profile != DEMO_PROFILE:
         return args.model
     if not (Path(args.model) / "config.json").exists():
         raise _unfit(f"--model {args.model}", "a folder with config.json, model.safetensors and tokenizer.json")
-    return load_whole(Qwen2_5_VLForConditionalGeneration, args.model, dtype="float32")
+    return load_whole(model_class(args.model), args.model, dtype="float32")
 
 
 def _processor(args: argparse.Namespace, profile: Profile, *, raw: bool) -> Any:
-    from training.processor import PictureProcessor, processor_files, tokenizer_file
+    from training.processor import PictureProcessor, family_of, processor_files, tokenizer_file
 
     file = tokenizer_file(args.model)
     forced = "" if args.thinking else NO_THINKING
@@ -331,6 +335,7 @@ def _processor(args: argparse.Namespace, profile: Profile, *, raw: bool) -> Any:
         forced=forced,
         raw=raw,
         files=processor_files(args.model),
+        family=family_of(args.model),
     )
 
 

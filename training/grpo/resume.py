@@ -41,15 +41,14 @@ def newest_whole(out: Path) -> Path | None:
 
 def check_checkpoint(folder: Path) -> None:
     """Refuse (``RejectedInput``) a checkpoint that a run cannot go on from."""
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
     from segzero_ros.backends.torch_cuda.weights import check_files, check_whole, read_json
+    from training.processor import model_class
 
     state = read_json(folder / "trainer_state.json")
     if not isinstance(state.get("global_step"), int):
         raise RejectedInput(Code.CONFIG_VALUE, f"{folder / 'trainer_state.json'}: has no global_step")
     check_states(folder)
     if list(folder.glob("model*.safetensors")):
-        check_whole(Qwen2_5_VLForConditionalGeneration, folder)
+        check_whole(model_class(folder), folder)
     elif (folder / "config.json").is_file() and not list(folder.glob("pytorch_model_fsdp*")):
         check_files(folder)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 def share_vision(visual: nn.Module) -> None:
-    """Make `visual`, the tower of a Qwen2.5-VL, skip equal pictures. Modules, weights and hooks stay what they are."""
+    """Make `visual`, the tower of a Qwen-VL, skip equal pictures. Modules, weights and hooks stay what they are."""
     forward, merge = visual.forward, int(visual.config.spatial_merge_size) ** 2
 
     def shared(hidden_states: Tensor, grid_thw: Tensor, **options: Any) -> Any:
@@ -28,6 +28,9 @@ def share_vision(visual: nn.Module) -> None:
         place = {n: at for at, n in enumerate(firsts)}
         tokens = out.pooler_output.split([counts[n] // merge for n in firsts])
         out.pooler_output = torch.cat([tokens[place[n]] for n in owner])
+        if getattr(out, "deepstack_features", None):
+            added = [layer.split([counts[n] // merge for n in firsts]) for layer in out.deepstack_features]
+            out.deepstack_features = [torch.cat([layer[place[n]] for n in owner]) for layer in added]
         out.last_hidden_state = None  # of the distinct pictures only: nobody may take it for all
         return out
 

@@ -20,19 +20,21 @@ class Family:
     """One family.
 
     ``name``: as in a bundle's ``config.json`` and manifest. ``model_class``: its class in transformers, as in a
-    checkpoint's ``architectures``. ``mean``, ``std``: of its pictures, RGB in 0..1. ``interleaved``: M-RoPE deals the
-    frequencies out to time, row and column in turn, not in three blocks.
+    checkpoint's ``architectures``. ``patch``: side in pixels of the tower's patches, of which two by two are a token.
+    ``mean``, ``std``: of its pictures, RGB in 0..1. ``interleaved``: M-RoPE deals the frequencies out to time, row and
+    column in turn, not in three blocks.
     """
 
     name: str
     model_class: str
+    patch: int
     mean: Triple
     std: Triple
     interleaved: bool
 
 
-QWEN2_5_VL = Family("Qwen2.5-VL", "Qwen2_5_VLForConditionalGeneration", CLIP_MEAN, CLIP_STD, interleaved=False)
-QWEN3_VL = Family("Qwen3-VL", "Qwen3VLForConditionalGeneration", HALF, HALF, interleaved=True)
+QWEN2_5_VL = Family("Qwen2.5-VL", "Qwen2_5_VLForConditionalGeneration", 14, CLIP_MEAN, CLIP_STD, interleaved=False)
+QWEN3_VL = Family("Qwen3-VL", "Qwen3VLForConditionalGeneration", 16, HALF, HALF, interleaved=True)
 FAMILIES: Mapping[str, Family] = MappingProxyType({family.name: family for family in (QWEN2_5_VL, QWEN3_VL)})
 
 
