@@ -91,7 +91,7 @@ def resolve_bundle(name_or_path: str) -> Path:
     if text == CURRENT:
         text = current_bundles()[0]
     if text.startswith("package://"):
-        return _existing(_package_paths(text), text)
+        return _existing(package_paths(text), text)
     if text.startswith(("/", "~", "./", "../")) or text in (".", ".."):
         return _existing([expand_home(text).absolute()], text)
     if "/" in text or not _NAME.fullmatch(text):
@@ -150,7 +150,8 @@ def _existing(candidates: list[Path], text: str) -> Path:
     raise _missing(f"got {text[:200]!r}, but no {MANIFEST} in {searched}{nearest(text, known) if known else ''}")
 
 
-def _package_paths(uri: str) -> list[Path]:
+def package_paths(uri: str) -> list[Path]:
+    """Return where a file of an installed ROS package, or of ours in the source tree, may lie; BUNDLE_MISSING."""
     package, _, inside = uri.removeprefix("package://").partition("/")
     if not _NAME.fullmatch(package) or ".." in Path(inside).parts:
         raise _missing(f"got {uri[:200]!r}, want package://PACKAGE/PATH without ..")

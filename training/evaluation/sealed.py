@@ -71,21 +71,21 @@ class SealedExamples:
         raise IndexError(n)
 
 
-def refuse_a_second_time(bundle_sha256: str, file: Path = SCORES) -> None:
+def refuse_a_second_time(bundle_sha256: str) -> None:
     """Raise ``RejectedInput`` with the figures that the bundle has already; the fakes ("") may try it again."""
-    for row in read_scores(file):
+    for row in read_scores():
         if bundle_sha256 and row["bundle_sha256"] == bundle_sha256:
             right = {part: f"{100 * figures['right']['value']:.1f} %" for part, figures in row["parts"].items()}
             said = ", ".join(f"{part} {share}" for part, share in right.items())
             raise unusable(
                 f"got a bundle that took the sealed test on {row['date']}: right {said}; it is taken once, "
-                f"try changes on --seed 7, --wording composed and --wording spoken ({file.name} has all figures)"
+                f"try changes on --seed 7, --wording composed and --wording spoken ({SCORES.name} has all figures)"
             )
 
 
-def read_scores(file: Path = SCORES) -> list[dict[str, Any]]:
+def read_scores() -> list[dict[str, Any]]:
     """Return what bundles have scored, in order."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    return [json.loads(line) for line in SCORES.read_text(encoding="utf-8").splitlines()] if SCORES.exists() else []
 
 
 def figures(records: Sequence[Record]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
     return summarise(records) | {"parts": parts}
 
 
-def write_down(about: dict[str, Any], summary: dict[str, Any], questions_hash: str, file: Path = SCORES) -> None:
+def write_down(about: dict[str, Any], summary: dict[str, Any], questions_hash: str) -> None:
     """Add a bundle's figures to the file; ``RejectedInput`` when the questions were not the sealed ones."""
     if questions_hash != SEAL:
         raise unusable(
@@ -110,5 +110,5 @@ def write_down(about: dict[str, Any], summary: dict[str, Any], questions_hash: s
         single = summary["types"].get("single object", {})
         row = kept | {"seal": SEAL, "parts": summary["parts"], "types": groups, "seen": summary["seen"]}
         row["single_object_iou_over_half"] = single.get("mask_iou_over_half")
-        with file.open("a", encoding="utf-8") as lines:
+        with SCORES.open("a", encoding="utf-8") as lines:
             print(json.dumps(row), file=lines)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from segzero_ros.bundle import package_paths
 from segzero_ros.ros import processes
 from segzero_ros.ros.processes import PACKAGE, TABLE_FRAME, Argument, Process
 
@@ -73,11 +74,9 @@ def is_installed(package: str) -> bool:
 
 
 def config_path(name: str) -> Path:
-    """Find a file of ``config/``: in the source tree, else where colcon installs it."""
-    here = Path(__file__).resolve()
-    candidates = [here.parents[3] / "config" / name]
-    candidates += [parent / "share" / PACKAGE / "config" / name for parent in here.parents]
+    """Find a file of ``config/``: where colcon installs it, else in the source tree."""
+    candidates = package_paths(f"package://{PACKAGE}/config/{name}")
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise FileNotFoundError(f"no {name!r} in {candidates[0].parent} nor in share/{PACKAGE}; build the package again")
+    raise FileNotFoundError(f"no {' or '.join(map(str, candidates))}; build the package again")

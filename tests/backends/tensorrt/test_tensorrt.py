@@ -11,39 +11,20 @@ import numpy as np
 import pytest
 
 from segzero_ros.backends import EngineOptions, onnx, open_pipeline, tensorrt
-from segzero_ros.backends.tensorrt import library as tensorrt_library
 from segzero_ros.backends.tensorrt.builder import build_engines
 from segzero_ros.backends.tensorrt.device import Device
 from segzero_ros.backends.tensorrt.engine import Engine
 from segzero_ros.backends.tensorrt.library import Gpu, Library
 from segzero_ros.backends.tensorrt.profiles import ROLES
 from segzero_ros.backends.tensorrt.store import engine_folder, open_engine
-from segzero_ros.bundle import Bundle, open_bundle
+from segzero_ros.bundle import Bundle
 from segzero_ros.command import Command
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.pipeline import Pipeline
-from tests.backends.tensorrt.fake_tensorrt import FakeCuda, fake_tensorrt
+from tests.backends.tensorrt.fake_tensorrt import FakeCuda
 
-BUNDLE = Path(__file__).parents[3] / "bundles" / "tabletop"
 GPU = Gpu("Fake GPU", "8.9", "CUDA 13.0")
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return open_bundle(BUNDLE)
-
-
-@pytest.fixture(params=["tensorrt", "tensorrt_rtx"])
-def machine(request: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Library, FakeCuda]:
-    """A machine with one fake GPU and one flavour of TensorRT."""
-    cuda = FakeCuda()
-    library = Library(request.param, "10.16.1", fake_tensorrt(request.param, cuda))
-    monkeypatch.setattr(tensorrt, "find_library", lambda: library)
-    monkeypatch.setattr(tensorrt, "find_cuda", lambda: cuda)
-    monkeypatch.setattr(tensorrt, "installed", lambda module: True)
-    monkeypatch.setattr(tensorrt_library, "DRIVER_FILE", Path("/nowhere"))
-    return library, cuda
 
 
 @pytest.fixture

@@ -11,35 +11,16 @@ import pytest
 
 from segzero_ros.backends import EngineOptions, onnx, open_pipeline, tensorrt
 from segzero_ros.backends.sam2_memory import GRAPHS
-from segzero_ros.backends.tensorrt import library as tensorrt_library
 from segzero_ros.backends.tensorrt.builder import build_engines
 from segzero_ros.backends.tensorrt.library import Gpu, Library
 from segzero_ros.backends.tensorrt.profiles import ATTENDED, MEMORY_ROLES
 from segzero_ros.backends.tensorrt.store import roles_of
 from segzero_ros.backends.tracker import make_tracker
-from segzero_ros.bundle import Bundle, open_bundle
+from segzero_ros.bundle import Bundle
 from segzero_ros.frame import Frame
-from tests.backends.tensorrt.fake_tensorrt import FakeCuda, fake_tensorrt
+from tests.backends.tensorrt.fake_tensorrt import FakeCuda
 
-BUNDLE = Path(__file__).parents[3] / "bundles" / "tabletop"
 GPU = Gpu("Fake GPU", "8.9", "CUDA 13.0")
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return open_bundle(BUNDLE)
-
-
-@pytest.fixture(params=["tensorrt", "tensorrt_rtx"])
-def machine(request: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Library, FakeCuda]:
-    """A machine with one fake GPU and one flavour of TensorRT."""
-    cuda = FakeCuda()
-    library = Library(request.param, "10.16.1", fake_tensorrt(request.param, cuda))
-    monkeypatch.setattr(tensorrt, "find_library", lambda: library)
-    monkeypatch.setattr(tensorrt, "find_cuda", lambda: cuda)
-    monkeypatch.setattr(tensorrt, "installed", lambda module: True)
-    monkeypatch.setattr(tensorrt_library, "DRIVER_FILE", Path("/nowhere"))
-    return library, cuda
 
 
 def build(bundle: Bundle, library: Library, folder: Path, roles: tuple[str, ...]) -> EngineOptions:

@@ -76,8 +76,6 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(sealed, "PARTS", SMALL)
     monkeypatch.setattr(sealed, "SENTENCES", sentences)
     monkeypatch.setattr(sealed, "SCORES", tmp_path / "scores.jsonl")
-    monkeypatch.setattr(sealed.refuse_a_second_time, "__defaults__", (sealed.SCORES,))
-    monkeypatch.setattr(sealed.write_down, "__defaults__", (sealed.SCORES,))
     examples = sealed.SealedExamples()
     for n in range(len(examples)):
         examples[n]
