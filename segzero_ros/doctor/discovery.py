@@ -9,6 +9,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 WAIT_S = 10.0
+NAMES_S = 2.0  # after they have met: the names of nodes come later than their topics
 
 
 def main() -> None:
@@ -25,14 +26,20 @@ def main() -> None:
         found = publisher.get_subscription_count() > 0
         time.sleep(0.01)
     met_ms = 1e3 * (time.monotonic() - began)
-    nodes = [
-        f"{space.rstrip('/')}/{name}" for name, space in hearer.get_node_names_and_namespaces() if name == "segzero"
-    ]
+    nodes, until = grounding_nodes(hearer), time.monotonic() + NAMES_S
+    while found and not nodes and time.monotonic() < until:
+        time.sleep(0.05)
+        nodes = grounding_nodes(hearer)
     for node in (speaker, hearer):
         node.destroy_node()
     for context in (speaking, hearing):
         context.shutdown()
     print(json.dumps({"found": found, "ms": met_ms, "nodes": sorted(nodes)}))
+
+
+def grounding_nodes(node: Node) -> list[str]:
+    """Return the nodes named segzero that ``node`` knows of, with their namespaces."""
+    return [f"{space.rstrip('/')}/{name}" for name, space in node.get_node_names_and_namespaces() if name == "segzero"]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from segzero_ros.bundle import open_named_bundle, resolve_bundle
+from segzero_ros.demo.process_group import free_domain
 from segzero_ros.doctor import engines, machine, ros
 from segzero_ros.doctor.finding import Finding
 from segzero_ros.engines.environment import Environment
@@ -81,6 +82,20 @@ def test_ros_that_does_not_start_fails(monkeypatch, tmp_path, program, why):
     monkeypatch.setattr(ros, "PROBE", "probe_of_a_test")
     monkeypatch.setattr(ros, "DISCOVERY_S", 2.0)
     assert (ros.discovery().level, why in ros.discovery().what) == ("fail", True)
+
+
+def test_a_grounding_node_that_runs_is_named(monkeypatch):
+    pytest.importorskip("rclpy", reason="needs ROS 2")
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(free_domain()))
+    node = "import rclpy; rclpy.init(); node = rclpy.create_node('segzero', namespace='/arm'); rclpy.spin(node)"
+    assert "no grounding node" in ros.discovery().what
+    running = subprocess.Popen([sys.executable, "-c", node])
+    try:
+        assert any("/arm/segzero" in ros.discovery().what for _ in range(5)), "it may still be starting"
+    finally:
+        running.kill()
+        running.wait()
 
 
 def test_nodes_that_do_not_meet_fail_with_where_to_look(monkeypatch, tmp_path):
