@@ -96,10 +96,12 @@ class Robot:
         self.segment = ActionClient(self.client, Segment, "segment")
 
     def close(self) -> None:
-        """End node and client."""
+        """End node and client, in DDS too: an executor holds what it waited for last until it is shut down."""
         self._ending.set()
         self._its.wake()
         self._thread.join(PATIENCE_S)
+        self._its.shutdown()
+        self._mine.shutdown()
         self.node.destroy_node()
         self.segment.destroy()
         self.client.destroy_node()
