@@ -172,7 +172,7 @@ USES: Mapping[Use, tuple[str, ...]] = {
 _BLANK = r"(.+?)"
 
 
-def _pattern(template: str) -> re.Pattern[str]:
+def pattern_of(template: str) -> re.Pattern[str]:
     """What the template makes; its blanks are the groups."""
     return re.compile(re.escape(template).replace(r"\{\}", _BLANK).replace(r"\{s\}", _BLANK))
 
@@ -181,50 +181,50 @@ def _longest_first(templates: Sequence[str]) -> list[str]:
     return sorted(templates, key=len, reverse=True)
 
 
-_CLAUSES = {*composed.CLAUSES.seen, *composed.CLAUSES_PLURAL.seen}
+CLAUSES = {*composed.CLAUSES.seen, *composed.CLAUSES_PLURAL.seen}
 _FRAMES = [
-    (frame, _pattern(frame)) for frame in _longest_first({*words.FRAMES.seen, *words.FRAMES_PLURAL.seen, *_CLAUSES})
+    (frame, pattern_of(frame)) for frame in _longest_first({*words.FRAMES.seen, *words.FRAMES_PLURAL.seen, *CLAUSES})
 ]
 _RELATIONS = [
-    (_pattern(template), more)
+    (pattern_of(template), more)
     for table, more in (*((words.SIDES[side], SIDES[side]) for side in SIDES), (words.NEAREST, NEAREST))
     for template in table.seen
 ]
 _ONE = [
-    (_pattern(f"the {template}"), more)
+    (pattern_of(f"the {template}"), more)
     for table, more in (
         *((words.EXTREMES[which], EXTREMES[which]) for which in EXTREMES),
         *((words.SIZES[which], SIZES[which]) for which in SIZES),
     )
     for template in _longest_first(table.seen)
 ]
-_EVERY = [_pattern(template) for template in _longest_first([t for t in words.EVERY.seen if "{s}" in t])]
+_EVERY = [pattern_of(template) for template in _longest_first([t for t in words.EVERY.seen if "{s}" in t])]
 _PLAIN_USES = [text for table in words.USE_WORDINGS.values() for text in table.seen if "?" not in text]
-_USE_THAT = re.compile(rf"({'|'.join(map(re.escape, _longest_first(_PLAIN_USES)))})((?:,| and) .+)")
-_USE_OF = {text: use for use, table in words.USE_WORDINGS.items() for text in table.seen}
-_SINGULAR = {
+USE_THAT = re.compile(rf"({'|'.join(map(re.escape, _longest_first(_PLAIN_USES)))})((?:,| and) .+)")
+USE_OF = {text: use for use, table in words.USE_WORDINGS.items() for text in table.seen}
+SINGULAR = {
     words.plural(word): word for kind in words.KIND_WORDS for word in words.KIND_WORDS[kind].seen + NOUNS[kind]
 } | {words.plural(word): word for word in words.ANYTHING.seen}
-_KIND_OF = {word: kind for kind, table in words.KIND_WORDS.items() for word in table.seen}
-_NOUN = re.compile(rf"\b({'|'.join(_longest_first([*_KIND_OF, *map(words.plural, _KIND_OF)]))})\b")
+KIND_OF = {word: kind for kind, table in words.KIND_WORDS.items() for word in table.seen}
+NOUN = re.compile(rf"\b({'|'.join(_longest_first([*KIND_OF, *map(words.plural, KIND_OF)]))})\b")
 
 
 def paraphrased(text: str, kind: str, rng: np.random.Generator) -> str:
     """A command of a template in other words of the same meaning. `kind` is the instruction's type."""
-    if text in _USE_OF:
-        return _pick(USES[_USE_OF[text]], rng)
-    if match := _USE_THAT.fullmatch(text):
-        return _pick(USES[_USE_OF[match[1]]], rng).rstrip("?") + match[2]
-    frame, phrase = _unframe(text)
+    if text in USE_OF:
+        return _pick(USES[USE_OF[text]], rng)
+    if match := USE_THAT.fullmatch(text):
+        return _pick(USES[USE_OF[match[1]]], rng).rstrip("?") + match[2]
+    frame, phrase = unframe(text)
     if rng.random() < 0.6:
         phrase = _rephrase(phrase, kind, rng)
     if rng.random() < 0.6:
-        phrase = _NOUN.sub(lambda noun: _renamed(noun[0], rng), phrase)
+        phrase = NOUN.sub(lambda noun: _renamed(noun[0], rng), phrase)
     if kind in ("attribute", "absent") and rng.random() < 0.3:
         phrase = _determined(phrase, rng)
     if rng.random() < 0.2:
         phrase = re.sub(r"^the ", f"the {_pick(ADJECTIVES, rng)} ", phrase)
-    carrier = rng.random() < (0.3 if frame in _CLAUSES else 0.7)
+    carrier = rng.random() < (0.3 if frame in CLAUSES else 0.7)
     return (_pick(CARRIERS, rng) if carrier else frame).format(phrase)
 
 
@@ -232,7 +232,8 @@ def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _unframe(text: str) -> tuple[str, str]:
+def unframe(text: str) -> tuple[str, str]:
+    """The template's frame, "{}" where there is none, and the phrase in it."""
     for frame, pattern in _FRAMES:
         if frame != "{}" and (match := pattern.fullmatch(text)):
             return frame, match[1]
@@ -242,15 +243,15 @@ def _unframe(text: str) -> tuple[str, str]:
 def _rephrase(phrase: str, kind: str, rng: np.random.Generator) -> str:
     if kind == "several":
         for pattern in _EVERY:
-            if (match := pattern.fullmatch(phrase)) and _bare(match[1]) in _SINGULAR:
-                single = match[1].removesuffix(_bare(match[1])) + _SINGULAR[_bare(match[1])]
+            if (match := pattern.fullmatch(phrase)) and _bare(match[1]) in SINGULAR:
+                single = match[1].removesuffix(_bare(match[1])) + SINGULAR[_bare(match[1])]
                 return _pick(EVERY, rng).format(single, s=match[1])
         return phrase
     for pattern, more in _RELATIONS if kind == "spatial" else ():
         if (match := pattern.fullmatch(phrase)) and match[2] not in ("me", "the camera"):
             return _pick(more, rng).format(match[1], match[2])
     for pattern, more in _ONE if kind in ("spatial", "comparison") else ():
-        if (match := pattern.fullmatch(phrase)) and _bare(match[1]) in _KIND_OF:
+        if (match := pattern.fullmatch(phrase)) and _bare(match[1]) in KIND_OF:
             return "the " + _pick(more, rng).format(match[1], s=words.plural(match[1]))
     return phrase
 
@@ -262,10 +263,10 @@ def _bare(noun: str) -> str:
 
 
 def _renamed(noun: str, rng: np.random.Generator) -> str:
-    kind = _KIND_OF.get(noun)
+    kind = KIND_OF.get(noun)
     if kind is not None:
         return _pick(NOUNS[kind], rng)
-    return words.plural(_pick(NOUNS[_KIND_OF[_SINGULAR[noun]]], rng))
+    return words.plural(_pick(NOUNS[KIND_OF[SINGULAR[noun]]], rng))
 
 
 def _determined(phrase: str, rng: np.random.Generator) -> str:

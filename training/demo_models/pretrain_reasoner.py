@@ -53,7 +53,8 @@ from training.demo_models.reasoner_model import (
 )
 from training.demo_models.recipes.reasoner import Recipe, read_arguments
 from training.demo_models.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
-from training.demo_models.supervised_text import SupervisedText, Thing, prefix_text, write_supervised_text
+from training.demo_models.spoken.speak import speak
+from training.demo_models.supervised_text import SupervisedText, Thing, counted, prefix_text, write_supervised_text
 from training.demo_models.word_noise import add_word_noise
 from training.evaluation.match_answer import match_answer
 from training.muon import Muon
@@ -97,7 +98,9 @@ class Batches:
             pictures.append(image)
             scenes.append(things)
             for instruction in choose(said, self.recipe.questions if speaking else 0, rng):
-                said_otherwise = instruction | {"text": self._text(instruction, rng)}
+                said_otherwise = self._counted(instruction, things, rng) | {
+                    "text": self._text(instruction, things, rng)
+                }
                 examples.append(write_supervised_text(self.tokenizer, self.profile, said_otherwise, things))
                 images.append(n)
         dense = dense_targets(scenes, KINDS, COLOUR_NAMES, SIZE // CELL, CELL)
@@ -115,10 +118,20 @@ class Batches:
             return image, things, scene["instructions"]
         return image, swap.things(things), swap.reworded(scene["instructions"])
 
-    def _text(self, instruction: Mapping[str, Any], rng: np.random.Generator) -> str:
-        """What is said, perhaps in other words, perhaps with word noise."""
+    def _counted(
+        self, instruction: dict[str, Any], things: Mapping[int, Thing], rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """The instruction; if it means a group, perhaps with a thinking that counts it."""
+        if instruction["type"] != "several" or not self.recipe.counted or rng.random() >= self.recipe.counted:
+            return instruction
+        return instruction | {"thinking": counted(instruction["targets"], things)}
+
+    def _text(self, instruction: Mapping[str, Any], things: Mapping[int, Thing], rng: np.random.Generator) -> str:
+        """What is said, perhaps as people speak or in other words, perhaps with word noise."""
         text = str(instruction["text"])
-        if rng.random() < self.recipe.paraphrased:
+        if self.recipe.spoken and rng.random() < self.recipe.spoken:
+            text = speak(text, instruction["type"], instruction["targets"], things, rng)
+        elif rng.random() < self.recipe.paraphrased:
             text = paraphrased(text, instruction["type"], rng)
         return add_word_noise(text, rng) if rng.random() < self.recipe.word_noise else text
 

@@ -62,6 +62,15 @@ def _integers(values: Sequence[float], size: int) -> list[int]:
     return [int(np.clip(round(v), 0, size)) for v in values]
 
 
+def counted(targets: Sequence[int], things: Mapping[int, Thing]) -> list[Any]:
+    """The thinking about a group as pieces: "2: 1 red mug (40,60), 2 blue mug (75,58)."; left to right as given."""
+    pieces: list[Any] = [f"{len(targets)}: "]
+    for number, target in enumerate(targets, 1):
+        name = f"{things[target].colour} {things[target].kind}"
+        pieces += [f"{', ' if number > 1 else ''}{number} ", {"say": name, "id": target}, " ", {"at": target}]
+    return [*pieces, "."]
+
+
 def write_thinking(writer: _Writer, pieces: Sequence[Any], things: Mapping[int, Thing], size: int) -> None:
     """Append the thinking.
 

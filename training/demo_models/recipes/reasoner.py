@@ -23,7 +23,7 @@ SHARE, RATE = number_in(0, 1), number_in(0, above=True)
 RANGES: Mapping[str, Callable[[str], float]] = {
     **dict.fromkeys(("vision_steps", "steps", "seed"), at_least(0)),
     **dict.fromkeys(("vision_images", "images", "questions"), at_least(1)),
-    **dict.fromkeys(("recoloured", "paraphrased", "word_noise", "decay_from"), SHARE),
+    **dict.fromkeys(("recoloured", "spoken", "paraphrased", "counted", "word_noise", "decay_from"), SHARE),
     **dict.fromkeys(("muon", "adam"), RATE),
     "vision_rate": number_in(0),
 }
@@ -38,7 +38,9 @@ HELP: Mapping[str, str] = {
     "steps": "steps in all",
     "vision_images": "pictures in a step of the vision tower alone",
     "recoloured": "share of the pictures with exchanged colours",
-    "paraphrased": "share of the questions in other words",
+    "spoken": "share of the questions as people speak",
+    "paraphrased": "share of the others in other words",
+    "counted": "share of the groups that the thinking counts",
     "word_noise": "share of the questions with made-up words between theirs",
     "images": "pictures in a step",
     "questions": "questions about each picture",
@@ -55,8 +57,10 @@ class Recipe:
     """Everything that decides the run.
 
     `recoloured`: share of the pictures with exchanged colours (`colour_augmentation.py`), so that shape and colour are
-    learned apart. `paraphrased`: share of the questions in other words (`paraphrase.py`); `word_noise`: share
-    with made-up words between theirs (`word_noise.py`). In the vision stage half of the pictures are mirrored.
+    learned apart. `spoken`: share of the questions as people speak (`spoken/speak.py`); `paraphrased`: share of the
+    others in other words (`paraphrase.py`); `word_noise`: share with made-up words between theirs (`word_noise.py`).
+    `counted`: share of the groups whose thinking says how many there are and numbers them, as the composed grammar's
+    does; shards of the plain grammar only list them. In the vision stage half of the pictures are mirrored.
     `vision_rate`: of the tower in the second stage, as a share; 0 leaves it as it is. `decay_from`: share of the second
     stage after which the learning rate falls.
     """
@@ -65,7 +69,9 @@ class Recipe:
     steps: int = 4000
     vision_images: int = 24
     recoloured: float = 0.5
+    spoken: float = 0.0
     paraphrased: float = 0.45
+    counted: float = 0.0
     word_noise: float = 0.25
     images: int = 24
     questions: int = 3

@@ -1,0 +1,1 @@
+"""Commands as people speak them, for training only."""
