@@ -123,7 +123,7 @@ class Outputs:
             self._publishers["tracks"].publish(message)
             self._note("tracks", message)
             if prepared.placement is not None:
-                place.publish(self._publishers, prepared.placement, message)
+                place.publish(self._publishers, prepared.placement, message, tracks=True)
             self._offer_overlay(result, message.header)
 
         self._queue.post(guard.callback(self._node, publish))
@@ -149,7 +149,8 @@ class Outputs:
     def _publish_optional(self, result: Result, message: Segmentation, placement: place.Placement | None) -> None:
         """Publish what only some want; a failure here has nothing to do with the answer, which is out already."""
         if placement is not None:
-            place.publish(self._publishers, placement, message)
+            followed = any(one.track_id for one in message.instances)
+            place.publish(self._publishers, placement, message, tracks=followed)
         if "detections" in self._publishers and result.code in ANSWERED:
             from segzero_ros.ros.detections import detections_message
 

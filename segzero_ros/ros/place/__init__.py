@@ -76,8 +76,11 @@ class Placer:
         return Placement(Header(stamp=header.stamp, frame_id=self._frame), results, way)
 
 
-def publish(publishers: Mapping[str, Any], placement: Placement, answer: Segmentation) -> None:
-    """Publish the places of an answer's instances, each message only where somebody listens."""
+def publish(publishers: Mapping[str, Any], placement: Placement, answer: Segmentation, *, tracks: bool = False) -> None:
+    """Publish the places of an answer's instances, each message only where somebody listens.
+
+    ``tracks``: of a command that is followed, perhaps beside others.
+    """
 
     def wanted(name: str) -> bool:
         return name in publishers and publishers[name].get_subscription_count() > 0
@@ -93,7 +96,7 @@ def publish(publishers: Mapping[str, Any], placement: Placement, answer: Segment
     if wanted("detections3d"):
         publishers["detections3d"].publish(messages.detections_message(placement, answer))
     if wanted("markers"):
-        publishers["markers"].publish(messages.markers_message(placement, answer))
+        publishers["markers"].publish(messages.markers_message(placement, answer, tracks=tracks))
 
 
 def best_placed(placement: Placement, answer: Segmentation) -> Placed | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, PoseArray, PoseStamped, Quaternion, Vector3
 from sensor_msgs.msg import PointCloud2, PointField
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from visualization_msgs.msg import Marker, MarkerArray
 
 POINT = np.dtype([("x", "f4"), ("y", "f4"), ("z", "f4"), ("label", "u4")])
+TRACKS_FROM = 1000  # marker ids of what is followed, so that they meet no others
+MARKER_LIFE_S = 1  # of what is followed and not seen again
 COLOURS = ((0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74))
 
 
@@ -89,15 +92,25 @@ def _covariance(placement: Placement, placed: Placed) -> Floats:
     return whole.ravel()
 
 
-def markers_message(placement: Placement, answer: Segmentation) -> "MarkerArray":
-    """For RViz: a box and its name for each placed object, an arrow for each grasp of it; the old ones go."""
+def markers_message(placement: Placement, answer: Segmentation, *, tracks: bool = False) -> "MarkerArray":
+    """For RViz: a box and its name for each placed object, an arrow for each grasp of it; the old ones go.
+
+    ``tracks``: it is one of several commands that may be followed, so nothing of the others goes. What is followed has
+    the ids of its track and goes MARKER_LIFE_S after it was last seen.
+    """
     from visualization_msgs.msg import Marker, MarkerArray
 
-    markers = [Marker(header=placement.header, action=Marker.DELETEALL)]
+    markers = [] if tracks else [Marker(header=placement.header, action=Marker.DELETEALL)]
     for number, placed in placement.placed:
-        colour = COLOURS[(number - 1) % len(COLOURS)]
+        track = answer.instances[number - 1].track_id
+        key = TRACKS_FROM + track if track else number
+        colour = COLOURS[((track or number) - 1) % len(COLOURS)]
         pose = pose_of(placement, placed.box.centre, placed.box.axes)
-        fields: Mapping[str, Any] = {"header": placement.header, "id": number}
+        fields: Mapping[str, Any] = {
+            "header": placement.header,
+            "id": key,
+            "lifetime": Duration(sec=MARKER_LIFE_S if track else 0),
+        }
         box = Marker(ns="boxes", type=Marker.CUBE, pose=pose, scale=_vector(placed.box.size), **fields)
         name = Marker(ns="names", type=Marker.TEXT_VIEW_FACING, text=answer.instances[number - 1].label, **fields)
         name.pose = pose_of(placement, placed.box.top + 0.03 * placed.plane.normal, placed.box.axes)
@@ -106,7 +119,7 @@ def markers_message(placement: Placement, answer: Segmentation) -> "MarkerArray"
         for k, grasp in enumerate(placed.grasps):
             axes = grasp.axes[:, [2, 0, 1]]  # an arrow points along its x
             arrow = Marker(ns="grasps", type=Marker.ARROW, **fields)
-            arrow.id = 100 * number + k
+            arrow.id = 100 * key + k
             arrow.pose = pose_of(placement, grasp.position - 0.08 * grasp.axes[:, 2], axes)
             arrow.scale = Vector3(x=0.08, y=0.006, z=0.012)
             markers.append(_coloured(arrow, colour, 0.9))

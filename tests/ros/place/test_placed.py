@@ -1,5 +1,7 @@
 """What the node says about things in space: right where they are, in the frame asked for, nothing of phantoms."""
 
+import importlib
+import importlib.util
 import sys
 import types
 
@@ -14,6 +16,7 @@ from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code
 from segzero_ros.place import Placed, Reason, Refusal, place
 from segzero_ros.ros.place import Placer, best_placed, messages
+from segzero_ros.ros.place import publish as publish_places
 from segzero_ros.ros.place.frames import rotation_of
 from segzero_ros.ros.place.placement import Placement
 from tests.place import scenes
@@ -180,11 +183,54 @@ def test_detections_have_the_box_and_the_covariance_of_what_has_a_place(placemen
     assert np.linalg.eigvalsh(covariance[:3, :3]).min() > 0
 
 
-def test_markers_are_a_box_a_name_and_an_arrow_per_grasp(placement):
-    msgs = pytest.importorskip("visualization_msgs.msg", reason="needs visualization_msgs")
+@pytest.fixture
+def marker_messages(monkeypatch):
+    """visualization_msgs, or where it is not installed what stands in for it."""
+    if importlib.util.find_spec("visualization_msgs"):
+        return importlib.import_module("visualization_msgs.msg")
+    stand_in = types.ModuleType("visualization_msgs.msg")
+    stand_in.Marker, stand_in.MarkerArray = Marker, StandIn
+    monkeypatch.setitem(sys.modules, "visualization_msgs", types.ModuleType("visualization_msgs"))
+    monkeypatch.setitem(sys.modules, "visualization_msgs.msg", stand_in)
+    return stand_in
+
+
+class Marker(StandIn):
+    """With the constants and defaults that are used here."""
+
+    ARROW, CUBE, TEXT_VIEW_FACING, DELETEALL = 0, 1, 9, 3
+    action = id = 0
+    ns = ""
+
+
+def test_markers_are_a_box_a_name_and_an_arrow_per_grasp(placement, marker_messages):
+    kind = marker_messages.Marker
     first, box, name, *arrows = messages.markers_message(placement, answer_of(0.9)).markers
-    assert first.action == msgs.Marker.DELETEALL
-    assert (box.type, name.text) == (msgs.Marker.CUBE, "thing 0")
+    assert first.action == kind.DELETEALL
+    assert (box.type, name.text) == (kind.CUBE, "thing 0")
     assert (box.scale.x, box.scale.y) == pytest.approx(SIZE[:2], abs=0.006)
     assert len(arrows) == len(placement.results[0].grasps)
     assert len({(marker.ns, marker.id) for marker in (box, name, *arrows)}) == 2 + len(arrows)
+    assert box.lifetime.sec == 0
+
+
+def test_markers_of_several_followed_commands_leave_each_other_alone(placement, marker_messages):
+    """Nor do they stay when what is followed is seen no more."""
+    drawn = []
+    for track in (1, 2):
+        answer = answer_of(0.9)
+        answer.instances[0].track_id = track
+        drawn += messages.markers_message(placement, answer, tracks=True).markers
+    assert not [marker for marker in drawn if marker.action == marker_messages.Marker.DELETEALL]
+    assert len({(marker.ns, marker.id) for marker in drawn}) == len(drawn)
+    assert {marker.lifetime.sec for marker in drawn} == {1}
+
+
+def test_a_followed_answer_draws_the_markers_that_its_tracks_move(placement, marker_messages):
+    answer, sent = answer_of(0.9), []
+    answer.instances[0].track_id = 4
+    publisher = types.SimpleNamespace(get_subscription_count=lambda: 1, publish=sent.append)
+    publish_places({"markers": publisher}, placement, answer, tracks=True)
+    publish_places({"markers": publisher}, placement, answer, tracks=True)
+    first, then = ([(marker.ns, marker.id) for marker in message.markers] for message in sent)
+    assert first == then
