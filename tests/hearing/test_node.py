@@ -24,6 +24,7 @@ from segzero_ros.ros.hearing import node as listener_node
 from segzero_ros.ros.hearing.node import BadStartError, ListenerNode
 from tests.hearing.stand_in import silence, tone
 from tests.hearing.test_process import STAND_IN
+from tests.ros.console.policy import allowed, used
 
 PATIENCE_S = 30.0
 DOMAIN = 101
@@ -153,3 +154,8 @@ def test_parameters_that_cannot_work_are_refused_at_start(make_room, wrong, mess
         make_room(**wrong)
     assert message in str(refused.value)
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("segzero-hearing")] == []
+
+
+def test_the_security_policy_allows_the_listener_what_it_uses_and_nothing_else(make_room):
+    room = make_room()
+    room.until(lambda: used(room.listener) == allowed("segzero_listener"))

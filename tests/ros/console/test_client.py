@@ -15,6 +15,7 @@ from segzero_ros.config import NodeConfig
 from segzero_ros.errors import Code
 from segzero_ros.ros.console import client as console_client
 from segzero_ros.ros.console.client import MANY, ConsoleClient
+from tests.ros.console.policy import allowed, used
 from tests.ros.robot import PATIENCE_S, Robot, picture
 
 Make = Callable[..., Robot]
@@ -174,3 +175,11 @@ def test_audio_is_published_and_it_is_known_whether_anybody_listens(make_console
     assert heard[0] == [1, -2]
     executor.shutdown()
     listener.destroy_node()
+
+
+def test_the_security_policy_allows_the_console_what_it_uses_and_nothing_else(
+    make_robot: Make, make_console: Callable[[], tuple[ConsoleClient, Notes]]
+) -> None:
+    robot = make_robot()
+    node = make_console()[0]._node
+    robot.until(lambda: used(node) == allowed("segzero_console"), "the console's names on the graph")
