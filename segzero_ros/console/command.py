@@ -1,15 +1,22 @@
 """The command `segzero console`."""
 
 import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segzero_ros.cli.parser import OK, Parser, at_least, missing, refuse
+from segzero_ros.errors import Code, RejectedInput
+
+if TYPE_CHECKING:
+    from segzero_ros.console.address import Certificate
 
 ABOUT = (
     "Serve a page beside the running node: the camera with masks, the thinking as it grows, commands typed or spoken, "
     "stop, the answers so far, health. For browsers on this machine, unless another address is given; that asks for a "
     "token. It ends with Ctrl-C."
 )
-EXAMPLES = ("segzero console", "segzero console --host 0.0.0.0", "segzero console --ros-args -r __ns:=/arm")
+EXAMPLES = ("segzero console", "segzero console --host 0.0.0.0 --https", "segzero console --ros-args -r __ns:=/arm")
 NEEDED = ("starlette", "uvicorn", "websockets")
 INSTALL = "python3 -m pip install starlette uvicorn websockets"
 NO_ROS = "needs ROS 2: source your ROS's and this workspace's setup.bash"
@@ -26,6 +33,9 @@ def configure(parser: Parser) -> None:
     )
     made = "that pages have to know; made and printed where it is needed and not given"
     parser.add_argument("--token", default="", metavar="TEXT", help=made)
+    parser.add_argument("--https", action="store_true", help="with a certificate of this machine's own, made once")
+    parser.add_argument("--certificate", default="", metavar="FILE", help="https with this one (PEM)")
+    parser.add_argument("--key", default="", metavar="FILE", help="its key (PEM; default: in the same file)")
     kept = "where corrections are kept (~/.local/state/segzero_ros/corrections)"
     parser.add_argument("--corrections", default="", metavar="DIR", help=kept)
     ros = "arguments of ROS, say -r __ns:=/arm"
@@ -45,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         return refuse("segzero console", f"got a --token of {len(options.token)} characters, want {wanted}")
     from segzero_ros.console.address import address, listen
 
+    certificate = _certificate(options)
     listening = listen(options.host, options.port)
     try:
         from segzero_ros.ros.console.client import ConsoleClient
@@ -67,10 +78,26 @@ def run(options: argparse.Namespace) -> int:
         from segzero_ros.console.server import serve
 
         token = options.token or ("" if options.host in HERE else new_token())
-        print(f"console of {client.node_name}: {address(listening, token)}", flush=True)
-        serve(make_app(hub, client, corrector, kept, token), hub, listening)
+        print(f"console of {client.node_name}: {address(listening, token, https=certificate is not None)}", flush=True)
+        serve(make_app(hub, client, corrector, kept, token), hub, listening, certificate)
     finally:
         kept.close()
         corrector.close()
         client.close()
     return OK
+
+
+def _certificate(options: argparse.Namespace) -> "Certificate | None":
+    """The certificate to serve with, None for plain http; the fingerprint of one's own is said."""
+    from segzero_ros.console.address import given_certificate, own_certificate
+
+    if options.key and not options.certificate:
+        raise RejectedInput(Code.CONFIG_VALUE, "got --key without --certificate, want both")
+    if options.certificate:
+        return given_certificate(options.certificate, options.key)
+    if not options.https:
+        return None
+    state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser()
+    certificate = own_certificate(state / "segzero_ros" / "console")
+    print(f"certificate of this machine's own, SHA-256 {certificate.fingerprint}", flush=True)
+    return certificate

@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter
 from segzero_ros.command import Command
 from segzero_ros.config import NodeConfig
-from segzero_ros.console.address import address, listen
+from segzero_ros.console.address import Certificate, address, listen
 from segzero_ros.console.app import make_app
 from segzero_ros.console.correct import Corrector
 from segzero_ros.console.hub import Hub
@@ -81,7 +81,7 @@ class Shelf:
 class Served:
     """A running console."""
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, token: str = "", certificate: Certificate | None = None) -> None:
         self.hub, self.robot, self.shelf, self.parameters = (
             Hub(),
             FakeRobot(),
@@ -93,8 +93,8 @@ class Served:
         self.opened: list[NodeConfig] = []
         corrector = Corrector(lambda: self.parameters, self._open)
         self._listening = listen("127.0.0.1", 0)
-        self.url = address(self._listening, "").rstrip("/")
-        self._server = make_server(make_app(self.hub, self.robot, corrector, self.shelf, token))
+        self.url = address(self._listening, "", https=certificate is not None).rstrip("/")
+        self._server = make_server(make_app(self.hub, self.robot, corrector, self.shelf, token), certificate)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
