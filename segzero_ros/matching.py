@@ -7,7 +7,6 @@ points lie in the middle of a pixel.
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -24,6 +23,8 @@ def box_of_mask(mask: NDArray[np.bool_]) -> Box:
 
 def inner_point(mask: NDArray[np.bool_]) -> tuple[float, float]:
     """Return the pixel (x, y) in the middle of the largest circle inside the mask. ValueError when it is empty."""
+    import cv2
+
     left, top, right, bottom = (int(side) for side in box_of_mask(mask))
     part = np.pad(mask[top:bottom, left:right], 1).view(np.uint8)
     row, column = np.unravel_index(int(cv2.distanceTransform(part, cv2.DIST_L2, 3).argmax()), part.shape)

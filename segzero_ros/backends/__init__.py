@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
-from segzero_ros.backends.world import make_caution
 from segzero_ros.bundle import Bundle
 from segzero_ros.config import BACKENDS
 from segzero_ros.errors import Code, RejectedInput, nearest
@@ -19,7 +18,6 @@ from segzero_ros.pipeline import DEFAULT_BUDGET, Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.reasoner import Reasoner
 from segzero_ros.segmenter import Segmenter, Tracker
-from segzero_ros.tracking.prompted import PromptedTracker
 
 SEGMENTERS = ("tensorrt", "onnx")  # the others bring a reasoner only; best first
 
@@ -77,6 +75,8 @@ def open_pipeline(
     engines = "; ".join([f"reasoner {name}", *refusals, f"segmenter {other}", *also_refused])
     new_tracker = cast(Any, _module("tracker")).make_tracker
     engines += f"; following {new_tracker(segmenter).kind}"
+    from segzero_ros.backends.world import make_caution
+
     caution = make_caution(bundle.name, bundle.provenance)
     return Pipeline(
         bundle.profile,
@@ -170,6 +170,7 @@ def _broken(name: str, bundle: Bundle, error: Exception) -> RejectedInput:
 
 def _open_fake(bundle: Bundle | None, budget: int, label: str) -> Pipeline:
     from segzero_ros.backends.fake import PROFILE, FakeReasoner, FakeSegmenter, centre_answer
+    from segzero_ros.tracking.prompted import PromptedTracker
 
     profile = bundle.profile if bundle else get_profile(PROFILE)
     reasoner, segmenter = FakeReasoner(centre_answer(profile)), FakeSegmenter(ellipse=True)

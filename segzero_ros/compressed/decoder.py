@@ -1,12 +1,15 @@
-"""OpenCV's decoder, and what it says about damage: libjpeg goes on with grey and tells nobody but stderr."""
+"""OpenCV's decoder, and what it says about damage: libjpeg goes on with grey and tells nobody but stderr.
 
+OpenCV is imported by the first picture: a node whose camera sends raw images works without it.
+"""
+
+import functools
 import os
 import re
 import threading
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,24 +23,31 @@ _DAMAGE = re.compile(
     rb"premature end|Premature end|bad Huffman|found marker|Inconsistent prog|libpng error|\d{3,} extraneous bytes"
 )  # fewer extraneous bytes than 100 are what many cameras pad their pictures with
 _ROWS = 128  # of the picture at a time from BGR to RGB: 3 MB at 8K, where a third copy of the picture would be 106
-_READS_WITHOUT_COPY = (  # OpenCV 4.10 on Linux
-    "[, dst[" in (cv2.imread.__doc__ or "") and hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
-)
 _listening = threading.Lock()
 
 
 def decode(content: memoryview, *, follow_exif: bool) -> NDArray[np.uint8]:
     """Return the picture as RGB (H, W, 3); ``RejectedInput`` IMAGE_UNREADABLE where it is damaged."""
+    import cv2
+
     flags = cv2.IMREAD_COLOR if follow_exif else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = decode_as(content, flags)
+    picture = _decode_as(content, flags)
     for top in range(0, len(picture), _ROWS):  # in place, and OpenCV copies what it turns in place
         rows = picture[top : top + _ROWS]
         cv2.cvtColor(rows, cv2.COLOR_BGR2RGB, dst=rows)
     return picture
 
 
-def decode_as(content: memoryview, flags: int) -> NDArray[np.uint8]:
-    """Return what OpenCV makes of the file with these ``cv2.IMREAD_`` flags (IMREAD_UNCHANGED: uint16 of 16 bits)."""
+def decode_unchanged(content: memoryview) -> NDArray[Any]:
+    """Return the file's own values, in its own order of channels: uint8, or uint16 where it has 16 bits."""
+    import cv2
+
+    return _decode_as(content, cv2.IMREAD_UNCHANGED)
+
+
+def _decode_as(content: memoryview, flags: int) -> NDArray[Any]:
+    import cv2
+
     try:
         picture, said = _decode_and_listen(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
@@ -47,12 +57,22 @@ def decode_as(content: memoryview, flags: int) -> NDArray[np.uint8]:
         raise unreadable(f"the decoder says {line.decode('utf-8', 'replace')[:100]!r}")
     if picture is None:
         raise unreadable("the decoder found no picture in it")
-    return cast(NDArray[np.uint8], picture)
+    return cast(NDArray[Any], picture)
+
+
+@functools.cache
+def _reads_without_copy() -> bool:
+    """Whether it is OpenCV 4.10, on Linux."""
+    import cv2
+
+    return "[, dst[" in (cv2.imread.__doc__ or "") and hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
 
 
 def _open_and_decode(content: NDArray[np.uint8], flags: int) -> Any:
     """Decode, where OpenCV can, into an array that Python sees: ``imdecode`` makes a copy, 106 MB of an 8K picture."""
-    if not _READS_WITHOUT_COPY:
+    import cv2
+
+    if not _reads_without_copy():
         return cv2.imdecode(content, flags)
     file = os.memfd_create("picture")
     try:

@@ -6,7 +6,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from segzero_ros.backends import EngineOptions, open_pipeline
-from segzero_ros.backends.self_test import check_coordinates
 from segzero_ros.bundle import open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
 from segzero_ros.engines.environment import find_environment
@@ -28,6 +27,8 @@ def open_here(config: NodeConfig) -> tuple[str, Pipeline]:
     options = engine_options(config)
     pipeline = open_pipeline(bundle, config.backend, budget=config.thinking_budget, label=config.label, options=options)
     if bundle is not None and config.self_test:
+        from segzero_ros.backends.self_test import check_coordinates  # with OpenCV, which a node may do without
+
         check_coordinates(pipeline, bundle)
     return (bundle.name if bundle else config.backend), pipeline
 

@@ -6,7 +6,6 @@ hidden back is completed from the circle; else the top is believed to show how d
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +38,8 @@ class Box:
 
 def fit_box(points: Floats, plane: Plane) -> Box | None:
     """Return the box of the points (N, 3) above ``plane``; None where fewer than four are."""
+    import cv2
+
     heights = plane.heights(points)
     above = heights > ON_PLANE_M + plane.spread
     if above.sum() < 4:

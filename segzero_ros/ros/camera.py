@@ -4,6 +4,7 @@ Every image that comes is checked for a few microseconds and offered to the work
 decodes the one it takes. While the node is not active images are ignored and counted.
 """
 
+import importlib
 import threading
 import time
 from collections import deque
@@ -111,6 +112,8 @@ class Camera:
         self._uses_depth = config.use_depth
         self._depth = DepthBuffer()
         self._placer = Placer(node, config) if config.use_depth else None
+        if config.image_transport == "compressed" or config.use_depth:
+            importlib.import_module("cv2")  # here, not at the first frame: its libraries load while Python stands still
         self._node = node
         self._health = health
         self._worker = worker

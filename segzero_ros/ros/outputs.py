@@ -10,13 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 from std_msgs.msg import Header, String
 
 from segzero_ros.errors import ANSWERED, RejectedInput
 from segzero_ros.health import Health
 from segzero_ros.msg import Segmentation
-from segzero_ros.overlay import draw_overlay
 from segzero_ros.pipeline import Labels
 from segzero_ros.pipeline import Segmentation as Result
 from segzero_ros.ros import convert, place
@@ -186,6 +184,10 @@ def _prepare(result: Result, source: object, *, places: bool = True) -> Prepared
 
 
 def _overlay(result: Result, header: Header, quality: int) -> "CompressedImage":
+    import cv2
+
+    from segzero_ros.overlay import draw_overlay
+
     bgr = cv2.cvtColor(draw_overlay(result), cv2.COLOR_RGB2BGR)
     content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return convert.compressed_message(header, content)

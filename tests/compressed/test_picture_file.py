@@ -79,7 +79,7 @@ def test_a_file_that_costs_more_than_a_picture_is_refused_before_it_is_decoded(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = COSTLY[what]()
-    monkeypatch.setattr(decoder, "decode_as", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(decoder, "_decode_as", lambda *_: pytest.fail("decoded"))
     begin = time.process_time()
     assert code_of(content) is Code.IMAGE_SIZE
     assert time.process_time() - begin < MOST_CPU_S
@@ -183,7 +183,7 @@ def test_what_others_write_to_stderr_meanwhile_arrives_and_the_decoders_words_do
 
 @pytest.mark.parametrize("copies", [False, True])
 def test_an_older_opencv_that_copies_reads_and_refuses_the_same(copies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "_READS_WITHOUT_COPY", not copies)
+    monkeypatch.setattr(decoder, "_reads_without_copy", lambda: not copies)
     assert np.abs(decode_compressed(jpeg(), 0).rgb.astype(int) - picture()).max() < 30
     assert {code_of(make()) for make in DAMAGED.values()} == {Code.IMAGE_UNREADABLE}
 

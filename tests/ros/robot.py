@@ -33,7 +33,6 @@ from segzero_ros.profile import get_profile
 from segzero_ros.ros import convert
 from segzero_ros.ros.node import GroundingNode
 from segzero_ros.ros.qos import topic_qos
-from segzero_ros.tracking.prompted import PromptedTracker
 
 PATIENCE_S = 60.0  # a healthy machine needs a tenth of a second
 DOMAIN = 100 + os.getpid() % 100  # of this process alone, as good as certainly
@@ -64,6 +63,8 @@ def start_node(reasoner: Any = None, segmenter: Any = None, *, faults: Any = (),
     waiting = list(faults)
 
     def open_engines(_config: NodeConfig) -> tuple[str, Pipeline]:
+        from segzero_ros.tracking.prompted import PromptedTracker  # with OpenCV: tests.ros.host.lean_node has none
+
         if waiting:
             raise waiting.pop(0)
         sees = segmenter or FakeSegmenter()

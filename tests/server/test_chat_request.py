@@ -127,7 +127,7 @@ def test_the_same_bytes_are_the_same_frame_and_few_are_kept():
 
 
 def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr(decoder, "decode_as", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(decoder, "_decode_as", lambda *_: pytest.fail("decoded"))
     with pytest.raises(Refusal) as refused:
         Pictures().frame(png(side=2049))
     assert refused.value.status == 413

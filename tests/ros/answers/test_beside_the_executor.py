@@ -5,6 +5,7 @@ import threading
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
+from segzero_ros import overlay
 from segzero_ros.backends.fake import GarbageReasoner
 from segzero_ros.errors import Code
 from segzero_ros.ros import convert, outputs
@@ -41,7 +42,7 @@ def test_mask_positions_and_overlay_are_made_in_other_threads_than_the_executors
     robot = make_robot(use_depth=True).is_("active")
     mask = watch(monkeypatch, convert, "mask_message")
     place = watch(monkeypatch, robot.node._camera, "locate")
-    paint = watch(monkeypatch, outputs, "draw_overlay")
+    paint = watch(monkeypatch, overlay, "draw_overlay")
     overlays = viewer(robot)
     robot.publish_image()
     robot.send_command("the mug")
@@ -77,7 +78,7 @@ def test_what_was_prepared_for_another_end_of_the_command_is_not_published(robot
 
 
 def test_a_slow_painter_holds_up_neither_answers_nor_the_next_command(robot, monkeypatch):
-    paint, at_work, free = outputs.draw_overlay, threading.Event(), threading.Event()
+    paint, at_work, free = overlay.draw_overlay, threading.Event(), threading.Event()
     painted = []
 
     def slow(result):
@@ -86,7 +87,7 @@ def test_a_slow_painter_holds_up_neither_answers_nor_the_next_command(robot, mon
         painted.append(result.command.text)
         return paint(result)
 
-    monkeypatch.setattr(outputs, "draw_overlay", slow)
+    monkeypatch.setattr(overlay, "draw_overlay", slow)
     overlays, masks = viewer(robot), robot.listen("mask", Image)
     robot.publish_image()
     for number, text in enumerate(("the mug", "the bowl", "the cup", "the fork"), start=1):
@@ -102,13 +103,13 @@ def test_a_slow_painter_holds_up_neither_answers_nor_the_next_command(robot, mon
 
 
 def test_a_picture_that_cannot_be_painted_costs_no_other(robot, monkeypatch):
-    paint, logged = outputs.draw_overlay, []
+    paint, logged = overlay.draw_overlay, []
 
     def first_fails(result):
-        monkeypatch.setattr(outputs, "draw_overlay", paint)
+        monkeypatch.setattr(overlay, "draw_overlay", paint)
         raise ValueError("no paint")
 
-    monkeypatch.setattr(outputs, "draw_overlay", first_fails)
+    monkeypatch.setattr(overlay, "draw_overlay", first_fails)
     monkeypatch.setattr(outputs.guard, "report", lambda _node, what, error: logged.append((what, str(error))))
     overlays = viewer(robot)
     robot.publish_image()
