@@ -40,7 +40,7 @@ QUICK_S = 2.0  # after the start, for which commands wait: the demo bundle opens
 RESTART_WAIT_S = 10.0  # for which a command waits while crashed engines open again
 LOOK_S = 40.0  # for a prefill; the host itself gives up earlier
 TRIES = 3  # of a command that no host has begun: one may end at the moment it is asked
-POLL_S = 0.01  # how soon a cancel is noticed
+POLL_S = 0.025  # how soon a cancel is noticed; each look takes the engines' processors for a moment
 
 
 class HostPipeline:

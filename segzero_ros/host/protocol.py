@@ -6,12 +6,13 @@ Covered: whatever bytes come, in whatever pieces, end in messages or ``ProtocolE
 message of MAX_MESSAGE_BYTES.
 """
 
+import functools
 import json
 import struct
 from dataclasses import fields
 from typing import Any, cast
 
-from segzero_ros.host.messages import KINDS, Message, ProtocolError
+from segzero_ros.host.messages import KINDS, Check, Message, ProtocolError
 
 PROTOCOL = 3
 """Version of the messages; both ends have to have the same."""
@@ -23,7 +24,7 @@ LENGTH_BYTES = _LENGTH.size
 
 def encode(message: Message) -> bytes:
     """Return the bytes of ``message``; ``ProtocolError`` for one that the other end would refuse for its length."""
-    values = {field.name: getattr(message, field.name) for field in fields(cast(Any, message))}
+    values = {name: getattr(message, name) for name in _checks(cast(Any, type(message)))}
     body = json.dumps({"kind": type(message).__name__, **values}, allow_nan=False, separators=(",", ":")).encode()
     if len(body) > MAX_MESSAGE_BYTES:
         raise ProtocolError(f"a message of {len(body)} bytes is longer than {MAX_MESSAGE_BYTES}")
@@ -52,6 +53,12 @@ class Reader:
         return found
 
 
+@functools.cache
+def _checks(kind: Any) -> dict[str, Check]:
+    """Return the names of a message's fields, in order, and the check of each."""
+    return {field.name: field.metadata["check"] for field in fields(kind)}
+
+
 def decode(body: bytes) -> Message:
     """Return the message that ``body``, without its length, spells; raises ``ProtocolError``."""
     try:
@@ -62,7 +69,7 @@ def decode(body: bytes) -> Message:
     known: Any = KINDS.get(kind) if isinstance(kind, str) else None
     if known is None:
         raise ProtocolError(f"got a message of the unknown kind {str(kind)[:40]!r}")
-    checks = {field.name: field.metadata["check"] for field in fields(known)}
+    checks = _checks(known)
     if values.keys() != checks.keys():
         raise ProtocolError(f"got {kind} with other fields than {', '.join(checks)}")
     try:

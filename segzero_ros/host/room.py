@@ -219,7 +219,7 @@ class Guest:
                 on_stage=progress.enter,
             )
 
-        self._answer(ask, command, work, deadline_ns, progress.flush)
+        self._answer(ask, command, work, deadline_ns, progress.end)
 
     def prompt(self, ask: Prompt) -> None:
         """Let what a person points at wait for its turn; its ``Result`` comes in any case."""
@@ -228,7 +228,7 @@ class Guest:
         targets = tuple(_target(row) for row in ask.targets)
         deadline_ns = _deadline_ns(ask.timeout_ms)
         work = lambda _: self._room.pipeline.mask(frame, command, targets, deadline_ns=deadline_ns)  # noqa: E731
-        self._answer(ask, command, work, deadline_ns)
+        self._answer(ask, command, work, deadline_ns, self._voice.say)
 
     def _answer(
         self,
@@ -236,19 +236,18 @@ class Guest:
         command: Command,
         work: Callable[[Callable[[], bool]], Segmentation],
         deadline_ns: int | None,
-        before_end: Callable[[], None] = lambda: None,
+        say: Callable[[Result], None],
     ) -> None:
-        """Let ``work`` wait for its turn; whatever comes of it is said as a ``Result``."""
+        """Let ``work`` wait for its turn; whatever comes of it is said, by ``say``, as a ``Result``."""
         picture, ring, frame = self._picture(ask.picture)
         arrived_ns = time.monotonic_ns()
 
         def end(result: object) -> None:
             self._tickets.pop(ask.id, None)
-            before_end()
             ended = _as_segmentation(result, command, frame)
             waited_ns = (ticket.started_ns or time.monotonic_ns()) - arrived_ns
             labels = ring.write_labels(picture, ended.labels)
-            self._voice.say(_sayable(_as_result(ask.id, ended, labels, waited_ns / 1e6, self._room.degraded)))
+            say(_sayable(_as_result(ask.id, ended, labels, waited_ns / 1e6, self._room.degraded)))
 
         ticket = self._tickets[ask.id] = Ticket("", work, end, self._peer, deadline_ns)
         self._submit(ticket)
@@ -332,15 +331,25 @@ class _Progress:
             self.flush()
 
     def enter(self, stage: Stage) -> None:
-        """Tell all that came before, and ``stage``."""
-        self.flush()
-        self._voice.say(messages.Stage(self._id, stage.value))
+        """Tell all that came before, and ``stage``; together, as each sending wakes the node beside the engines."""
+        self._voice.say(*self._gathered(), messages.Stage(self._id, stage.value))
 
     def flush(self) -> None:
         """Tell what has gathered."""
-        if self._pieces:
-            self._voice.say(messages.Text(self._id, "".join(self._pieces), len(self._pieces)))
-            self._pieces, self._said_ns = [], time.monotonic_ns()
+        if gathered := self._gathered():
+            self._voice.say(*gathered)
+
+    def end(self, result: Result) -> None:
+        """Tell what has gathered, and ``result``."""
+        self._voice.say(*self._gathered(), result)
+
+    def _gathered(self) -> list[messages.Text]:
+        """Return what has gathered, which is then told, as a message or none."""
+        pieces, self._pieces = self._pieces, []
+        if not pieces:
+            return []
+        self._said_ns = time.monotonic_ns()
+        return [messages.Text(self._id, "".join(pieces), len(pieces))]
 
 
 def _deadline_ns(timeout_ms: float | None) -> int | None:
