@@ -1,12 +1,12 @@
 """The segmenter: a frame once, then targets in, masks with scores out; and the tracker, which follows such masks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.answer import Target
+from segzero_ros.answer import Point, Target
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 
@@ -51,13 +51,15 @@ class Tracks:
 
     ``ids``: N numbers from 1 on, never given twice. ``masks``: bool (N, H, W) at the frame's size, empty where the
     object is not seen. ``scores``: float32 (N,), the model's own estimate of the mask's IoU, 0..1. ``presence``:
-    float32 (N,), how likely the object is in the picture at all, 0..1; below 0.5 its mask is empty.
+    float32 (N,), how likely the object is in the picture at all, 0..1; below 0.5 its mask is empty. ``points``: the
+    ``inner_point`` of each mask, (0, 0) of an empty one, where another process has looked for them.
     """
 
     ids: tuple[int, ...]
     masks: NDArray[np.bool_]
     scores: NDArray[np.float32]
     presence: NDArray[np.float32]
+    points: tuple[Point, ...] | None = field(default=None, kw_only=True)
 
 
 class Tracker(Protocol):

@@ -86,11 +86,11 @@ def _numbers(value: Any) -> list[int]:
     return [_whole(0, _MOST)(one) for one in value]
 
 
-_TRACK: tuple[Check, ...] = (_whole(1, _MOST), _number(-1e9, 1e9), _number(-1e9, 1e9))
+_TRACK: tuple[Check, ...] = (_whole(1, _MOST), *(_number(-1e9, 1e9) for _ in range(4)))
 
 
 def _tracks(value: Any) -> list[list[Any]]:
-    """Rows of id, score, presence."""
+    """Rows of id, score, presence, and x and y of the mask's inner point."""
     if not isinstance(value, list) or len(value) > MAX_INSTANCES:
         raise ValueError(f"no list of at most {MAX_INSTANCES} tracks")
     for row in value:

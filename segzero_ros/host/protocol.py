@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from segzero_ros.host.messages import KINDS, Check, Message, ProtocolError
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of the messages; both ends have to have the same."""
 
 MAX_MESSAGE_BYTES = 4 << 20  # the longest answer is a few thousand tokens

@@ -17,6 +17,7 @@ from segzero_ros.frame import Frame
 from segzero_ros.host import messages
 from segzero_ros.host.link import Call, Link
 from segzero_ros.host.messages import Track, Tracked
+from segzero_ros.matching import inner_point
 from segzero_ros.pipeline import Labels, engine_faults, no_labels, paint_labels
 from segzero_ros.segmenter import Masks, Tracker, Tracks, check_start
 
@@ -105,7 +106,7 @@ def _tracks(rows: list[list[float]], labels: Labels) -> Tracks:
         np.equal(labels, index + 1, out=masks[index])
     ids = tuple(int(row[0]) for row in rows)
     scores, presence = (np.array([row[column] for row in rows], np.float32) for column in (1, 2))
-    return Tracks(ids, masks, scores, presence)
+    return Tracks(ids, masks, scores, presence, points=tuple((row[3], row[4]) for row in rows))
 
 
 class GuestTracker:
@@ -124,15 +125,23 @@ class GuestTracker:
                 self._tracker.forget(track_id)
             if labels is not None:
                 masks = np.stack([labels == index + 1 for index in range(ask.starts)])
-                rows = [[track_id, 0.0, 0.0] for track_id in self._tracker.start(frame, masks)]
+                rows = [[track_id, 0.0, 0.0, 0.0, 0.0] for track_id in self._tracker.start(frame, masks)]
                 return Tracked(ask.id, int(Code.OK), "", self._tracker.kind, rows, 0), no_labels(frame)
             tracks = self._tracker.step(frame)
+        painted = paint_labels(Masks(tracks.masks, tracks.scores)) if tracks.ids else no_labels(frame)
         rows = [
-            [track_id, float(score), float(chance)]
-            for track_id, score, chance in zip(tracks.ids, tracks.scores, tracks.presence, strict=True)
+            [track_id, float(score), float(chance), *_inner_point(painted, index)]
+            for index, (track_id, score, chance) in enumerate(
+                zip(tracks.ids, tracks.scores, tracks.presence, strict=True), start=1
+            )
         ]
-        painted = paint_labels(Masks(tracks.masks, tracks.scores)) if rows else no_labels(frame)
         return Tracked(ask.id, int(Code.OK), "", self._tracker.kind, rows, 0), painted
+
+
+def _inner_point(labels: Labels, index: int) -> tuple[float, float]:
+    """Look for it here: the node then needs no OpenCV."""
+    mask = labels == index
+    return inner_point(mask) if mask.any() else (0.0, 0.0)
 
 
 def refused(ask: messages.Track, code: Code, detail: str) -> Tracked:

@@ -373,9 +373,11 @@ class Following:
             return None
         rows = [row for _, row in seen]
         masks, scores = step.tracks.masks[rows], step.tracks.scores[rows]
+        known = step.tracks.points
+        points = [known[row] if known is not None else inner_point(mask) for row, mask in zip(rows, masks, strict=True)]
         instances = tuple(
-            _instance(member, mask, float(score), index + 1)
-            for index, ((member, _), mask, score) in enumerate(zip(seen, masks, scores, strict=True))
+            Instance(member.label, float(score), box_of_mask(mask), point, index, member.track_id)
+            for index, ((member, _), mask, score, point) in enumerate(zip(seen, masks, scores, points, strict=True), 1)
         )
         timing = of.timing if of is not None else Timing(tracking_ms=step.ms, total_ms=step.ms)
         return Segmentation(
@@ -401,10 +403,6 @@ class Following:
             self._publish(answer, arrival.source if arrival is not None else answer.frame)
         except Exception as error:  # noqa: BLE001 - whoever listens must not end the following
             _log.exception("what was followed could not be published: %s", error_text(error))
-
-
-def _instance(member: _Member, mask: NDArray[np.bool_], score: float, index: int) -> Instance:
-    return Instance(member.label, score, box_of_mask(mask), inner_point(mask), index, member.track_id)
 
 
 def _forget_numbers(group: _Group) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from segzero_ros.backends.fake import FakeReasoner, FakeSegmenter
 from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.matching import inner_point
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.segmenter import Tracker
@@ -51,6 +52,8 @@ def test_objects_are_found_in_later_frames_by_their_ids(tracker: Tracker) -> Non
         assert tracks.ids == (1, 2)
         assert np.array_equal(tracks.masks, masks(frame, "red", "blue"))
         assert tracks.presence.tolist() == tracks.scores.tolist() == [1.0, 1.0]
+        assert tracks.points in (None, tuple(inner_point(mask) for mask in tracks.masks))
+    assert (tracks.points is None) == isinstance(tracker, ColourTracker)
     assert tracker.kind == "memory"
 
 
@@ -61,6 +64,7 @@ def test_what_is_not_there_has_an_empty_mask_and_no_presence(tracker: Tracker) -
     assert not tracks.masks[0].any()
     assert tracks.masks[1].any()
     assert tracks.presence.tolist() == [0.0, 1.0]
+    assert tracks.points in (None, ((0.0, 0.0), inner_point(tracks.masks[1])))
 
 
 def test_an_object_can_join_later_and_another_be_forgotten(tracker: Tracker) -> None:
