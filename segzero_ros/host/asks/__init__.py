@@ -17,7 +17,7 @@ from segzero_ros.host.protocol import LENGTH_BYTES, decode, encode
 from segzero_ros.pipeline import error_text
 from segzero_ros.reasoner import Answer, Reasoner, Request
 
-TEXT_NS = 20_000_000  # each message wakes whoever serves it on
+TEXT_NS = 33_000_000  # thirty a second, as often as a node publishes them: each wakes whoever serves it on
 
 
 class Say(Protocol):
