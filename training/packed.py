@@ -8,6 +8,7 @@ layers see one flat list of tokens without padding.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,11 @@ class PackedSequences:
     """(S,) index of the image each sequence asks about."""
     length: int
     """L, the longest sequence."""
+
+    def to(self, device: torch.device) -> "PackedSequences":
+        """The same on `device`."""
+        tensors = (self.ids, self.slot, self.position, self.image)
+        return PackedSequences(*(tensor.to(device) for tensor in tensors), self.length)
 
 
 def pack_sequences(sequences: Sequence[Sequence[int]], images: Sequence[int]) -> PackedSequences:
@@ -93,7 +99,7 @@ class PackedReasoner(nn.Module):
         prefix = self.embed_prefix(visual).reshape(batch * length, -1)
         x = torch.cat([prefix, self.text.embed_tokens(sequences.ids)])
         cos, sin = self.all_rotary(batch, sequences.position)
-        mask = continuation_mask(length, sequences.length)
+        mask = continuation_mask(length, sequences.length, x.device)
         for n, layer in enumerate(self.text.layers):
             q, k, v = self._project(layer, x, cos, sin)
             split = batch * length
@@ -102,8 +108,8 @@ class PackedReasoner(nn.Module):
             keys, values = (torch.cat([prefixes[i].index_select(0, sequences.image), grids[i]], dim=2) for i in (1, 2))
             if watch is not None and n in watch.layers:
                 watch.add(grids[0][:, 0], keys[:, 0], sequences, mask)
-            own = functional.scaled_dot_product_attention(*prefixes, is_causal=True, enable_gqa=True)
-            asked = functional.scaled_dot_product_attention(grids[0], keys, values, attn_mask=mask, enable_gqa=True)
+            own = attention(*prefixes, is_causal=True)
+            asked = attention(grids[0], keys, values, attn_mask=mask)
             attended = torch.cat(
                 [
                     own.transpose(1, 2).reshape(split, -1),
@@ -160,7 +166,19 @@ def to_grid(flat: Tensor, sequences: PackedSequences) -> Tensor:
     return grid.view(count, sequences.length, *flat.shape[1:]).transpose(1, 2)
 
 
-def continuation_mask(prefix: int, length: int) -> Tensor:
+def continuation_mask(prefix: int, length: int, device: torch.device | None = None) -> Tensor:
     """(L, P+L) True where a sequence's token may look: the whole prefix and its own past."""
-    own = torch.ones(length, length, dtype=torch.bool).tril()
-    return torch.cat([torch.ones(length, prefix, dtype=torch.bool), own], dim=1)
+    own = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    return torch.cat([torch.ones(length, prefix, dtype=torch.bool, device=device), own], dim=1)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Tensor:
+    """Attention of heads that share keys and values.
+
+    On a GPU these are repeated: its kernels that keep no matrix of scores do not take a mask and shared heads at once.
+    """
+    if query.is_cuda:
+        groups = query.shape[1] // key.shape[1]
+        key, value = (part.repeat_interleave(groups, 1) for part in (key, value))
+        return functional.scaled_dot_product_attention(query, key, value, **how)
+    return functional.scaled_dot_product_attention(query, key, value, enable_gqa=True, **how)

@@ -52,7 +52,7 @@ def sample(
     count = len(questions) * times
     ids: list[list[int]] = [[] for _ in range(count)]
     doubts: list[float] = [0.0] * count
-    stop = torch.tensor(list(stops))
+    stop = torch.tensor(list(stops), device=visual.device)
     for _ in range(most):
         between()
         logits = decoder.logits()
@@ -80,7 +80,7 @@ def _draw(logits: Tensor, chances: Tensor, temperature: float, generator: torch.
     if temperature == 0.0:
         return logits.argmax(-1)
     cumulated = (chances if temperature == 1.0 else (logits / temperature).softmax(-1)).double().cumsum(-1)
-    drawn = torch.rand(len(logits), 1, dtype=torch.float64, generator=generator) * cumulated[:, -1:]
+    drawn = torch.rand(len(logits), 1, dtype=torch.float64, generator=generator).to(logits.device) * cumulated[:, -1:]
     return torch.searchsorted(cumulated, drawn, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
 
 
@@ -101,15 +101,16 @@ class _Decoder:
     ) -> None:
         self.packed = packed
         self.layers = [Layer(layer) for layer in packed.text.layers]
-        sequences = pack_sequences(questions, images)
-        lengths = torch.tensor([len(question) for question in questions])
+        device = visual.device
+        sequences = pack_sequences(questions, images).to(device)
+        lengths = torch.tensor([len(question) for question in questions], device=device)
         self.at = packed.prefix_length + sequences.length  # the slot the next token goes to
         hidden = self._read(visual, sequences, self.at + most)
         self._next = packed.text.norm(hidden[lengths.cumsum(0) - 1]).repeat_interleave(times, 0)
-        self.rows = torch.arange(len(questions) * times)
-        self.alive = torch.ones(len(self.rows), dtype=torch.bool)
+        self.rows = torch.arange(len(questions) * times, device=device)
+        self.alive = torch.ones(len(self.rows), dtype=torch.bool, device=device)
         self.position = (lengths + packed.first_position).repeat_interleave(times)
-        slots = torch.arange(self.at + most) - packed.prefix_length
+        slots = torch.arange(self.at + most, device=device) - packed.prefix_length
         seen = (slots < lengths[:, None]) | (slots >= sequences.length)
         self.seen = seen.repeat_interleave(times, 0)
         for layer in self.layers:
@@ -203,7 +204,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, sequen
         to_grid(q, sequences),
         torch.cat([keys.index_select(0, sequences.image), to_grid(k, sequences)], dim=2),
         torch.cat([values.index_select(0, sequences.image), to_grid(v, sequences)], dim=2),
-        attn_mask=continuation_mask(keys.shape[2], sequences.length),
+        attn_mask=continuation_mask(keys.shape[2], sequences.length, q.device),
         enable_gqa=True,
     )
     return asked.transpose(1, 2).flatten(0, 1).flatten(1).index_select(0, sequences.slot)

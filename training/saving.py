@@ -129,7 +129,7 @@ def load_state(out: Path, wanted_format: int) -> dict[str, Any]:
 
     FileNotFoundError when there is none, ValueError when it is of another format.
     """
-    state: dict[str, Any] = torch.load(newest_state(out), weights_only=True)
+    state: dict[str, Any] = torch.load(newest_state(out), map_location="cpu", weights_only=True)
     if state["format"] != wanted_format:
         raise ValueError(
             f"got {out}/state.pt of format {state['format']}, want {wanted_format}; start anew without --resume"

@@ -75,6 +75,17 @@ class ColourSwap:
             image[mine] = _changed(image[mine], thing["colour"], self.changes[thing["colour"]])
         return image
 
+    def matrices(self, scene: Mapping[str, Any]) -> NDArray[np.float32]:
+        """What `picture` does, as (labels, 3, 3): new red, green and blue of the old ones, by a pixel's label."""
+        highest = max((thing["id"] for thing in scene["objects"]), default=0)
+        found = np.tile(np.eye(3, dtype=np.float32), (highest + 1, 1, 1))
+        if self.whole:
+            found[:] = _matrix("red", self.changes["red"])
+        else:
+            for thing in scene["objects"]:
+                found[thing["id"]] = _matrix(thing["colour"], self.changes[thing["colour"]])
+        return found
+
     def things(self, things: Mapping[int, Thing]) -> dict[int, Thing]:
         """The picture's things by their new colours' names."""
         return {n: replace(thing, colour=self.names[thing.colour]) for n, thing in things.items()}
@@ -141,6 +152,14 @@ def _changed(pixels: NDArray[np.uint8], colour: str, change: Change) -> NDArray[
         return pixels[..., change]
     light = pixels.mean(-1, keepdims=True) / max(_DARKEST, float(np.mean(COLOURS[colour])))
     return np.clip(light * TONES[change], 0, 255).astype(np.uint8)
+
+
+def _matrix(colour: str, change: Change) -> NDArray[np.float32]:
+    """The change as (3, 3): rows are the new channels."""
+    if not isinstance(change, str):
+        return np.eye(3, dtype=np.float32)[list(change)]
+    brightness = 3 * max(_DARKEST, float(np.mean(COLOURS[colour])))
+    return np.tile(np.asarray(TONES[change], np.float32)[:, None] / np.float32(brightness), (1, 3))
 
 
 def _texts(value: Any) -> list[str]:

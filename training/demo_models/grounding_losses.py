@@ -10,56 +10,57 @@
 Found by experiment on drawn scenes; figures in docs/log.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.demo_models.supervised_text import Thing
+from training.demo_models.reasoner.batch import SceneTensors
 
 BIN = 4  # pixels per coordinate bin: two bins per patch row
 
 
-def cell_cover(box: Sequence[float], point: Sequence[float], grid: int, cell: int) -> Tensor:
-    """(grid * grid,) 1 on the visual tokens that `box` covers by a fifth or more, and on the one under `point`."""
-    edges = torch.arange(grid) * cell
-    across = (torch.clamp(edges + cell, max=box[2]) - torch.clamp(edges, min=box[0])).clamp(min=0) / cell
-    down = (torch.clamp(edges + cell, max=box[3]) - torch.clamp(edges, min=box[1])).clamp(min=0) / cell
-    cover = (down[:, None] * across[None] >= 0.2).float()
-    cover[min(int(point[1] // cell), grid - 1), min(int(point[0] // cell), grid - 1)] = 1
-    return cover.flatten()
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The visual tokens of a square picture: `side` by `side`, `cell` pixels each."""
 
+    side: int
+    cell: int
 
-def assign_cells(things: Sequence[Thing], grid: int, cell: int, margin: float = 0.15) -> Tensor:
-    """(grid * grid,) index of the thing each visual token belongs to, -1 for none.
+    def at(self, point: Tensor) -> Tensor:
+        """Index (...) of the token under points (..., 2) x y in pixels."""
+        column, row = (point // self.cell).long().clamp(0, self.side - 1).unbind(-1)
+        return row * self.side + column
 
-    A token belongs to the thing whose slightly enlarged box holds the token's centre; among several, to the one with
-    the nearest point. The token
-    under a thing's point always belongs to it.
-    """
-    owner = torch.full((grid * grid,), -1)
-    if not things:
-        return owner
-    centre = (torch.arange(grid) + 0.5) * cell
-    y, x = torch.meshgrid(centre, centre, indexing="ij")
-    best = torch.full((grid, grid), torch.inf)
-    flat = owner.view(grid, grid)
-    for n, thing in enumerate(things):
-        x0, y0, x1, y1 = thing.box
+    def cover(self, box: Tensor, point: Tensor) -> Tensor:
+        """(..., V) whether a token is covered by a fifth or more by box (..., 4), or lies under point (..., 2)."""
+        edges = torch.arange(self.side, device=box.device) * self.cell
+        low, high = box[..., :2, None], box[..., 2:, None]
+        part = (torch.minimum(edges + self.cell, high) - torch.maximum(edges, low)).clamp(min=0) / self.cell
+        across, down = part.unbind(-2)
+        cover = (down[..., :, None] * across[..., None, :] >= 0.2).flatten(-2)
+        return cover.scatter(-1, self.at(point)[..., None], True)
+
+    def owners(self, box: Tensor, point: Tensor, there: Tensor, margin: float = 0.15) -> Tensor:
+        """(B, V) index of the thing each token belongs to, -1 for none, of things (B, K, ...); `there` (B, K) bool.
+
+        A token belongs to the thing whose slightly enlarged box holds the token's centre; among several, to the one
+        with the nearest point. The token under a thing's point always belongs to it.
+        """
+        centre = (torch.arange(self.side, device=box.device) + 0.5) * self.cell
+        y, x = (axis.flatten() for axis in torch.meshgrid(centre, centre, indexing="ij"))
+        x0, y0, x1, y1 = box[..., None].unbind(-2)
         mx, my = margin * (x1 - x0) + 3, margin * (y1 - y0) + 3
-        inside = (x >= x0 - mx) & (x < x1 + mx) & (y >= y0 - my) & (y < y1 + my)
-        distance = torch.where(inside, (x - thing.point[0]) ** 2 + (y - thing.point[1]) ** 2, torch.inf)
-        flat[distance < best] = n
-        best = torch.minimum(best, distance)
-    for n, thing in enumerate(things):
-        flat[min(int(thing.point[1] // cell), grid - 1), min(int(thing.point[0] // cell), grid - 1)] = n
-    return owner
-
-
-def place_targets(thing: Thing) -> list[float]:
-    """The six coordinates the dense heads predict: x0 y0 x1 y1 of the box, x y of the point."""
-    return [*thing.box, *thing.point]
+        inside = (x >= x0 - mx) & (x < x1 + mx) & (y >= y0 - my) & (y < y1 + my) & there[..., None]
+        squared = (x - point[..., :1]) ** 2 + (y - point[..., 1:]) ** 2
+        nearest, owner = torch.where(inside, squared, torch.inf).min(1)
+        owner = torch.where(nearest < torch.inf, owner, -1)
+        under = self.at(point)
+        for n in range(box.shape[1]):
+            owner = torch.where(there[:, n, None], owner.scatter(1, under[:, n, None], n), owner)
+        return owner
 
 
 class DenseHeads(nn.Module):
@@ -98,7 +99,7 @@ class DenseHeads(nn.Module):
             guess = _soft_peak(log) * BIN
             error = (guess - place[some]).abs().mean()
         own = self.own(visual).view(*visual.shape[:2], 2, self.grid)
-        cell = torch.arange(self.grid**2)
+        cell = torch.arange(self.grid**2, device=visual.device)
         own_target = torch.stack([cell // self.grid, cell % self.grid], -1).expand(visual.shape[0], -1, -1)
         return {
             "own": functional.cross_entropy(own.flatten(0, 2), own_target.flatten()),
@@ -133,32 +134,29 @@ class WordAlignment(nn.Module):
 
     def __init__(self, words: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.words = [torch.tensor(list(ids)) for ids in words]
+        longest = max(map(len, words))
+        rows = [[*ids, *[0] * (longest - len(ids))] for ids in words]
+        share = [[1 / len(ids)] * len(ids) + [0.0] * (longest - len(ids)) for ids in words]
+        self.register_buffer("ids", torch.tensor(rows), persistent=False)
+        self.register_buffer("share", torch.tensor(share)[..., None], persistent=False)
         self.scale = nn.Parameter(torch.tensor(10.0))
 
     def forward(self, visual: Tensor, embeddings: Tensor, target: Tensor) -> Tensor:
         """Cross-entropy of (T, D) visual tokens lying on things named by word `target` (T,)."""
-        words = torch.stack([embeddings[ids].mean(0) for ids in self.words])
+        words = (functional.embedding(self.ids, embeddings) * self.share).sum(1)
         scores = functional.normalize(visual, dim=-1) @ functional.normalize(words, dim=-1).T
         return _mean(scores * self.scale, target)
 
 
-def dense_targets(
-    scenes: Sequence[Mapping[int, Thing]], kinds: Sequence[str], colours: Sequence[str], grid: int, cell: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Kind (B, V), colour (B, V) and place (B, V, 6) for `DenseHeads`.
+def dense_targets(things: SceneTensors, kinds: int, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+    """Kind (B, V), `kinds` for nothing, colour (B, V) and place (B, V, 6) for `DenseHeads`.
 
     Things less than a third visible count as nothing.
     """
-    kind = torch.full((len(scenes), grid * grid), len(kinds))
-    colour = torch.zeros_like(kind)
-    place = torch.zeros(len(scenes), grid * grid, 6)
-    for b, scene in enumerate(scenes):
-        things = [thing for thing in scene.values() if thing.visible >= 0.34]
-        owner = assign_cells(things, grid, cell)
-        for n, thing in enumerate(things):
-            mine = owner == n
-            kind[b, mine] = kinds.index(thing.kind)
-            colour[b, mine] = colours.index(thing.colour)
-            place[b, mine] = torch.tensor(place_targets(thing), dtype=torch.float)
+    owner = grid.owners(things.box, things.point, things.visible >= 0.34)
+    on, which = owner >= 0, owner.clamp(min=0)
+    kind = torch.where(on, things.kind.gather(1, which), kinds)
+    colour = torch.where(on, things.colour.gather(1, which), 0)
+    places = torch.cat([things.box, things.point], -1).float()  # the box's x0 y0 x1 y1, the point's x y
+    place = places.gather(1, which[..., None].expand(-1, -1, 6)) * on[..., None]
     return kind, colour, place

@@ -18,7 +18,8 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,20 +29,21 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
-from transformers import Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.backends.torch_cuda.weights import read_tokenizer
 from segzero_ros.cli.parser import explain, refuse
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
-from segzero_ros.tabletop.things import KINDS
-from training.demo_models.colour_augmentation import COLOUR_NAMES, draw
-from training.demo_models.grounding_losses import DenseHeads, WordAlignment, cell_cover, dense_targets
+from training.demo_models.colour_augmentation import ColourSwap, draw
+from training.demo_models.device.ahead import default_workers, prepared_ahead
+from training.demo_models.device.clock import Pace, Schedule, arithmetic, choose_device
+from training.demo_models.device.store import AnnouncedFolder, PictureStore
 from training.demo_models.paraphrase import paraphrased
+from training.demo_models.reasoner.batch import Batch, Looks, Prepared, SceneTensors, Words, to_device
+from training.demo_models.reasoner.evaluation import evaluate
+from training.demo_models.reasoner.learner import Learner, Optimiser
 from training.demo_models.reasoner_model import (
-    CELL,
     SIZE,
     begin_from,
     build_model,
@@ -52,71 +54,108 @@ from training.demo_models.reasoner_model import (
     save,
 )
 from training.demo_models.recipes.reasoner import Recipe, read_arguments
-from training.demo_models.shards import ShardFolder, choose, flipped, jittered, shifted, things_of
+from training.demo_models.shards import Picked, ShardFolder, choose, draw_jitter, flipped, jittered, shifted, things_of
 from training.demo_models.spoken.speak import speak
-from training.demo_models.supervised_text import SupervisedText, Thing, counted, prefix_text, write_supervised_text
+from training.demo_models.supervised_text import SupervisedText, Thing, counted, write_supervised_text
 from training.demo_models.word_noise import add_word_noise
-from training.evaluation.match_answer import match_answer
-from training.muon import Muon
-from training.packed import PackedReasoner, Watch, pack_sequences
-from training.packed_decoding import sample
-from training.rewards.truth import Truth
 from training.saving import LossGuard, Stop, stop_on_signals
 
-GUIDED_LAYERS = (1, 2)
 MOST_SHIFT = 10  # pixels the training picture is moved at most
 WHOLE = 1 / 3  # of the pictures with exchanged colours: the table with the things
-WEIGHTS = {"dense": 0.3, "guide": 0.4, "align": 0.3}
+SAVE_EVERY_S = 60.0  # of a run by the clock
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one picture is changed: other colours, moved by `shift` x y pixels, other levels, perhaps mirrored."""
+
+    swap: ColourSwap | None
+    shift: tuple[int, int]
+    gain: NDArray[np.float64]
+    offset: float
+    mirrored: bool
 
 
 @dataclass(slots=True)
-class Batch:
-    """One step's data; `examples` is empty in the vision stage."""
+class Drawn:
+    """What was drawn for a step: pictures with their looks and things, and the questions with their picture's number.
 
-    rgb: Tensor
+    No `examples` in the vision stage.
+    """
+
+    pictures: list[tuple[Picked, Look]]
     scenes: list[dict[int, Thing]]
     examples: list[SupervisedText]
     images: list[int]
-    dense: tuple[Tensor, Tensor, Tensor]
+
+    @property
+    def words(self) -> Words | None:
+        """The questions packed."""
+        return Words.of(self.examples, self.images, self.scenes) if self.examples else None
+
+    def looks(self) -> Looks:
+        """The looks as tensors."""
+        looks = [look for _, look in self.pictures]
+        swapped = [n for n, look in enumerate(looks) if look.swap is not None]
+        found = [look.swap.matrices(picked.scene) for picked, look in self.pictures if look.swap is not None]
+        colours = np.tile(np.eye(3, dtype=np.float32), (len(found), max(map(len, found), default=1), 1, 1))
+        for n, matrices in enumerate(found):
+            colours[n, : len(matrices)] = matrices
+            colours[n, len(matrices) :] = matrices[0]
+        return Looks(
+            torch.tensor(swapped, dtype=torch.int64),
+            torch.from_numpy(colours),
+            torch.tensor([look.shift for look in looks]),
+            torch.from_numpy(np.stack([look.gain for look in looks]).astype(np.float32)),
+            torch.tensor([look.offset for look in looks], dtype=torch.float32),
+            torch.tensor([look.mirrored for look in looks]),
+        )
 
 
 class Batches:
-    """Makes the batch of any step from (seed, step) alone, one ahead in a thread."""
+    """Makes the batch of any step from (seed, step) alone: whole, or without its pixels for a `PictureStore`."""
 
-    def __init__(self, folder: ShardFolder, tokenizer: Tokenizer, profile: Profile, recipe: Recipe) -> None:
+    def __init__(
+        self, folder: ShardFolder, tokenizer: Tokenizer, profile: Profile, recipe: Recipe, schedule: Schedule
+    ) -> None:
         self.folder, self.tokenizer, self.profile, self.recipe = folder, tokenizer, profile, recipe
+        self.schedule, self.size = schedule, profile.image_size[0]
 
-    def make(self, step: int) -> Batch:
-        """The batch of `step`."""
+    def of(self, folder: ShardFolder) -> "Batches":
+        """The same of another folder."""
+        return Batches(folder, self.tokenizer, self.profile, self.recipe, self.schedule)
+
+    def draw(self, step: int) -> Drawn:
+        """What `step` learns from."""
         rng = np.random.default_rng((self.recipe.seed, step))
-        speaking = step >= self.recipe.vision_steps
-        pictures, scenes, examples, images = [], [], [], []
+        speaking = self.schedule.at(step) >= self.recipe.vision_steps
+        drawn = Drawn([], [], [], [])
         for n in range(self.recipe.images if speaking else self.recipe.vision_images):
-            image, things, said = self._picture(rng)
-            if not speaking and rng.random() < 0.5:
-                image, things = flipped(image, things)
-            pictures.append(image)
-            scenes.append(things)
+            picked, look, things, said = self._picture(rng, may_mirror=not speaking)
+            drawn.pictures.append((picked, look))
+            drawn.scenes.append(things)
             for instruction in choose(said, self.recipe.questions if speaking else 0, rng):
                 said_otherwise = self._counted(instruction, things, rng) | {
                     "text": self._text(instruction, things, rng)
                 }
-                examples.append(write_supervised_text(self.tokenizer, self.profile, said_otherwise, things))
-                images.append(n)
-        dense = dense_targets(scenes, KINDS, COLOUR_NAMES, SIZE // CELL, CELL)
-        return Batch(torch.from_numpy(np.stack(pictures)), scenes, examples, images, dense)
+                drawn.examples.append(write_supervised_text(self.tokenizer, self.profile, said_otherwise, things))
+                drawn.images.append(n)
+        return drawn
 
-    def _picture(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], dict[int, Thing], list[dict[str, Any]]]:
-        """A picture, moved a little and perhaps in other colours, its things and its instructions."""
-        image, labels, scene = self.folder.pick(rng)
+    def _picture(
+        self, rng: np.random.Generator, may_mirror: bool
+    ) -> tuple[Picked, Look, dict[int, Thing], list[dict[str, Any]]]:
+        """A picture, what is done to it, its things afterwards, and its instructions."""
+        picked = self.folder.pick(rng)
+        scene = picked.scene
         swap = draw(scene, rng, WHOLE) if rng.random() < self.recipe.recoloured else None
+        x, y = (int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
+        gain, offset = draw_jitter(rng)
+        look = Look(swap, (x, y), gain, offset, mirrored=may_mirror and rng.random() < 0.5)
+        things, said = things_of(scene, self.size, look.shift), scene["instructions"]
         if swap is not None:
-            image = swap.picture(image, labels, scene)
-        shift = tuple(int(v) for v in rng.integers(-MOST_SHIFT, MOST_SHIFT + 1, 2)) if rng.random() < 0.7 else (0, 0)
-        image, things = jittered(shifted(image, shift), rng), things_of(scene, SIZE, shift)
-        if swap is None:
-            return image, things, scene["instructions"]
-        return image, swap.things(things), swap.reworded(scene["instructions"])
+            things, said = swap.things(things), swap.reworded(said)
+        return picked, look, flipped(things, self.size) if look.mirrored else things, said
 
     def _counted(
         self, instruction: dict[str, Any], things: Mapping[int, Thing], rng: np.random.Generator
@@ -135,196 +174,83 @@ class Batches:
             text = paraphrased(text, instruction["type"], rng)
         return add_word_noise(text, rng) if rng.random() < self.recipe.word_noise else text
 
-    def run(self, first: int, last: int) -> Iterator[Batch]:
-        """Batches of steps first..last-1, made ahead."""
-        ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=2)
+    def make(self, step: int) -> Batch:
+        """The batch of `step`."""
+        drawn = self.draw(step)
+        rgb = torch.from_numpy(np.stack([self._pixels(picked, look) for picked, look in drawn.pictures]))
+        return Batch(rgb, SceneTensors.of(drawn.scenes), drawn.words)
+
+    def _pixels(self, picked: Picked, look: Look) -> NDArray[np.uint8]:
+        image = self.folder.image(picked)
+        if look.swap is not None:
+            image = look.swap.picture(image, self.folder.labels(picked), picked.scene)
+        image = jittered(shifted(image, look.shift), look.gain, look.offset)
+        return image[:, ::-1] if look.mirrored else image
+
+    def prepare(self, step: int) -> Prepared:
+        """The batch of `step` without its pixels; from an `AnnouncedFolder`, once something is in it."""
+        folder = self.folder
+        assert isinstance(folder, AnnouncedFolder)
+        while not folder.refresh():
+            time.sleep(0.05)
+        drawn = self.draw(step)
+        slot = torch.tensor([folder.slot(picked) for picked, _ in drawn.pictures])
+        return Prepared(slot, drawn.looks(), SceneTensors.of(drawn.scenes), drawn.words)
+
+    def run(self, first: int) -> Iterator[Batch]:
+        """Batches of all steps from `first` to the end of the schedule, two of them made ahead in a thread."""
+        ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=2)
+        ended = threading.Event()
 
         def work() -> None:
             try:
-                for step in range(first, last):
+                step = first
+                while not ended.is_set() and not self.schedule.over(step):
                     ready.put(self.make(step))
+                    step += 1
+                ready.put(None)
             except BaseException as error:  # noqa: BLE001 - handed to the consumer
                 ready.put(error)
 
         threading.Thread(target=work, daemon=True).start()
-        for _ in range(first, last):
-            item = ready.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        try:
+            while (item := ready.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            ended.set()
+            while not ready.empty():  # the thread may wait for room
+                ready.get()
 
 
-class Learner(nn.Module):
-    """The reasoner with its throw-away heads; `losses` is one step's forward pass."""
-
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Tokenizer, profile: Profile) -> None:
-        super().__init__()
-
-        def encode(text: str) -> list[int]:
-            return list(tokenizer.encode(text, add_special_tokens=False).ids)
-
-        before, after = map(encode, prefix_text(profile))
-        self.reasoner = PackedReasoner(model, profile.image_size, before, after)
-        width = model.config.text_config.hidden_size
-        self.heads = DenseHeads(width, len(KINDS), len(COLOUR_NAMES), SIZE, SIZE // CELL)
-        self.kind_words = WordAlignment([encode(f" {kind}") for kind in KINDS])
-        self.colour_words = WordAlignment([encode(f" {colour}") for colour in COLOUR_NAMES])
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Named losses and accuracies of a batch; "total" is what is minimised."""
-        visual = self.reasoner.encode_image(batch.rgb)
-        result = self._vision_losses(visual, batch)
-        if not batch.examples:
-            result["total"] = result["dense"] + result["align"]
-            return result
-        result |= self._text_losses(visual, batch)
-        result["total"] = result["speak"] + sum(weight * result[name] for name, weight in WEIGHTS.items())
-        return result
-
-    def _vision_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
-        kind, colour, place = batch.dense
-        result = self.heads(visual, kind, colour, place)
-        result["dense"] = result["kind"] + result["colour"] + result["place"] + result["own"]
-        on = kind < len(KINDS)
-        embeddings = self.reasoner.text.embed_tokens.weight
-        result["align"] = self.kind_words(visual[on], embeddings, kind[on])
-        result["align"] = result["align"] + self.colour_words(visual[on], embeddings, colour[on])
-        return result
-
-    def _text_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
-        sequences = pack_sequences([example.ids[:-1] for example in batch.examples], batch.images)
-        target = torch.tensor([i for example in batch.examples for i in example.ids[1:]])
-        learned = torch.cat([torch.arange(1, len(example.ids)) >= example.prompt_length for example in batch.examples])
-        watch = self._watch(batch)
-        hidden = self.reasoner(visual, sequences, watch)[learned]
-        logits = functional.linear(hidden, self.reasoner.model.lm_head.weight)
-        right = (logits.argmax(-1) == target[learned]).float().mean()
-        return {"speak": functional.cross_entropy(logits, target[learned]), "guide": watch.loss(), "token_right": right}
-
-    def _watch(self, batch: Batch) -> Watch:
-        grid, at, cover, start = SIZE // CELL, [], [], 0
-        covers = [{n: cell_cover(t.box, t.point, grid, CELL) for n, t in scene.items()} for scene in batch.scenes]
-        for example, image in zip(batch.examples, batch.images, strict=True):
-            for n, thing in enumerate(example.objects[1:]):
-                if thing:
-                    at.append(start + n)
-                    cover.append(covers[image][thing])
-            start += len(example.ids) - 1
-        return Watch(GUIDED_LAYERS, torch.tensor(at), torch.stack(cover), self.reasoner.visual_from)
+Feed = tuple[Iterator[Batch], Callable[[], int]]  # batches, and what looks for new pictures and says how many there are
 
 
-class Optimiser:
-    """Muon for the matrices of the transformer blocks, AdamW for the rest.
-
-    The vision tower slower once the model speaks.
-    """
-
-    def __init__(self, learner: Learner, recipe: Recipe) -> None:
-        self.recipe = recipe
-        matrices: dict[str, list[nn.Parameter]] = defaultdict(list)
-        others: dict[str, list[nn.Parameter]] = defaultdict(list)
-        for name, parameter in learner.named_parameters():
-            part = "vision" if ".visual." in name else "text"
-            hidden = parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
-            (matrices if hidden else others)[part].append(parameter)
-        self.muon = Muon(
-            [{"params": p, "part": part} for part, p in matrices.items()], lr=recipe.muon, weight_decay=0.01
-        )
-        self.adam = torch.optim.AdamW(
-            [{"params": p, "part": part} for part, p in others.items()],
-            lr=recipe.adam,
-            betas=(0.9, 0.98),
-            weight_decay=0.0,
-        )
-
-    def step(self, step: int) -> None:
-        """One update at the learning rate of `step`, gradients cleared."""
-        scale = learning_rate(step, self.recipe)
-        slow = self.recipe.vision_rate if step >= self.recipe.vision_steps else 1.0
-        for optimiser, rate in ((self.muon, self.recipe.muon), (self.adam, self.recipe.adam)):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * scale * (slow if group["part"] == "vision" else 1.0)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+@contextmanager
+def feed(args: argparse.Namespace, batches: Batches, first: int, device: torch.device) -> Iterator[Feed]:
+    """Batches on `device` from step `first` on: made here, or with workers from a store of pictures on the device."""
+    workers = default_workers(device) if args.workers is None else args.workers
+    if not workers:
+        made = batches.run(first)
+        with closing(made):
+            yield (to_device(batch, device) for batch in made), lambda: batches.folder.refresh(most=1)
+        return
+    store = PictureStore(args.data, batches.size, args.pictures_on_device, device)
+    asked = batches.of(AnnouncedFolder(args.data, batches.size, store.announced))
+    with prepared_ahead(asked, first, workers, device.type == "cuda") as steps, store.opened():
+        yield (_filled(to_device(step, device), store) for step in steps), lambda: store.count
 
 
-def learning_rate(step: int, recipe: Recipe) -> float:
-    """Share of the full rate: each stage warms up and stays flat.
-
-    The second falls linearly to zero in its last part.
-    """
-    if step < recipe.vision_steps:
-        return min(1.0, (step + 1) / 50)
-    spoken = step - recipe.vision_steps
-    total = max(1, recipe.steps - recipe.vision_steps)
-    left = (total - spoken) / max(1.0, total * (1 - recipe.decay_from))
-    return min(1.0, (spoken + 1) / 100, max(0.0, left))
+def _filled(step: Prepared, store: PictureStore) -> Batch:
+    return Batch(store.pictures(step), step.things, step.words)
 
 
-# Greedy evaluation on held-out scenes: boxes only, the segmenter is scored elsewhere.
-
-
-def truth_of(example: SupervisedText, things: Mapping[int, Thing], profile: Profile) -> Truth:
-    """What an example's answer should have found, in pixels of the model's picture."""
-    meant = [things[n] for n in example.targets]
-    return Truth(tuple(thing.box for thing in meant), tuple((thing.point,) for thing in meant), profile.image_size)
-
-
-def evaluate(
-    learner: Learner, batches: Batches, folder: ShardFolder, most: int, stop: Stop | None = None
-) -> dict[str, Any]:
-    """Greedy answers to the first `most` held-out instructions; shares by type. Cut short when asked to stop."""
-    learner.eval()
-    stop = batches.tokenizer.token_to_id("<|im_end|>")
-    rows: list[dict[str, Any]] = []
-    pending = iter(folder)
-    while len(rows) < most:
-        chunk = [item for item, _ in zip(pending, range(32), strict=False)]
-        if not chunk or (rows and stop is not None and stop.is_set()):
-            break
-        with torch.no_grad():
-            visual = learner.reasoner.encode_image(torch.from_numpy(np.stack([image for image, _ in chunk])))
-        things = [things_of(scene, SIZE) for _, scene in chunk]
-        examples = [
-            (n, write_supervised_text(batches.tokenizer, batches.profile, instruction, things[n]))
-            for n, (_, scene) in enumerate(chunk)
-            for instruction in scene["instructions"][:3]
-        ]
-        prompts = [example.ids[: example.prompt_length] for _, example in examples]
-        answers = sample(learner.reasoner, visual, prompts, [n for n, _ in examples], 1, 220, [stop], 0.0).ids
-        for (n, example), said in zip(examples, answers, strict=True):
-            ids = [token for token in said if token != stop]
-            text = batches.tokenizer.decode(ids, skip_special_tokens=False)
-            match = match_answer(text, truth_of(example, things[n], batches.profile), batches.profile)
-            rows.append(match | {"type": example.type, "tokens": len(ids), "question": example.text, "answer": text})
-    learner.train()
-    return summarise(rows)
-
-
-def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Shares by type and over all, with the last few wrong answers to look at."""
-    kinds = sorted({row["type"] for row in rows})
-    by_type = {kind: _mean([row for row in rows if row["type"] == kind]) for kind in kinds}
-    single = [row for row in rows if row["type"] not in ("several", "absent")]
-    wrong = [f"{row['question']} -> {row['answer']}" for row in rows if not row["hit"]][-4:]
-    return {"all": _mean(rows), "single": _mean(single), **by_type, "wrong": wrong}
-
-
-def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    if not rows:
-        return {"count": 0}
-    return {
-        "count": len(rows),
-        "hit": round(float(np.mean([row["hit"] for row in rows])), 4),
-        "iou": round(float(np.mean([row["iou"] for row in rows])), 4),
-        "valid": round(float(np.mean([row["valid"] for row in rows])), 4),
-        "tokens": round(float(np.mean([row["tokens"] for row in rows])), 1),
-    }
-
-
-def make_learner(start: Path | None, tokenizer: Tokenizer, profile: Profile, recipe: Recipe) -> Learner:
+def make_learner(
+    start: Path | None, tokenizer: Tokenizer, profile: Profile, recipe: Recipe, device: torch.device
+) -> Learner:
     """A learner of random weights or of another run's; a tower that the recipe never changes needs no gradients."""
-    learner = Learner(build_model(tokenizer), tokenizer, profile)
+    learner = Learner(build_model(tokenizer).to(device), tokenizer, profile)
     if start:
         begin_from(start, learner)
     if recipe.vision_steps == 0 and recipe.vision_rate == 0:
@@ -351,54 +277,105 @@ def train(args: argparse.Namespace, recipe: Recipe) -> int:
     begun = args.start / "tokenizer.json" if args.start else args.tokenizer
     source = resumed / "tokenizer.json" if resumed else begun
     tokenizer = read_tokenizer(source) if source else learn_tokenizer(folder, profile)
-    learner = make_learner(args.start, tokenizer, profile, recipe)
+    learner = make_learner(args.start, tokenizer, profile, recipe, choose_device(args.device))
     optimiser = Optimiser(learner, recipe)
-    step = restore(resumed, learner, optimiser) if resumed else 0
-    batches = Batches(folder, tokenizer, profile, recipe)
+    step, used = restore(resumed, learner, optimiser) if resumed else (0, 0.0)
+    schedule = Schedule(recipe.steps, args.seconds, time.monotonic() - used)
+    run = Run(args, learner, optimiser, Batches(folder, tokenizer, profile, recipe, schedule), held_out)
     with stop_on_signals() as stop:
         stop.saves = True
-        step = learn(args, learner, optimiser, (batches, held_out), step, stop)
-        save(args.out, learner, optimiser, tokenizer, recipe, step)
+        step = run.learn(step, stop)
+        run.save(step)
+        if args.seconds and not stop.is_set():
+            run.log({"step": step, "held_out": run.evaluate(stop)})
     return 128 + stop.signal if stop.is_set() else 0
 
 
-def learn(
-    args: argparse.Namespace,
-    learner: Learner,
-    optimiser: Optimiser,
-    data: tuple[Batches, ShardFolder],
-    step: int,
-    stop: Stop,
-) -> int:
-    """The steps from `step` on, to the end or until asked to stop; returns the next one."""
-    batches, held_out = data
-    recipe, guard = batches.recipe, LossGuard("segzero train reasoner", learner)
-    sums: dict[str, list[float]] = defaultdict(list)
-    bar = tqdm(total=recipe.steps, initial=step, mininterval=5, ascii=True)
-    log = (args.out / "log.jsonl").open("a")
-    for batch in batches.run(step, recipe.steps):
-        if stop.is_set():
-            break
-        losses = learner.losses(batch)
-        losses["total"].backward()
-        norm = nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
-        usable = guard.usable(losses["total"], norm, step + 1)
-        optimiser.step(step)
-        step += 1
-        bar.update()
-        for name, value in losses.items() if usable else ():
-            sums[name].append(value.item())
+class Run:
+    """The steps of a run, its log and its checkpoints."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        learner: Learner,
+        optimiser: Optimiser,
+        batches: Batches,
+        held_out: ShardFolder,
+    ) -> None:
+        self.args, self.learner, self.optimiser, self.batches, self.held_out = (
+            args,
+            learner,
+            optimiser,
+            batches,
+            held_out,
+        )
+        self.sums: dict[str, list[Tensor]] = defaultdict(list)
+        self.pace = Pace()
+        self.saved = time.monotonic()
+
+    def learn(self, step: int, stop: Stop) -> int:
+        """The steps from `step` on, to the end or until asked to stop; returns the next one."""
+        schedule, guard = self.batches.schedule, LossGuard("segzero train reasoner", self.learner)
+        total = schedule.steps if schedule.seconds is None else None
+        device = self.learner.device
+        with feed(self.args, self.batches, step, device) as (made, images), _bar(total, step) as bar:
+            for batch in self.pace.timed(made):
+                if stop.is_set() or schedule.over(step):
+                    break
+                with arithmetic(device, self.args.bfloat16):
+                    losses = self.learner.losses(batch)
+                losses["total"].backward()
+                norm = nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
+                usable = guard.usable(losses["total"], norm, step + 1)
+                self.optimiser.step(schedule.at(step))
+                step += 1
+                bar.update()
+                self.pace.pictures += len(batch.rgb)
+                for name, value in losses.items() if usable else ():
+                    self.sums[name].append(value.detach())
+                self._look_after(step, images, stop)
+        return step
+
+    def _look_after(self, step: int, images: Callable[[], int], stop: Stop) -> None:
+        """What is due after a step: a line of the log, an evaluation, a checkpoint."""
+        args, schedule = self.args, self.batches.schedule
+        if (pace := self.pace.line()) is not None:
+            self.log({"step": step, **pace})
+            tqdm.write(
+                f"{pace['pictures_per_s']:.0f} pictures a second, {pace['waiting']:.0%} of the time without data"
+            )
         if step % 50 == 0:
-            record = {"step": step, "time": round(time.time()), "images": batches.folder.refresh(most=1)}
-            record |= {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
-            sums.clear()
-            if step % args.evaluate_every == 0 and step > recipe.vision_steps:
-                record["held_out"] = evaluate(learner, batches, held_out, args.evaluate_count, stop)
-            print(json.dumps(record), file=log, flush=True)
-        if step % args.save_every == 0:
-            save(args.out, learner, optimiser, batches.tokenizer, recipe, step)
-    bar.close()
-    return step
+            record = {"step": step, "time": round(time.time()), "images": images()}
+            record |= {name: round(float(torch.stack(values).mean()), 4) for name, values in self.sums.items()}
+            self.sums.clear()
+            if step % args.evaluate_every == 0 and schedule.at(step) > self.batches.recipe.vision_steps:
+                record["held_out"] = self.evaluate(stop)
+            self.log(record)
+        due = step % args.save_every == 0 if schedule.seconds is None else time.monotonic() - self.saved > SAVE_EVERY_S
+        if due:
+            self.save(step)
+
+    def evaluate(self, stop: Stop) -> dict[str, Any]:
+        """Greedy answers to held-out questions."""
+        batches = self.batches
+        most = self.args.evaluate_count
+        return evaluate(self.learner, batches.tokenizer, batches.profile, self.held_out, most, stop)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """A line of `log.jsonl`."""
+        with (self.args.out / "log.jsonl").open("a") as log:
+            print(json.dumps(record), file=log)
+
+    def save(self, step: int) -> None:
+        """The checkpoint, whole or not at all."""
+        batches = self.batches
+        seconds = batches.schedule.used if batches.schedule.seconds else 0.0
+        save(self.args.out, self.learner, self.optimiser, batches.tokenizer, batches.recipe, step, seconds)
+        self.saved = time.monotonic()
+
+
+def _bar(total: int | None, step: int) -> "tqdm[Any]":
+    return tqdm(total=total, initial=step, mininterval=5, ascii=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -411,6 +388,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse("segzero train reasoner", explain(error, args.out))
     except RejectedInput as error:
         return refuse("segzero train reasoner", str(error))
+    except torch.OutOfMemoryError as error:
+        said = str(error).partition(". ")[0]
+        return refuse("segzero train reasoner", f"{said}; go on with --resume and a smaller --images-per-step")
 
 
 if __name__ == "__main__":

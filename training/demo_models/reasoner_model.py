@@ -147,8 +147,13 @@ def build_model(tokenizer: Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
 HEADS = "training_heads.safetensors"
 
 
-def save(out: Path, learner: Any, optimiser: Any, tokenizer: Tokenizer, recipe: Any, step: int) -> None:
-    """Write `checkpoint/` (config, safetensors, tokenizer, state): whole or not at all, and numbers only."""
+def save(
+    out: Path, learner: Any, optimiser: Any, tokenizer: Tokenizer, recipe: Any, step: int, seconds: float = 0.0
+) -> None:
+    """Write `checkpoint/` (config, safetensors, tokenizer, state): whole or not at all, and numbers only.
+
+    `seconds`: what a run by the clock has used.
+    """
     check_finite(learner, step)
     fresh = out / "checkpoint.partial"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -160,7 +165,8 @@ def save(out: Path, learner: Any, optimiser: Any, tokenizer: Tokenizer, recipe: 
             save_file({k: v.contiguous() for k, v in heads.items()}, fresh / HEADS)
             state = {"muon": optimiser.muon.state_dict(), "adam": optimiser.adam.state_dict()}
             torch.save(state, fresh / "optimiser.pt")
-            (fresh / "training.json").write_text(json.dumps({"step": step, "recipe": asdict(recipe)}, indent=1))
+            state = {"step": step, "seconds": round(seconds, 1), "recipe": asdict(recipe)}
+            (fresh / "training.json").write_text(json.dumps(state, indent=1))
             replace_folder(fresh, out / "checkpoint", keep=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -193,15 +199,16 @@ def _check(folder: Path) -> None:
         raise RejectedInput(Code.CONFIG_VALUE, f"{folder / 'training.json'}: has no step")
 
 
-def restore(folder: Path, learner: Any, optimiser: Any) -> int:
-    """Load what `save` wrote; returns the next step."""
+def restore(folder: Path, learner: Any, optimiser: Any) -> tuple[int, float]:
+    """Load what `save` wrote; returns the next step, and the seconds used of a run by the clock."""
     saved = load_whole(_model_class(), folder)
     learner.reasoner.model.load_state_dict(saved.state_dict())
     learner.load_state_dict(_heads(folder), strict=False)
-    state = torch.load(folder / "optimiser.pt", weights_only=True)
+    state = torch.load(folder / "optimiser.pt", map_location="cpu", weights_only=True)
     optimiser.muon.load_state_dict(state["muon"])
     optimiser.adam.load_state_dict(state["adam"])
-    return int(json.loads((folder / "training.json").read_text())["step"])
+    said = json.loads((folder / "training.json").read_text())
+    return int(said["step"]), float(said.get("seconds", 0.0))
 
 
 def begin_from(folder: Path, learner: Any) -> None:

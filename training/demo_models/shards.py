@@ -1,16 +1,31 @@
 """Rendered tabletop shards on disk -> pictures and truth for the trainings; shards may appear while they are read."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.backends.decoding.preprocess import resize_to
 from training.demo_models.supervised_text import Thing
+
+
+class Scenes(Sequence[dict[str, Any]]):
+    """The lines of a scenes.jsonl, read when they are asked for: as text they take a fifth of the memory."""
+
+    def __init__(self, file: Path) -> None:
+        self._lines = file.read_bytes().splitlines()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: Any) -> Any:
+        """The scene number `index`, or a list of a slice of them."""
+        found = self._lines[index]
+        return [json.loads(line) for line in found] if isinstance(index, slice) else json.loads(found)
 
 
 @dataclass(slots=True)
@@ -22,7 +37,7 @@ class Shard:
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
-    scenes: list[dict[str, Any]]
+    scenes: Scenes
 
 
 def load_shard(path: Path, size: int) -> Shard:
@@ -39,8 +54,16 @@ def load_shard(path: Path, size: int) -> Shard:
             raise OSError(f"could not write {cache} ({error}); make room there, or copy the data elsewhere") from None
         finally:
             partial.unlink(missing_ok=True)
-    scenes = [json.loads(line) for line in (path / "scenes.jsonl").read_text().splitlines()]
-    return Shard(np.load(cache, mmap_mode="r"), np.load(path / "labels.npy", mmap_mode="r"), scenes)
+    labels = np.load(path / "labels.npy", mmap_mode="r")
+    return Shard(np.load(cache, mmap_mode="r"), labels, Scenes(path / "scenes.jsonl"))
+
+
+class Picked(NamedTuple):
+    """One picture of a folder: its shard, its number there, its scene."""
+
+    shard: str
+    number: int
+    scene: dict[str, Any]
 
 
 class ShardFolder:
@@ -59,22 +82,31 @@ class ShardFolder:
                 most -= 1
         return sum(len(shard.scenes) for shard in self.shards.values())
 
-    def pick(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]:
-        """One image, its labels (size, size) and its scene, uniformly over everything known."""
+    def pick(self, rng: np.random.Generator) -> Picked:
+        """A picture, uniformly over everything known."""
         names = sorted(self.shards)
-        shard = self.shards[names[int(rng.integers(len(names)))]]
-        n = int(rng.integers(len(shard.scenes)))
-        return shard.images[n], _nearest(shard.labels[n], self.size), shard.scenes[n]
+        name = names[int(rng.integers(len(names)))]
+        scenes = self.shards[name].scenes
+        number = int(rng.integers(len(scenes)))
+        return Picked(name, number, scenes[number])
+
+    def image(self, picked: Picked) -> NDArray[np.uint8]:
+        """Its pixels (size, size, 3)."""
+        return self.shards[picked.shard].images[picked.number]
+
+    def labels(self, picked: Picked) -> NDArray[np.uint8]:
+        """Its labels (size, size)."""
+        return nearest(self.shards[picked.shard].labels[picked.number], self.size)
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], dict[str, Any]]]:
         for name in sorted(self.shards):
             yield from zip(self.shards[name].images, self.shards[name].scenes, strict=True)
 
 
-def _nearest(labels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Labels (H, W) squashed to (size, size)."""
-    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in labels.shape)
-    return labels[rows][:, columns]
+def nearest(labels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Labels (..., H, W) squashed to (..., size, size)."""
+    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in labels.shape[-2:])
+    return labels[..., rows[:, None], columns]
 
 
 def things_of(scene: dict[str, Any], size: int, shift: tuple[int, int] = (0, 0)) -> dict[int, Thing]:
@@ -97,24 +129,27 @@ def shifted(image: NDArray[np.uint8], shift: tuple[int, int]) -> NDArray[np.uint
     return image[rows][:, columns]
 
 
-def jittered(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Small random gain per channel, offset and gamma-like contrast; keeps colour names true."""
+def draw_jitter(rng: np.random.Generator) -> tuple[NDArray[np.float64], float]:
+    """A small random gain per channel (3,) and an offset, which keep colour names true."""
     gain = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, 3)
-    offset = rng.uniform(-12, 12)
+    return gain, rng.uniform(-12, 12)
+
+
+def jittered(image: NDArray[np.uint8], gain: NDArray[np.float64], offset: float) -> NDArray[np.uint8]:
+    """The picture's levels times `gain` (3,) plus `offset`."""
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
     return np.stack([table[:, c][image[..., c]] for c in range(3)], axis=-1)
 
 
-def flipped(image: NDArray[np.uint8], things: dict[int, Thing]) -> tuple[NDArray[np.uint8], dict[int, Thing]]:
-    """The mirror image of a picture and of its things."""
-    width = image.shape[1]
+def flipped(things: Mapping[int, Thing], width: int) -> dict[int, Thing]:
+    """The things of a picture's mirror image; `width`: the picture's."""
 
     def mirrored(thing: Thing) -> Thing:
         x0, y0, x1, y1 = thing.box
         point = (width - 1 - thing.point[0], thing.point[1])
         return replace(thing, box=(width - x1, y0, width - x0, y1), point=point)
 
-    return image[:, ::-1], {n: mirrored(thing) for n, thing in things.items()}
+    return {n: mirrored(thing) for n, thing in things.items()}
 
 
 def choose(instructions: Sequence[dict[str, Any]], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:

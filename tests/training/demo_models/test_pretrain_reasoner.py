@@ -10,8 +10,11 @@ torch = pytest.importorskip("torch", reason="offline stack not installed")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
-from training.demo_models.pretrain_reasoner import Recipe, learning_rate, main, truth_of  # noqa: E402
+from training.demo_models.pretrain_reasoner import main  # noqa: E402
+from training.demo_models.reasoner.evaluation import truth_of  # noqa: E402
+from training.demo_models.reasoner.learner import learning_rate  # noqa: E402
 from training.demo_models.reasoner_model import demo_profile, train_tokenizer  # noqa: E402
+from training.demo_models.recipes.reasoner import Recipe  # noqa: E402
 from training.demo_models.shards import ShardFolder, flipped, shifted, things_of  # noqa: E402
 from training.demo_models.supervised_text import SupervisedText, Thing, write_supervised_text  # noqa: E402
 from training.demo_models.word_noise import MOST_WORDS, add_word_noise  # noqa: E402
@@ -118,7 +121,7 @@ def test_a_moved_picture_moves_its_truth(data):
 def test_a_mirrored_picture_mirrors_its_truth(data):
     image, scene = next(iter(ShardFolder(data / "train", 196)))
     things = things_of(scene, 196)
-    mirror, mirrored = flipped(image, things)
+    mirror, mirrored = image[:, ::-1], flipped(things, 196)
     for n, thing in things.items():
         x, y = (int(v) for v in mirrored[n].point)
         assert (mirror[y, x] == image[y, 195 - x]).all()

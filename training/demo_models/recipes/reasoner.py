@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from segzero_ros.cli.parser import Parser, Renamed, at_least, number_in
+from training.demo_models.recipes.device import PICTURES_ON_DEVICE, add_device_options, add_seconds_option
 
 ABOUT = """Pretrain the demo reasoner: a small Qwen2.5-VL that sees the tabletop world, thinks and answers with boxes.
 
@@ -16,6 +17,9 @@ together: cross-entropy on thinking and answer, plus dense heads, guided attenti
 rate falling to zero over the last part. Only the Qwen2.5-VL weights are kept; the heads stay behind in the
 training state. The run is resumable (`--resume`, exact for the same data folder), saves on Ctrl-C, and may be given
 more steps when it is resumed before the decay.
+
+With --seconds the clock passes through the schedule instead, however many steps are made, and the run is saved every
+minute; with --workers pictures are kept and changed on the device while processes word and tokenise the questions.
 
 This is the supervised start that GRPO needs; it is not Seg-Zero's method, which starts from a pretrained Qwen2.5-VL.
 """
@@ -93,6 +97,10 @@ def read_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Nam
     add("--start", type=Path, metavar="DIR", help="checkpoint of another run to begin from, with a fresh schedule")
     add("--resume", action="store_true", help="go on from OUT/checkpoint")
     add("--threads", type=at_least(1), default=1, metavar="N", help="CPU threads (default 1)")
+    add_device_options(add)
+    add_seconds_option(add, "the schedule passes in so many seconds, however many steps that makes; saved each minute")
+    held = f"most pictures kept on the device, with --workers (default {PICTURES_ON_DEVICE})"
+    add("--pictures-on-device", type=at_least(1), default=PICTURES_ON_DEVICE, metavar="N", help=held)
     for name, value, what in EVERY:
         add(f"--{name}", type=at_least(1), default=value, metavar="N", help=f"{what} (default {value})")
     for name, value in asdict(Recipe()).items():
