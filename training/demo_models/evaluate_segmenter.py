@@ -55,16 +55,17 @@ def predict(
     side = model.config.prompt_encoder_config.image_size
     pixels = torch.from_numpy(normalise(resize_to(rgb, (side, side)), IMAGENET_MEAN, IMAGENET_STD))[None]
     labels = torch.full(points.shape[:2], POSITIVE_POINT)[None]
+    where = model.device
     out = model(
-        pixel_values=pixels,
-        input_boxes=torch.from_numpy(boxes)[None],
-        input_points=torch.from_numpy(points)[None],
-        input_labels=labels,
+        pixel_values=pixels.to(where),
+        input_boxes=torch.from_numpy(boxes)[None].to(where),
+        input_points=torch.from_numpy(points)[None].to(where),
+        input_labels=labels.to(where),
     )
     best = out.iou_scores[0].argmax(1)
-    pick = torch.arange(len(best))
+    pick = torch.arange(len(best), device=where)
     logits = F.interpolate(out.pred_masks[0][pick, best][:, None], rgb.shape[:2], mode="bilinear")[:, 0]
-    return (logits > 0).numpy(), out.iou_scores[0][pick, best].numpy()
+    return (logits > 0).cpu().numpy(), out.iou_scores[0][pick, best].cpu().numpy()
 
 
 def score_objects(model: Sam2Model, shards: Shards, *, jitter: float, most: int, seed: int = 0) -> Iterator[ScoredMask]:

@@ -16,11 +16,13 @@ Ctrl-C saves them.
 """
 
 import argparse
+import itertools
 import json
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
@@ -29,17 +31,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import get_worker_info
 from tqdm import tqdm
 from transformers import Sam2Config, Sam2Model
 
 from segzero_ros.cli.parser import explain, refuse
 from segzero_ros.errors import RejectedInput
+from training.demo_models.device.ahead import default_workers, prepared_ahead
+from training.demo_models.device.clock import Pace, arithmetic, choose_device
 from training.demo_models.evaluate_segmenter import evaluate, score_objects
 from training.demo_models.recipes.segmenter import DEFAULT_MINUTES, Recipe, read_arguments
 from training.demo_models.segmenter_data import Shards, draw_batch
 from training.demo_models.segmenter_model import (
     Batch,
     ForegroundHeads,
+    Stacked,
     build_model,
     prompt,
     prompt_blind,
@@ -50,8 +56,10 @@ from training.saving import LossGuard, load_state, save_run
 
 SINGLE_MASK_EVERY = 8  # steps; the tracker uses the single-mask output
 FORMAT = 1  # of state.pt
+SAVE_EVERY_S = 150.0  # of training
 
-Budget = tuple[float | None, int | None]  # minutes of CPU time, or steps
+Budget = tuple[float | None, int | None, float | None]  # minutes of CPU time, steps, or seconds on the clock
+CPU = torch.device("cpu")
 
 
 def make_optimizers(model: Sam2Model, heads: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -77,38 +85,60 @@ class Training:
     """One run: model, optimizers and position. `save` and `resume` carry it over an interruption, exactly."""
 
     def __init__(
-        self, recipe: Recipe, data: Path, shards: Sequence[str] | None = None, config: Sam2Config | None = None
+        self,
+        recipe: Recipe,
+        data: Path,
+        shards: Sequence[str] | None = None,
+        config: Sam2Config | None = None,
+        device: torch.device = CPU,
+        bfloat16: bool | None = None,
     ) -> None:
-        self.recipe = recipe
-        self.model = build_model(recipe.seed, config)
+        self.recipe, self.device, self.bfloat16 = recipe, device, bfloat16
+        self.model = build_model(recipe.seed, config).to(device)
         self.side: int = self.model.config.prompt_encoder_config.image_size
         width = self.model.hidden_dim
-        self.heads = ForegroundHeads((width // 8, width // 4, width))
+        self.heads = ForegroundHeads((width // 8, width // 4, width)).to(device)
         self.optimizers = make_optimizers(self.model, self.heads, recipe)
         self.shards = Shards(data, shards)
         self.guard = LossGuard("segzero train segmenter", self.model)
         self.steps_done = 0
         self.seconds = 0.0
+        self.began = time.monotonic()
+
+    @property
+    def used(self) -> float:
+        """Seconds of the run so far: of this process's CPU time, or on the clock where the budget is."""
+        return self.seconds if self.recipe.seconds is None else time.monotonic() - self.began
 
     @property
     def progress(self) -> float:
         """Share of the budget used, 0..1."""
         if self.recipe.steps is not None:
             return self.steps_done / self.recipe.steps
+        if self.recipe.seconds is not None:
+            return self.used / self.recipe.seconds
         return self.seconds / (60 * (self.recipe.minutes or 1))
 
-    def step(self) -> dict[str, float]:
-        """One optimizer step on the batch that belongs to this position; returns its losses."""
+    def prepare(self, step: int) -> Stacked:
+        """What `step` learns from; a worker process sees shards that have appeared."""
+        recipe = self.recipe
+        if get_worker_info() is not None:
+            self.shards.rescan()
+        samples = draw_batch(
+            self.shards, recipe.images_per_step, recipe.prompts_per_image, self.side, (recipe.seed, step)
+        )
+        return Stacked.of(samples)
+
+    def step(self, prepared: Stacked | None = None) -> dict[str, float]:
+        """One optimizer step on the data that belongs to this position, `prepared` or not; returns its losses."""
         started = time.process_time()
         recipe = self.recipe
-        samples = draw_batch(
-            self.shards, recipe.images_per_step, recipe.prompts_per_image, self.side, (recipe.seed, self.steps_done)
-        )
-        batch = Batch.of(samples)
+        batch = Batch.made((self.prepare(self.steps_done) if prepared is None else prepared).to(self.device))
         self.model.train()
         multimask = self.steps_done % SINGLE_MASK_EVERY != SINGLE_MASK_EVERY - 1
         ask = prompt_blind if self.progress < recipe.blind else prompt
-        said = ask(self.model, batch, multimask)
+        with arithmetic(self.device, self.bfloat16):
+            said = ask(self.model, batch, multimask)
         losses = segmentation_loss(said.logits, said.scores, batch.masks)
         losses["foreground"] = self.heads(said.features, batch.foreground)
         total = losses["mask"] + losses["score"]
@@ -131,7 +161,7 @@ class Training:
 
     def _heads_norm(self) -> torch.Tensor:
         grads = [parameter.grad.abs().sum() for parameter in self.heads.parameters() if parameter.grad is not None]
-        return torch.stack(grads).sum() if grads else torch.zeros(())
+        return torch.stack(grads).sum() if grads else torch.zeros((), device=self.device)
 
     def save(self, out: Path) -> None:
         """Write `checkpoint/` and `state.pt`; see ``save_run``."""
@@ -146,12 +176,18 @@ class Training:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "shards": self.shards.names,
             "steps_done": self.steps_done,
-            "seconds": self.seconds,
+            "seconds": self.used,
         }
 
     @classmethod
     def resume(
-        cls, out: Path, data: Path, config: Sam2Config | None = None, budget: Budget | None = None
+        cls,
+        out: Path,
+        data: Path,
+        config: Sam2Config | None = None,
+        budget: Budget | None = None,
+        device: torch.device = CPU,
+        bfloat16: bool | None = None,
     ) -> "Training":
         """The run as `save` left it, its recipe and shards included; `budget` replaces that of its recipe.
 
@@ -160,13 +196,14 @@ class Training:
         state = load_state(out, FORMAT)
         recipe = Recipe(**state["recipe"])
         if budget is not None:
-            recipe = replace(recipe, minutes=budget[0], steps=budget[1])
-        training = cls(recipe, data, state["shards"], config)
+            recipe = replace(recipe, minutes=budget[0], steps=budget[1], seconds=budget[2])
+        training = cls(recipe, data, state["shards"], config, device, bfloat16)
         training.model.load_state_dict(state["model"])
         training.heads.load_state_dict(state["heads"])
         for optimizer, saved in zip(training.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         training.steps_done, training.seconds = state["steps_done"], state["seconds"]
+        training.began = time.monotonic() - training.seconds
         return training
 
 
@@ -208,22 +245,36 @@ def report(out: Path, entry: dict[str, Any]) -> None:
     tqdm.write(json.dumps(rounded))
 
 
-def train(
-    training: Training, val: Path | None, out: Path, *, save_every_s: float = 150.0, held_out_scenes: int = 40
-) -> None:
+def train(training: Training, val: Path | None, out: Path, *, workers: int = 0, held_out_scenes: int = 40) -> None:
     """Run to the end of the budget or until asked to stop; saves every few minutes of training and at the end."""
-    saved_at, recent = training.seconds, []
-    with Stop() as stop, _progress_bar(training) as bar:
-        while training.progress < 1 and not stop:
+    saved_at, recent, pace = training.used, [], Pace()
+    save_every_s = SAVE_EVERY_S if training.recipe.seconds is None else 60.0
+    with Stop() as stop, _prepared(training, workers) as steps, _progress_bar(training) as bar:
+        for prepared in pace.timed(steps):
+            if training.progress >= 1 or stop:
+                break
             before = training.progress
-            recent.append(training.step())
+            recent.append(training.step(prepared))
+            pace.pictures += training.recipe.images_per_step
+            if (line := pace.line()) is not None:
+                report(out, {"step": training.steps_done, **line})
             bar.set_postfix_str(f"step {training.steps_done}, loss {recent[-1]['mask']:.3f}, {_rate(training)}", False)
             bar.update(min(100 * (training.progress - before), bar.total - bar.n))
-            if training.progress >= 1 or stop or training.seconds - saved_at > save_every_s:
+            if training.progress >= 1 or stop or training.used - saved_at > save_every_s:
                 _checkpoint(training, val, out, recent, held_out_scenes)
-                saved_at, recent = training.seconds, []
+                saved_at, recent = training.used, []
     how = "finished" if training.progress >= 1 else "stopped, go on with --resume,"
     print(f"{how} after {training.steps_done} steps; {out}/checkpoint is a Sam2Model directory")
+
+
+@contextmanager
+def _prepared(training: Training, workers: int) -> Iterator[Iterator[Stacked | None]]:
+    """What the steps from here on learn from; None: to be drawn by the step itself."""
+    if not workers:
+        yield itertools.repeat(None)
+        return
+    with prepared_ahead(training, training.steps_done, workers, training.device.type == "cuda") as steps:
+        yield steps
 
 
 def _progress_bar(training: Training) -> "tqdm[Any]":
@@ -276,19 +327,21 @@ def run(args: argparse.Namespace) -> int:
     training = _begin(args)
     if not len(training.shards):
         return refuse("segzero train segmenter", f"no shard-*/ in {args.data}; render some: segzero train data")
-    train(training, args.val, args.out)
+    workers = default_workers(training.device) if args.workers is None else args.workers
+    train(training, args.val, args.out, workers=workers)
     return 0 if training.progress >= 1 else 130
 
 
 def _begin(args: argparse.Namespace) -> Training:
-    given = (args.minutes, args.steps) if args.minutes or args.steps else None
+    given = (args.minutes, args.steps, args.seconds) if args.minutes or args.steps or args.seconds else None
+    device = choose_device(args.device)
     if not args.resume:
-        minutes, steps = given or (DEFAULT_MINUTES, None)
-        recipe = Recipe(minutes, steps, args.images_per_step, args.prompts_per_image, seed=args.seed)
-        return Training(recipe, args.data)
+        minutes, steps, seconds = given or (DEFAULT_MINUTES, None, None)
+        recipe = Recipe(minutes, steps, args.images_per_step, args.prompts_per_image, seed=args.seed, seconds=seconds)
+        return Training(recipe, args.data, device=device, bfloat16=args.bfloat16)
     if not any((args.out / name).is_file() for name in ("state.pt", "state.pt.old")):
         raise FileNotFoundError(f"got --resume, but there is no {args.out / 'state.pt'}; start without --resume")
-    return Training.resume(args.out, args.data, budget=given)
+    return Training.resume(args.out, args.data, budget=given, device=device, bfloat16=args.bfloat16)
 
 
 if __name__ == "__main__":

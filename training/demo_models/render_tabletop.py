@@ -32,6 +32,7 @@ from segzero_ros.tabletop.render import Renderer
 from segzero_ros.tabletop.scene import Grammar, Split, sample_scene
 from segzero_ros.tabletop.view import SeenThing, View
 from training.demo_models.recipes.tabletop import read_arguments
+from training.demo_models.shards import load_shard, nearest
 
 LEAST_INSTRUCTIONS = 3  # a picture with fewer is not worth its place
 
@@ -92,15 +93,26 @@ def pictures(
 
 
 def write_shard(
-    path: Path, renderer: Renderer, split: Split, count: int, first_seed: int, grammar: Grammar = "plain"
+    path: Path,
+    renderer: Renderer,
+    split: Split,
+    count: int,
+    first_seed: int,
+    grammar: Grammar = "plain",
+    squash: int | None = None,
 ) -> None:
-    """Render `count` pictures from `first_seed` on and put the finished shard at `path`."""
+    """Render `count` pictures from `first_seed` on and put the finished shard at `path`.
+
+    `squash`: the side of the squares that are kept instead of the pictures, see `squash_shard`.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     seen = itertools.islice(pictures(renderer, split, itertools.count(first_seed), grammar), count)
     try:
         write_pictures(partial, seen, (count, renderer.height, renderer.width))
+        if squash:
+            squash_shard(partial, squash)
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -117,6 +129,14 @@ def write_pictures(folder: Path, seen: Iterable[tuple[View, Mapping[str, Any]]],
     np.save(folder / "labels.npy", labels)
 
 
+def squash_shard(folder: Path, size: int) -> None:
+    """Keep pictures and labels of size x size only, as `load_shard` makes and reads them: half of the disk's room."""
+    shard = load_shard(folder, size)
+    np.save(folder / "labels.npy", nearest(np.load(folder / "labels.npy"), size))
+    assert len(shard.images) == len(shard.scenes)
+    (folder / "images.npy").unlink()
+
+
 def render(options: argparse.Namespace) -> None:
     """Render the shards that are not there yet."""
     options.out.mkdir(parents=True, exist_ok=True)
@@ -128,7 +148,7 @@ def render(options: argparse.Namespace) -> None:
             began = time.monotonic()
             # Twice as many seeds as pictures are set aside for each shard, since some scenes are passed over.
             first_seed = options.seed * 100_000_000 + number * 2 * options.count
-            write_shard(path, renderer, options.split, options.count, first_seed, options.grammar)
+            write_shard(path, renderer, options.split, options.count, first_seed, options.grammar, options.squash)
             print(f"{path} {options.count / (time.monotonic() - began):.1f} pictures/s", flush=True)
 
 

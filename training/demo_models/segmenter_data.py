@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise
 from segzero_ros.matching import box_of_mask, inner_point
 
 MIN_OBJECT_PIXELS = 40  # of the squashed image: less than this cannot be told from an edge
@@ -50,7 +49,7 @@ class Shards:
             self._open(name)
 
     def _on_disk(self) -> list[str]:
-        return sorted(path.name for path in self.directory.glob("shard-*") if (path / "labels.npy").is_file())
+        return sorted(path.name for path in self.directory.glob("shard-*") if (path / "images.npy").is_file())
 
     def _open(self, name: str) -> None:
         self._images.append(np.load(self.directory / name / "images.npy", mmap_mode="r"))
@@ -87,16 +86,21 @@ class Shards:
 class Sample:
     """One picture and P prompts of it, in pixels of the squashed square of side S.
 
-    pixels float32 (3, S, S) normalised; boxes float32 (P, 4) x0 y0 x1 y1; points float32 (P, K, 2) x y; point_labels
-    int64 (P, K): 1 is a point, -10 is none; masks bool (P, S, S); foreground bool (S, S), true where any object is.
+    rgb uint8 (S, S, 3); ids uint8 (S, S), whose each pixel is, 0 for nobody's; boxes float32 (P, 4) x0 y0 x1 y1; points
+    float32 (P, K, 2) x y; point_labels int64 (P, K): 1 is a point, -10 is none; asked uint8 (P): whose mask is wanted.
     """
 
-    pixels: NDArray[np.float32]
+    rgb: NDArray[np.uint8]
+    ids: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     points: NDArray[np.float32]
     point_labels: NDArray[np.int64]
-    masks: NDArray[np.bool_]
-    foreground: NDArray[np.bool_]
+    asked: NDArray[np.uint8]
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """The masks asked for (P, S, S)."""
+        return np.asarray(self.ids[None] == self.asked[:, None, None])
 
 
 def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -185,14 +189,8 @@ def make_sample(
     chosen = np.concatenate([rng.permutation(objects) for _ in range(rounds)])[:prompts]
     masks = ids[None] == chosen[:, None, None]
     boxes, points, point_labels = zip(*(_prompt(mask, rng, points) for mask in masks), strict=True)
-    return Sample(
-        normalise(photometric(view, rng), IMAGENET_MEAN, IMAGENET_STD),
-        np.stack(boxes),
-        np.stack(points),
-        np.stack(point_labels),
-        masks,
-        ids > 0,
-    )
+    prompted = np.stack(boxes), np.stack(points), np.stack(point_labels)
+    return Sample(photometric(view, rng), ids, *prompted, chosen.astype(np.uint8))
 
 
 def draw_batch(shards: Shards, images: int, prompts: int, side: int, seed: tuple[int, int]) -> list[Sample]:

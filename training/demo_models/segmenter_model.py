@@ -1,7 +1,7 @@
 """The demo segmenter as it is trained: its configuration, its prompts in batches, its losses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Sam2Config, Sam2Model
 
+from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from training.demo_models.segmenter_data import Sample
 
 SIDE = 256  # pixels of the squashed picture
@@ -67,6 +68,33 @@ def build_model(seed: int, config: Sam2Config | None = None) -> Sam2Model:
     return model
 
 
+@dataclass(slots=True)
+class Stacked:
+    """Samples stacked, as small as they travel from process to process: `Sample`'s arrays with B pictures in front."""
+
+    rgb: Tensor
+    ids: Tensor
+    boxes: Tensor
+    points: Tensor
+    point_labels: Tensor
+    asked: Tensor
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> "Stacked":
+        """Stack samples that have the same number of prompts."""
+        names = (field.name for field in fields(cls))
+        return cls(*(torch.from_numpy(np.stack([getattr(s, name) for s in samples])) for name in names))
+
+    def to(self, device: torch.device) -> "Stacked":
+        """The same on `device`; from pinned memory without waiting."""
+        tensors = (getattr(self, field.name) for field in fields(self))
+        return Stacked(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+    def pin_memory(self) -> "Stacked":
+        """The same in memory that a GPU can read while the CPU goes on."""
+        return Stacked(*(getattr(self, field.name).pin_memory() for field in fields(self)))
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Samples stacked: pixels (B, 3, S, S), boxes (B, P, 4), points (B, P, K, 2), point_labels (B, P, K).
@@ -84,11 +112,17 @@ class Batch:
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> "Batch":
         """Stack samples that have the same number of prompts."""
-        names = ("pixels", "boxes", "points", "point_labels", "masks", "foreground")
-        pixels, boxes, points, labels, masks, foreground = (
-            torch.from_numpy(np.stack([getattr(s, n) for s in samples])) for n in names
-        )
-        return cls(pixels, boxes, points, labels, masks.float(), foreground.float())
+        return cls.made(Stacked.of(samples))
+
+    @classmethod
+    def made(cls, stacked: Stacked) -> "Batch":
+        """Normalise the pictures and cut out the masks, where they are."""
+        gain = 1 / (255 * torch.tensor(IMAGENET_STD, device=stacked.rgb.device))
+        mean = 255 * torch.tensor(IMAGENET_MEAN, device=stacked.rgb.device)
+        pixels = ((stacked.rgb.float() - mean) * gain).permute(0, 3, 1, 2).contiguous()
+        masks = stacked.ids[:, None] == stacked.asked[:, :, None, None]
+        foreground = stacked.ids > 0
+        return cls(pixels, stacked.boxes, stacked.points, stacked.point_labels, masks.float(), foreground.float())
 
 
 class Prompted(NamedTuple):
@@ -111,7 +145,8 @@ def prompt(model: Sam2Model, batch: Batch, multimask: bool) -> Prompted:
         input_labels=batch.point_labels,
         multimask_output=multimask,
     )
-    return Prompted(out.pred_masks, out.iou_scores, out.image_embeddings)
+    features = [feature.float() for feature in out.image_embeddings]
+    return Prompted(out.pred_masks.float(), out.iou_scores.float(), features)
 
 
 def prompt_blind(model: Sam2Model, batch: Batch, multimask: bool) -> Prompted:
@@ -120,7 +155,8 @@ def prompt_blind(model: Sam2Model, batch: Batch, multimask: bool) -> Prompted:
     Equal to `prompt` as long as the neck is zero, as `build_model` leaves it.
     """
     images, width = len(batch.boxes), model.hidden_dim
-    fine, middle, coarse = (torch.zeros(images, width, *size) for size in model.backbone_feature_sizes)
+    where = batch.boxes.device
+    fine, middle, coarse = (torch.zeros(images, width, *size, device=where) for size in model.backbone_feature_sizes)
     decoder = model.mask_decoder
     features = [decoder.conv_s0(fine), decoder.conv_s1(middle), coarse + model.no_memory_embedding.reshape(1, -1, 1, 1)]
     out = model(
@@ -130,7 +166,7 @@ def prompt_blind(model: Sam2Model, batch: Batch, multimask: bool) -> Prompted:
         input_labels=batch.point_labels,
         multimask_output=multimask,
     )
-    return Prompted(out.pred_masks, out.iou_scores, ())
+    return Prompted(out.pred_masks.float(), out.iou_scores.float(), ())
 
 
 class ForegroundHeads(nn.Module):

@@ -72,6 +72,7 @@ class ShardFolder:
     def __init__(self, path: Path, size: int) -> None:
         self.path, self.size = path, size
         self.shards: dict[str, Shard] = {}
+        self._names: list[str] = []
         self.refresh()
 
     def refresh(self, most: int = 1_000_000) -> int:
@@ -84,8 +85,9 @@ class ShardFolder:
 
     def pick(self, rng: np.random.Generator) -> Picked:
         """A picture, uniformly over everything known."""
-        names = sorted(self.shards)
-        name = names[int(rng.integers(len(names)))]
+        if len(self._names) != len(self.shards):
+            self._names = sorted(self.shards)
+        name = self._names[int(rng.integers(len(self._names)))]
         scenes = self.shards[name].scenes
         number = int(rng.integers(len(scenes)))
         return Picked(name, number, scenes[number])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segzero_ros.cli.parser import Parser, Renamed, at_least, number_in
+from training.demo_models.recipes.device import add_device_options, add_seconds_option
 
 ABOUT = """Pretrain the demo segmenter: a small SAM 2 that learns masks from boxes and points on the tabletop world.
 
@@ -30,7 +31,7 @@ DEFAULT_MINUTES = 45.0
 class Recipe:
     """What decides the result of a run beside its data.
 
-    The budget is either `minutes` of this process's CPU time or `steps`, never both (ValueError).
+    The budget is `minutes` of this process's CPU time, `steps`, or `seconds` on the clock: one of them (ValueError).
     """
 
     minutes: float | None = DEFAULT_MINUTES
@@ -45,10 +46,12 @@ class Recipe:
     warm_up: float = 0.005  # share of the budget
     decay_from: float = 0.4  # share of the budget
     seed: int = 0
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise ValueError(f"got minutes={self.minutes}, steps={self.steps}; give exactly one of them")
+        if [self.minutes, self.steps, self.seconds].count(None) != 2:
+            said = f"minutes={self.minutes}, steps={self.steps}, seconds={self.seconds}"
+            raise ValueError(f"got {said}; give exactly one of them")
 
 
 def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,6 +65,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     minutes = f"budget in minutes of this process's CPU time (default {DEFAULT_MINUTES:g})"
     budget.add_argument("--minutes", type=number_in(0, above=True), metavar="N", help=minutes)
     budget.add_argument("--steps", type=at_least(1), metavar="N", help="budget in steps instead")
+    add_seconds_option(budget.add_argument, "budget in seconds on the clock instead; saved each minute")
+    add_device_options(add)
     recipe = Recipe()
     for name, value, what in (
         ("--images-per-step", recipe.images_per_step, "pictures in a step"),
@@ -69,7 +74,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     ):
         add(name, type=at_least(1), default=value, metavar="N", help=f"{what} (default {value})")
     add("--seed", type=at_least(0), default=0, metavar="N", help="another seed begins and draws otherwise (default 0)")
-    resume = "go on with OUT/state.pt, its recipe and its budget (or another --minutes or --steps)"
+    resume = "go on with OUT/state.pt, its recipe and its budget (or another --minutes, --steps or --seconds)"
     add("--resume", action="store_true", help=resume)
     add("--evaluate", action="store_true", help="score --segmenter on --data instead of training")
     add("--segmenter", type=Path, metavar="DIR", help="the checkpoint to evaluate, a Sam2Model")

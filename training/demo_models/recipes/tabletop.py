@@ -30,5 +30,7 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     add("--count", type=at_least(1), default=1000, metavar="N", help="pictures in a shard (default 1000)")
     add("--seed", type=at_least(0), default=0, metavar="N", help="another seed gives other scenes (default 0)")
     add("--size", type=at_least(8, 8192), nargs=2, default=(320, 240), metavar=("W", "H"), help="pixels (320 240)")
+    squash = "write pictures of N x N, as the reasoner sees them, instead of whole ones; no segmenter learns from these"
+    add("--squash", type=at_least(8, 1024), metavar="N", help=squash)
     add("--grammar", choices=GRAMMARS, default="plain", help="composed: every question joins several things (plain)")
     return parser.parse_args(arguments)
