@@ -1,12 +1,12 @@
 """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) in float32.
 
 `torch.optim.Muon` orthogonalises in bfloat16, which a CPU without bfloat16 units does 50 times slower; this one keeps
-the gradient's type and treats
-all matrices of one shape in a batch. Same rule, same defaults.
+the gradient's type and treats all matrices of one shape in a batch, so that a GPU starts few kernels. Same rule, same
+defaults.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -40,21 +40,33 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # noqa: ARG002 - the signature of torch.optim
-        """One update of every matrix that has a gradient."""
+        """One update of every matrix that has a gradient: those of one shape at once, of whatever group."""
+        shapes: dict[tuple[int, ...], list[tuple[Tensor, dict[str, Any]]]] = defaultdict(list)
         for group in self.param_groups:
-            shapes: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    shapes[tuple(parameter.shape)].append(parameter)
-            for shape, parameters in shapes.items():
-                direction = orthogonalise(torch.stack([self._nesterov(p, group["momentum"]) for p in parameters]))
-                rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-                for parameter, update in zip(parameters, direction, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=rate)
+                    shapes[tuple(parameter.shape)].append((parameter, group))
+        for shape, members in shapes.items():
+            direction = orthogonalise(self._nesterov(members))
+            stretch = max(1.0, shape[0] / shape[1]) ** 0.5
+            rates = [group["lr"] for _, group in members]
+            parameters = [parameter for parameter, _ in members]
+            decay = [1 - rate * group["weight_decay"] for rate, (_, group) in zip(rates, members, strict=True)]
+            torch._foreach_mul_(parameters, decay)
+            lengths = torch.tensor([-rate * stretch for rate in rates], dtype=direction.dtype, device=direction.device)
+            torch._foreach_add_(parameters, list((direction * lengths[:, None, None]).unbind()))
 
-    def _nesterov(self, parameter: Tensor, momentum: float) -> Tensor:
-        state = self.state[parameter]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(state["momentum"], momentum)
+    def _nesterov(self, members: Sequence[tuple[Tensor, dict[str, Any]]]) -> Tensor:
+        """(n, rows, columns): the gradients with their momenta, which they have joined."""
+        gradients, momenta = [], []
+        for parameter, _ in members:
+            state = self.state[parameter]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+            momenta.append(state["momentum"])
+        for share in {group["momentum"] for _, group in members}:
+            chosen = [n for n, (_, group) in enumerate(members) if group["momentum"] == share]
+            torch._foreach_lerp_([momenta[n] for n in chosen], [gradients[n] for n in chosen], 1 - share)
+        shares = torch.tensor([group["momentum"] for _, group in members], device=momenta[0].device)
+        return torch.stack(gradients).lerp(torch.stack(momenta), shares[:, None, None])

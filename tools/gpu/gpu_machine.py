@@ -50,11 +50,15 @@ print((GL.glGetString(GL.GL_RENDERER) or b"").decode())
 
 
 def environment(site: Path) -> dict[str, str]:
-    """The environment of every process that is started: carried packages before the machine's, no network, no crowd."""
+    """The environment of every process that is started: carried packages before the machine's, no network.
+
+    What is compiled is kept: many processes import the same.
+    """
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONPYCACHEPREFIX": str(site / "pycache"),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",
@@ -69,12 +73,14 @@ def report(env: dict[str, str], *, need_cuda: bool) -> list[str]:
     if found["missing"]:
         lacking = ", ".join(MODULES[name] for name in found["missing"])
         raise MissingError(
-            f"this Python lacks {lacking}; collect the wheels where there is a network (train_demo_models.py collect) and "
-            "bring carried/ along"
+            f"this Python lacks {lacking}; collect the wheels where there is a network "
+            "(train_demo_models.py collect) and bring carried/ along"
         )
     if need_cuda:
         _check_gpu(found)
-    gpu = f"{found['gpu']}, {found['free_gib']:.0f} of {found['total_gib']:.0f} GiB free" if found["gpu"] else "no GPU"
+    gpu = "no GPU"
+    if found["gpu"]:
+        gpu = "{gpu}, {free_gib:.0f} of {total_gib:.0f} GiB free".format(**found)
     cores = f"{os.cpu_count()} cores, Python {sys.version.split()[0]}"
     return [
         f"{gpu}, torch {found['torch']}, transformers {found['transformers']}, {cores}",

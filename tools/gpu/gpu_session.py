@@ -14,13 +14,15 @@ from pathlib import Path
 import pieces
 from carried import ROOT, MissingError
 
+sys.path.insert(0, str(ROOT))
+from training.demo_models.recipes.shapes import SHAPES
+
 LOOK_S = 1.0  # between two looks at what is going on
 FIRST_SHARDS_S = 120.0  # until pictures must be there
 LEAST_TRAINING_S = 5.0
 GRACE_S = 15.0  # for a training to save when it is asked to end
 MOST_BYTES = 60 * pieces.MIB  # that come back
 FAILURES = 3
-SQUASHED = 196  # pixels a side, as the reasoner sees pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,10 @@ def real_size(cores: int, pictures: int) -> Size:
 class Session:
     """Everything that runs between now and the deadline; `stop` ends it early, with what is learned so far."""
 
-    def __init__(self, size: Size, work: Path, out: Path, seconds: float, env: dict[str, str]) -> None:
-        self.size, self.work, self.out, self.env = size, work, out, env
+    def __init__(
+        self, size: Size, work: Path, out: Path, seconds: float, env: dict[str, str], shape: str = "demo"
+    ) -> None:
+        self.size, self.work, self.out, self.env, self.shape = size, work, out, env, shape
         self.deadline = time.monotonic() + seconds
         self.stopped = False
         self.packed = 0.0
@@ -114,7 +118,7 @@ class Session:
             whole = number < size.whole
             words = ["--out", self._data("train"), "--count", str(size.count), "--start", str(number * 10_000)]
             words += ["--shards", str(size.whole_shards if whole else size.shards), "--grammar", "mixed"]
-            words += [] if whole else ["--squash", str(SQUASHED)]
+            words += [] if whole else ["--squash", str(SHAPES[self.shape].size)]
             running.append(self._begin(f"render-{number}", ["training.demo_models.render_tabletop", *words]))
         try:
             yield
@@ -145,7 +149,7 @@ class Session:
 
         def command(seconds: float, failures: int) -> list[str]:
             words = self._common("reasoner", seconds, failures, self.size.reasoner)
-            words += ["--val", self._data("val"), *begun, *more]
+            words += ["--val", self._data("val"), "--shape", self.shape, *begun, *more]
             return ["training.demo_models.pretrain_reasoner", *words]
 
         return command

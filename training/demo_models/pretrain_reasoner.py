@@ -44,7 +44,6 @@ from training.demo_models.reasoner.batch import Batch, Looks, Prepared, SceneTen
 from training.demo_models.reasoner.evaluation import evaluate
 from training.demo_models.reasoner.learner import Learner, Optimiser
 from training.demo_models.reasoner_model import (
-    SIZE,
     begin_from,
     build_model,
     demo_profile,
@@ -54,6 +53,7 @@ from training.demo_models.reasoner_model import (
     save,
 )
 from training.demo_models.recipes.reasoner import Recipe, read_arguments
+from training.demo_models.recipes.shapes import SHAPES, Shape
 from training.demo_models.shards import Picked, ShardFolder, choose, draw_jitter, flipped, jittered, shifted, things_of
 from training.demo_models.spoken.speak import speak
 from training.demo_models.supervised_text import SupervisedText, Thing, counted, write_supervised_text
@@ -236,9 +236,9 @@ def feed(args: argparse.Namespace, batches: Batches, first: int, device: torch.d
         with closing(made):
             yield (to_device(batch, device) for batch in made), lambda: batches.folder.refresh(most=1)
         return
-    store = PictureStore(args.data, batches.size, args.pictures_on_device, device)
+    store = PictureStore(args.data, batches.size, args.pictures_on_device, device).open()
     asked = batches.of(AnnouncedFolder(args.data, batches.size, store.announced))
-    with prepared_ahead(asked, first, workers, device.type == "cuda") as steps, store.opened():
+    with prepared_ahead(asked, first, workers, device.type == "cuda") as steps, store.watching():
         yield (_filled(to_device(step, device), store) for step in steps), lambda: store.count
 
 
@@ -247,10 +247,10 @@ def _filled(step: Prepared, store: PictureStore) -> Batch:
 
 
 def make_learner(
-    start: Path | None, tokenizer: Tokenizer, profile: Profile, recipe: Recipe, device: torch.device
+    start: Path | None, tokenizer: Tokenizer, shape: Shape, recipe: Recipe, device: torch.device
 ) -> Learner:
     """A learner of random weights or of another run's; a tower that the recipe never changes needs no gradients."""
-    learner = Learner(build_model(tokenizer).to(device), tokenizer, profile)
+    learner = Learner(build_model(tokenizer, shape).to(device), tokenizer, demo_profile(shape))
     if start:
         begin_from(start, learner)
     if recipe.vision_steps == 0 and recipe.vision_rate == 0:
@@ -263,7 +263,8 @@ def train(args: argparse.Namespace, recipe: Recipe) -> int:
 
     Returns 128 and the signal's number when it was stopped by one, else 0.
     """
-    profile, folder, held_out = demo_profile(), ShardFolder(args.data, SIZE), ShardFolder(args.val, SIZE)
+    shape = SHAPES[args.shape]
+    profile, folder, held_out = demo_profile(shape), *(ShardFolder(path, shape.size) for path in (args.data, args.val))
     for name, shards in (("--data", folder), ("--val", held_out)):
         if not shards.shards:
             raise RejectedInput(
@@ -277,7 +278,7 @@ def train(args: argparse.Namespace, recipe: Recipe) -> int:
     begun = args.start / "tokenizer.json" if args.start else args.tokenizer
     source = resumed / "tokenizer.json" if resumed else begun
     tokenizer = read_tokenizer(source) if source else learn_tokenizer(folder, profile)
-    learner = make_learner(args.start, tokenizer, profile, recipe, choose_device(args.device))
+    learner = make_learner(args.start, tokenizer, shape, recipe, choose_device(args.device))
     optimiser = Optimiser(learner, recipe)
     step, used = restore(resumed, learner, optimiser) if resumed else (0, 0.0)
     schedule = Schedule(recipe.steps, args.seconds, time.monotonic() - used)
@@ -370,7 +371,8 @@ class Run:
         """The checkpoint, whole or not at all."""
         batches = self.batches
         seconds = batches.schedule.used if batches.schedule.seconds else 0.0
-        save(self.args.out, self.learner, self.optimiser, batches.tokenizer, batches.recipe, step, seconds)
+        saved = self.args.out, self.learner, self.optimiser, batches.tokenizer, batches.recipe
+        save(*saved, step, seconds, self.args.shape)
         self.saved = time.monotonic()
 
 

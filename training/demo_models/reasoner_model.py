@@ -22,6 +22,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from segzero_ros.backends.torch_cuda.weights import check_whole, load_whole, read_json
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import PROFILES, Profile
+from training.demo_models.recipes.shapes import DEMO, Shape
 from training.demo_models.shards import ShardFolder, things_of
 from training.demo_models.supervised_text import write_supervised_text
 from training.saving import check_finite, check_states, recover_folder, replace_folder, written
@@ -29,7 +30,7 @@ from training.saving import check_finite, check_states, recover_folder, replace_
 if TYPE_CHECKING:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
-SIZE = 196  # seven by seven visual tokens
+SIZE = DEMO.size  # seven by seven visual tokens
 CELL = 28  # pixels of a visual token's side: patch 14 x merge 2
 SYSTEM = "Think in <think> </think>, then answer in <answer> </answer> in JSON; [] if there is no such object."
 PROMPT = 'Find "{question}".'
@@ -79,9 +80,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 1024) -> Tokenizer:
     return tokenizer
 
 
-def demo_profile() -> Profile:
+def demo_profile(shape: Shape = DEMO) -> Profile:
     """The abstaining profile at the demo's image size; the fixed sentences are the system's, to be prefilled once."""
-    return replace(PROFILES["abstaining_v2"], system=SYSTEM, prompt=PROMPT, image_size=(SIZE, SIZE))
+    return replace(PROFILES["abstaining_v2"], system=SYSTEM, prompt=PROMPT, image_size=(shape.size, shape.size))
 
 
 def learn_tokenizer(folder: ShardFolder, profile: Profile) -> Tokenizer:
@@ -90,7 +91,7 @@ def learn_tokenizer(folder: ShardFolder, profile: Profile) -> Tokenizer:
     def texts() -> Iterator[str]:
         blank = train_tokenizer([], 512)
         for _, scene in folder:
-            things = things_of(scene, SIZE)
+            things = things_of(scene, profile.image_size[0])
             for instruction in scene["instructions"]:
                 example = write_supervised_text(blank, profile, instruction, things)
                 yield blank.decode(example.ids, skip_special_tokens=True)
@@ -100,8 +101,8 @@ def learn_tokenizer(folder: ShardFolder, profile: Profile) -> Tokenizer:
     return train_tokenizer(texts(), 1024)
 
 
-def build_model(tokenizer: Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
-    """A Qwen2.5-VL of 2 million parameters with random weights."""
+def build_model(tokenizer: Tokenizer, shape: Shape = DEMO) -> Qwen2_5_VLForConditionalGeneration:
+    """A Qwen2.5-VL with random weights: of 2 million parameters, or of another shape."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # takes seconds
 
     special = tokenizer.token_to_id
@@ -109,10 +110,10 @@ def build_model(tokenizer: Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": vocabulary,
-            "hidden_size": 128,
-            "intermediate_size": 352,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 4,
+            "hidden_size": shape.width,
+            "intermediate_size": shape.inner,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
             "num_key_value_heads": 2,
             "max_position_embeddings": 1024,
             "initializer_range": 0.05,
@@ -123,13 +124,13 @@ def build_model(tokenizer: Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
             "pad_token_id": special("<|endoftext|>"),
         },
         vision_config={
-            "depth": 6,
-            "hidden_size": 128,
-            "intermediate_size": 256,
-            "num_heads": 4,
-            "out_hidden_size": 128,
+            "depth": shape.vision_layers,
+            "hidden_size": shape.width,
+            "intermediate_size": shape.vision_inner,
+            "num_heads": shape.heads,
+            "out_hidden_size": shape.width,
             "window_size": 112,
-            "fullatt_block_indexes": [2, 5],
+            "fullatt_block_indexes": list(shape.whole),
             "initializer_range": 0.05,
         },
         tie_word_embeddings=True,
@@ -148,11 +149,18 @@ HEADS = "training_heads.safetensors"
 
 
 def save(
-    out: Path, learner: Any, optimiser: Any, tokenizer: Tokenizer, recipe: Any, step: int, seconds: float = 0.0
+    out: Path,
+    learner: Any,
+    optimiser: Any,
+    tokenizer: Tokenizer,
+    recipe: Any,
+    step: int,
+    seconds: float = 0.0,
+    shape: str = "demo",
 ) -> None:
     """Write `checkpoint/` (config, safetensors, tokenizer, state): whole or not at all, and numbers only.
 
-    `seconds`: what a run by the clock has used.
+    `seconds`: what a run by the clock has used. `shape`: the model's, by name.
     """
     check_finite(learner, step)
     fresh = out / "checkpoint.partial"
@@ -165,7 +173,7 @@ def save(
             save_file({k: v.contiguous() for k, v in heads.items()}, fresh / HEADS)
             state = {"muon": optimiser.muon.state_dict(), "adam": optimiser.adam.state_dict()}
             torch.save(state, fresh / "optimiser.pt")
-            state = {"step": step, "seconds": round(seconds, 1), "recipe": asdict(recipe)}
+            state = {"step": step, "seconds": round(seconds, 1), "recipe": asdict(recipe), "shape": shape}
             (fresh / "training.json").write_text(json.dumps(state, indent=1))
             replace_folder(fresh, out / "checkpoint", keep=True)
     finally:
@@ -201,8 +209,7 @@ def _check(folder: Path) -> None:
 
 def restore(folder: Path, learner: Any, optimiser: Any) -> tuple[int, float]:
     """Load what `save` wrote; returns the next step, and the seconds used of a run by the clock."""
-    saved = load_whole(_model_class(), folder)
-    learner.reasoner.model.load_state_dict(saved.state_dict())
+    _load_weights(folder, learner.reasoner.model)
     learner.load_state_dict(_heads(folder), strict=False)
     state = torch.load(folder / "optimiser.pt", map_location="cpu", weights_only=True)
     optimiser.muon.load_state_dict(state["muon"])
@@ -216,13 +223,22 @@ def begin_from(folder: Path, learner: Any) -> None:
 
     A checkpoint made of a bundle has no heads: they begin anew.
     """
-    saved = load_whole(_model_class(), folder)
-    learner.reasoner.model.load_state_dict(saved.state_dict())
+    _load_weights(folder, learner.reasoner.model)
     own = learner.state_dict()
     with torch.no_grad():
         for name, value in (_heads(folder) if (folder / HEADS).exists() else {}).items():
             place = own[name][: len(value)] if value.ndim else own[name]
             place.copy_(value)
+
+
+def _load_weights(folder: Path, model: Any) -> None:
+    saved = load_whole(_model_class(), folder).state_dict()
+    if {name: value.shape for name, value in saved.items()} != {n: v.shape for n, v in model.state_dict().items()}:
+        width = saved["model.language_model.norm.weight"].shape[0]
+        raise RejectedInput(
+            Code.CONFIG_VALUE, f"{folder}: its weights, {width} wide, have another shape; give the --shape they have"
+        )
+    model.load_state_dict(saved)
 
 
 def _heads(folder: Path) -> dict[str, torch.Tensor]:

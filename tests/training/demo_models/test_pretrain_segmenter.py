@@ -179,7 +179,7 @@ def test_a_budget_is_minutes_or_steps_never_both():
 def test_asked_to_stop_it_saves_and_can_go_on(data, tmp_path, monkeypatch):
     training = start(data)
     step = training.step
-    monkeypatch.setattr(training, "step", lambda: (step(), signal.raise_signal(signal.SIGINT))[0])
+    monkeypatch.setattr(training, "step", lambda *data: (step(*data), signal.raise_signal(signal.SIGINT))[0])
     before = signal.getsignal(signal.SIGINT)
     train(training, data / "val", tmp_path, held_out_scenes=1)
     assert signal.getsignal(signal.SIGINT) is before

@@ -1,6 +1,6 @@
 """Steps prepared ahead of time by worker processes: questions worded and tokenised, changes of pictures drawn.
 
-The processes are forked, know shared names of shards and never touch the device.
+The processes are forked, before other threads of ours begin, know shared names of shards and never touch the device.
 """
 
 from __future__ import annotations

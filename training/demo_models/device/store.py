@@ -87,10 +87,8 @@ class PictureStore:
         self._fault: BaseException | None = None
 
     @contextmanager
-    def opened(self) -> Iterator[PictureStore]:
-        """Take the device's memory and what is in the folder; while inside, a thread takes what appears."""
-        self._take_memory()
-        self.take_new()
+    def watching(self) -> Iterator[PictureStore]:
+        """While inside, a thread takes what appears in the folder."""
         self._thread.start()
         try:
             yield self
@@ -98,13 +96,16 @@ class PictureStore:
             self._ended.set()
             self._thread.join()
 
-    def _take_memory(self) -> None:
+    def open(self) -> PictureStore:
+        """Take the device's memory and what is in the folder by now."""
         bytes_each = 4 * self.size**2
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             self._capacity = min(self._capacity, int(SHARE * free / bytes_each))
         self._pictures = torch.empty(self._capacity, self.size, self.size, 3, dtype=torch.uint8, device=self.device)
         self._labels = torch.empty(self._capacity, self.size, self.size, dtype=torch.uint8, device=self.device)
+        self.take_new()
+        return self
 
     def pictures(self, prepared: Prepared) -> Tensor:
         """The pictures (B, S, S, 3) of a step as they are learned from; `prepared` is on the device."""

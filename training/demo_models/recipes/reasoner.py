@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segzero_ros.cli.parser import Parser, Renamed, at_least, number_in
 from training.demo_models.recipes.device import PICTURES_ON_DEVICE, add_device_options, add_seconds_option
+from training.demo_models.recipes.shapes import SHAPES
 
 ABOUT = """Pretrain the demo reasoner: a small Qwen2.5-VL that sees the tabletop world, thinks and answers with boxes.
 
@@ -97,6 +98,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Nam
     add("--start", type=Path, metavar="DIR", help="checkpoint of another run to begin from, with a fresh schedule")
     add("--resume", action="store_true", help="go on from OUT/checkpoint")
     add("--threads", type=at_least(1), default=1, metavar="N", help="CPU threads (default 1)")
+    shapes = "demo; wide: 192 wide, pictures of 224 x 224, for a GPU (default demo)"
+    add("--shape", choices=tuple(SHAPES), default="demo", metavar="NAME", help=shapes)
     add_device_options(add)
     add_seconds_option(add, "the schedule passes in so many seconds, however many steps that makes; saved each minute")
     held = f"most pictures kept on the device, with --workers (default {PICTURES_ON_DEVICE})"
