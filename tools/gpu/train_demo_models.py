@@ -20,10 +20,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import carried
 import gpu_machine
 import gpu_session
 import pieces
+
+import carried
 
 INTERRUPTED = 130
 
@@ -46,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     collect.set_defaults(run=_collect)
     check = commands.add_parser("check", help="say what this machine has and what it lacks")
     check.set_defaults(run=_check)
+    install = commands.add_parser("install", help="put the carried wheels into a folder for PYTHONPATH")
+    install.add_argument("site", type=Path)
+    install.set_defaults(run=_install)
     join = commands.add_parser("join", help="put the files of a run together again")
     join.add_argument("folder", type=Path)
     join.add_argument("--into", type=Path, required=True)
@@ -68,6 +72,11 @@ def _collect(options: argparse.Namespace) -> int:
     found = carried.collect(options.python)
     for path in found:
         print(f"{path.stat().st_size / 2**20:6.1f} MiB  {path.name}")
+    return 0
+
+
+def _install(options: argparse.Namespace) -> int:
+    print(f"{carried.install(options.site)} carried wheels are installed; use them with PYTHONPATH={options.site}:.")
     return 0
 
 

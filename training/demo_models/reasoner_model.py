@@ -173,8 +173,8 @@ def save(
             save_file({k: v.contiguous() for k, v in heads.items()}, fresh / HEADS)
             state = {"muon": optimiser.muon.state_dict(), "adam": optimiser.adam.state_dict()}
             torch.save(state, fresh / "optimiser.pt")
-            state = {"step": step, "seconds": round(seconds, 1), "recipe": asdict(recipe), "shape": shape}
-            (fresh / "training.json").write_text(json.dumps(state, indent=1))
+            said = {"step": step, "seconds": round(seconds, 1), "shape": shape, "recipe": asdict(recipe)}
+            (fresh / "training.json").write_text(json.dumps(said, indent=1))
             replace_folder(fresh, out / "checkpoint", keep=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -5,6 +5,7 @@ What is once in it stays: when it is full no more are taken.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,9 +100,7 @@ class PictureStore:
     def open(self) -> PictureStore:
         """Take the device's memory and what is in the folder by now."""
         bytes_each = 4 * self.size**2
-        if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            self._capacity = min(self._capacity, int(SHARE * free / bytes_each))
+        self._capacity = min(self._capacity, int(SHARE * _free_bytes(self.device) / bytes_each))
         self._pictures = torch.empty(self._capacity, self.size, self.size, 3, dtype=torch.uint8, device=self.device)
         self._labels = torch.empty(self._capacity, self.size, self.size, dtype=torch.uint8, device=self.device)
         self.take_new()
@@ -144,3 +143,10 @@ class PictureStore:
                     self.take_new()
         except BaseException as error:  # noqa: BLE001 - raised where the pictures are asked for
             self._fault = error
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Memory of the device that nobody uses."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
