@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pieces
+
 from carried import ROOT, MissingError
 
 sys.path.insert(0, str(ROOT))
@@ -80,6 +81,8 @@ class Session:
         self.deadline = time.monotonic() + seconds
         self.stopped = False
         self.packed = 0.0
+        self.renderers: list[subprocess.Popen[bytes]] = []
+        self.followed: set[int] = set()
         work.mkdir(parents=True, exist_ok=True)
 
     def stop(self) -> None:
@@ -111,20 +114,30 @@ class Session:
     @contextmanager
     def _rendering(self) -> Iterator[None]:
         """Renderers at work; they end with the block."""
-        size, running = self.size, []
-        val = ["--out", self._data("val"), "--split", "val", "--count", str(size.val_count), "--shards", "1"]
-        running.append(self._begin("render-val", ["training.demo_models.render_tabletop", *val]))
-        for number in range(size.renderers):
-            whole = number < size.whole
-            words = ["--out", self._data("train"), "--count", str(size.count), "--start", str(number * 10_000)]
-            words += ["--shards", str(size.whole_shards if whole else size.shards), "--grammar", "mixed"]
-            words += [] if whole else ["--squash", str(SHAPES[self.shape].size)]
-            running.append(self._begin(f"render-{number}", ["training.demo_models.render_tabletop", *words]))
+        val = ["--out", self._data("val"), "--split", "val", "--count", str(self.size.val_count), "--shards", "1"]
+        self.renderers = [self._begin("render-val", ["training.demo_models.render_tabletop", *val])]
+        for number in range(self.size.renderers):
+            self.renderers.append(self._renderer(number, whole=number < self.size.whole))
         try:
             yield
         finally:
-            for process in running:
+            for process in self.renderers:
                 _end(process)
+
+    def _renderer(self, number: int, *, whole: bool, first: int = 0) -> subprocess.Popen[bytes]:
+        """One renderer at work: on whole pictures, or on such as the reasoner sees; `first`: its first shard."""
+        size = self.size
+        words = ["--out", self._data("train"), "--count", str(size.count), "--start", str(number * 10_000 + first)]
+        words += ["--shards", str(size.whole_shards if whole else size.shards), "--grammar", "mixed"]
+        words += [] if whole else ["--squash", str(SHAPES[self.shape].size)]
+        return self._begin(f"render-{number}", ["training.demo_models.render_tabletop", *words])
+
+    def _render_on(self) -> None:
+        """Renderers that have made their whole pictures go on with others."""
+        for number in [number for number in range(self.size.whole) if number not in self.followed]:
+            if self.renderers[1 + number].poll() == 0:
+                self.followed.add(number)
+                self.renderers.append(self._renderer(number, whole=False, first=self.size.whole_shards))
 
     def _wait_for_shards(self) -> None:
         until = time.monotonic() + min(FIRST_SHARDS_S, self.left / 2)
@@ -213,6 +226,7 @@ class Session:
                 _end(process, GRACE_S)
                 break
             self._pack_new()
+            self._render_on()
             time.sleep(LOOK_S)
         return process.returncode
 

@@ -2,7 +2,7 @@
 
     python3 tools/gpu/train_demo_models.py collect                        # where there is a network: the wheels
     python3 tools/gpu/train_demo_models.py check                          # on the GPU machine: what it has and lacks
-    python3 tools/gpu/train_demo_models.py train --seconds 700 --out OUT  # there: render, train, evaluate, pack
+    python3 tools/gpu/train_demo_models.py train --seconds 560 --out OUT  # there: render, train, evaluate, pack
     python3 tools/gpu/train_demo_models.py join OUT --into runs/gpu       # here: the checkpoints out of the pieces
     python3 tools/gpu/train_demo_models.py train --rehearse --out OUT     # all of it at toy size on a CPU
 
@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     join.set_defaults(run=_join)
     train = commands.add_parser("train", help="render, train, evaluate and pack until a deadline")
     train.add_argument("--out", type=Path, required=True, help="where the pieces go")
-    train.add_argument("--seconds", type=float, default=700.0, help="from now to the end of all of it (default 700)")
+    train.add_argument("--seconds", type=float, default=560.0, help="from now to the end of all of it (default 560)")
     train.add_argument("--segmenter-share", type=float, default=0.2, help="of the training time (default 0.2; 0: none)")
     train.add_argument("--start", type=Path, help="checkpoint of the reasoner, or a bundle, to begin from")
     train.add_argument("--work", type=Path, help="where pictures and runs go (default: a new temporary folder)")

@@ -30,7 +30,7 @@ from training.demo_models.shards import ShardFolder  # noqa: E402
 from training.packed_decoding import Samples  # noqa: E402
 from training.saving import Stop  # noqa: E402
 
-SMALL = Shape(56, 32, 3, 64, 2, 64, (1,))  # CPUs without bfloat16 units take a minute for the demo's
+SMALL = Shape(56, 64, 3, 64, 2, 64, (1,))  # CPUs without bfloat16 units take a minute for the demo's
 
 
 @pytest.fixture(scope="module")
@@ -123,5 +123,5 @@ def test_a_start_of_another_shape_is_refused_in_one_line(tmp_path, batches):
     learner = Learner(build_model(batches.tokenizer, SMALL), batches.tokenizer, batches.profile)
     save(tmp_path, learner, Optimiser(learner, batches.recipe), batches.tokenizer, batches.recipe, 0)
     other = Learner(build_model(batches.tokenizer, replace(SMALL, layers=4)), batches.tokenizer, batches.profile)
-    with pytest.raises(RejectedInput, match="32 wide, have another shape; give the --shape they have"):
+    with pytest.raises(RejectedInput, match="64 wide, have another shape; give the --shape they have"):
         begin_from(tmp_path / "checkpoint", other)

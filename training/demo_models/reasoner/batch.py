@@ -66,15 +66,15 @@ class SceneTensors:
 
 @dataclass(slots=True)
 class Words:
-    """Packed questions with their answers. N tokens, G of them predict something about a thing.
+    """Packed questions with their answers. N tokens; M come before one of an answer, G predict something of a thing.
 
-    `target` (N,): the token that comes next. `learned` (N,) bool: whether it belongs to an answer. `at` (G,): which of
-    the N; `at_image`, `at_thing` (G,): about which picture and which of its things (`SceneTensors`).
+    `learned` (M,): which of the N, and `target` (M,): the token that comes next. `at` (G,): which of the N; `at_image`,
+    `at_thing` (G,): about which picture and which of its things (`SceneTensors`).
     """
 
     sequences: PackedSequences
-    target: Tensor
     learned: Tensor
+    target: Tensor
     at: Tensor
     at_image: Tensor
     at_thing: Tensor
@@ -94,9 +94,11 @@ class Words:
             start += len(example.ids) - 1
         where, image_of, thing_of = np.array(at, np.int64).reshape(-1, 3).T
         target = np.concatenate([np.array(example.ids[1:], np.int64) for example in examples])
-        learned = np.concatenate([np.arange(1, len(e.ids)) >= e.prompt_length for e in examples])
+        learned = np.flatnonzero(np.concatenate([np.arange(1, len(e.ids)) >= e.prompt_length for e in examples]))
         sequences = pack_sequences([example.ids[:-1] for example in examples], images)
-        return cls(sequences, *(torch.from_numpy(v.copy()) for v in (target, learned, where, image_of, thing_of)))
+        return cls(
+            sequences, *(torch.from_numpy(v.copy()) for v in (learned, target[learned], where, image_of, thing_of))
+        )
 
 
 @dataclass(slots=True)

@@ -77,9 +77,8 @@ class Learner(nn.Module):
         watch = Watch(GUIDED_LAYERS, words.at, cover, self.reasoner.visual_from)
         hidden = self.reasoner(visual, words.sequences, watch)[words.learned]
         logits = functional.linear(hidden, self.reasoner.model.lm_head.weight)
-        target = words.target[words.learned]
-        right = (logits.argmax(-1) == target).float().mean()
-        return {"speak": functional.cross_entropy(logits, target), "guide": watch.loss(), "token_right": right}
+        right = (logits.argmax(-1) == words.target).float().mean()
+        return {"speak": functional.cross_entropy(logits, words.target), "guide": watch.loss(), "token_right": right}
 
 
 class Optimiser:
