@@ -66,7 +66,7 @@ class SceneTensors:
 
 @dataclass(slots=True)
 class Words:
-    """Packed questions with their answers. N tokens; M come before one of an answer, G predict something of a thing.
+    """Packed questions with their answers: N tokens, M before one of an answer, G that predict something of a thing.
 
     `learned` (M,): which of the N, and `target` (M,): the token that comes next. `at` (G,): which of the N; `at_image`,
     `at_thing` (G,): about which picture and which of its things (`SceneTensors`).
