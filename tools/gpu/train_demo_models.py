@@ -20,11 +20,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import gpu_machine
-import gpu_session
-import pieces
-
 import carried
+import gpu_machine
+import gpu_run
+import pieces
 
 INTERRUPTED = 130
 
@@ -61,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--start", type=Path, help="checkpoint of the reasoner, or a bundle, to begin from")
     train.add_argument("--work", type=Path, help="where pictures and runs go (default: a new temporary folder)")
     train.add_argument("--pictures", type=int, default=200_000, help="most pictures to render (default 200000)")
-    train.add_argument("--shape", default="demo", choices=tuple(gpu_session.SHAPES), help="of the reasoner (demo)")
+    train.add_argument("--shape", default="demo", choices=tuple(gpu_run.SHAPES), help="of the reasoner (demo)")
     train.add_argument("--rehearse", action="store_true", help="toy size on the CPU, without the carried wheels")
     train.add_argument("reasoner", nargs="*", metavar="-- OPTION", help="options of the reasoner's training")
     train.set_defaults(run=_train)
@@ -103,12 +102,12 @@ def _train(options: argparse.Namespace) -> int:
     environment = gpu_machine.environment(site)
     for line in gpu_machine.report(environment, need_cuda=not options.rehearse):
         print(line, flush=True)
-    size = gpu_session.TOY if options.rehearse else gpu_session.real_size(os.cpu_count() or 2, options.pictures)
-    session = gpu_session.Session(size, work, options.out, options.seconds, environment, options.shape)
+    size = gpu_run.TOY if options.rehearse else gpu_run.real_size(os.cpu_count() or 2, options.pictures)
+    work_run = gpu_run.Run(size, work, options.out, options.seconds, environment, options.shape)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: session.stop())
-    done = session.run(options.start, options.segmenter_share, options.reasoner)
-    return INTERRUPTED if session.stopped else 0 if done else 1
+        signal.signal(number, lambda *_: work_run.stop())
+    done = work_run.run(options.start, options.segmenter_share, options.reasoner)
+    return INTERRUPTED if work_run.stopped else 0 if done else 1
 
 
 if __name__ == "__main__":

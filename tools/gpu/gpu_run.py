@@ -1,4 +1,4 @@
-"""One session on a GPU machine, by a deadline: renderers, the reasoner's training, the segmenter's, what goes back."""
+"""One run on a GPU machine, by a deadline: renderers, the reasoner's training, the segmenter's, what goes back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pieces
-
 from carried import ROOT, MissingError
 
 sys.path.insert(0, str(ROOT))
@@ -71,7 +70,7 @@ def real_size(cores: int, pictures: int) -> Size:
     )  # fmt: skip
 
 
-class Session:
+class Run:
     """Everything that runs between now and the deadline; `stop` ends it early, with what is learned so far."""
 
     def __init__(

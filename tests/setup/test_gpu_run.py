@@ -1,4 +1,4 @@
-"""A session on a GPU machine keeps its deadline, gives back whole pieces at any moment, and says what is missing."""
+"""A run on a GPU machine keeps its deadline, gives back whole pieces at any moment, and says what is missing."""
 
 import dataclasses
 import json
@@ -14,12 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = str(ROOT / "tools" / "gpu")
 sys.path.insert(0, TOOLS)
 try:
+    import carried
     import gpu_machine
-    import gpu_session
+    import gpu_run
     import pieces
     import train_demo_models
-
-    import carried
 finally:
     sys.path.remove(TOOLS)
 
@@ -47,7 +46,7 @@ def test_pieces_give_the_files_back(files, tmp_path):
 
 
 def test_no_piece_is_larger_than_what_comes_back():
-    assert pieces.PIECE < 16 * pieces.MIB and gpu_session.MOST_BYTES <= 4 * pieces.PIECE
+    assert pieces.PIECE < 16 * pieces.MIB and gpu_run.MOST_BYTES <= 4 * pieces.PIECE
 
 
 def test_a_second_pack_replaces_the_first_and_is_whole_before_it_does(files, tmp_path, monkeypatch):
@@ -142,7 +141,7 @@ def test_a_machine_that_cannot_render_says_why(monkeypatch):
         gpu_machine._renderer(dict(os.environ))
 
 
-# ---- the session ----
+# ---- the run ----
 
 WRITER = """
 import json, pathlib, sys, time
@@ -159,8 +158,8 @@ for step in range(1000):
 """
 
 
-class Stubbed(gpu_session.Session):
-    """A session whose processes write what trainings write; `ends`: seconds after which each does, and its status."""
+class Stubbed(gpu_run.Run):
+    """A run whose processes write what trainings write; `ends`: seconds after which each does, and its status."""
 
     def _begin(self, name, module):
         self.begun = [*getattr(self, "begun", []), (name, module)]
@@ -174,70 +173,70 @@ class Stubbed(gpu_session.Session):
 
 
 @pytest.fixture
-def session(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu_session, "LOOK_S", 0.05)
-    monkeypatch.setattr(gpu_session, "LEAST_TRAINING_S", 0.1)
-    size = dataclasses.replace(gpu_session.TOY, start_s=0.1, end_s=1.0)
+def gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_run, "LOOK_S", 0.05)
+    monkeypatch.setattr(gpu_run, "LEAST_TRAINING_S", 0.1)
+    size = dataclasses.replace(gpu_run.TOY, start_s=0.1, end_s=1.0)
     made = Stubbed(size, tmp_path / "work", tmp_path / "out", 20.0, dict(os.environ))
     made.ends = {"reasoner": [(0.4, 0)], "segmenter": [(0.4, 0)]}
     return made
 
 
-def given_back(session, tmp_path):
-    pieces.join(session.out, tmp_path / "back")
+def given_back(gpu, tmp_path):
+    pieces.join(gpu.out, tmp_path / "back")
     return {path.relative_to(tmp_path / "back").as_posix() for path in (tmp_path / "back").rglob("*") if path.is_file()}
 
 
-def test_both_trainings_run_and_their_weights_and_states_come_back(session, tmp_path):
-    assert session.run(None, 0.2, ["--muon", "0.01"])
-    kept = given_back(session, tmp_path)
+def test_both_trainings_run_and_their_weights_and_states_come_back(gpu, tmp_path):
+    assert gpu.run(None, 0.2, ["--muon", "0.01"])
+    kept = given_back(gpu, tmp_path)
     for name in ("reasoner", "segmenter"):
         assert {f"{name}/checkpoint/model.safetensors", f"{name}/checkpoint/optimiser.pt", f"{name}/log.jsonl"} <= kept
-    commands = dict(session.begun)
+    commands = dict(gpu.begun)
     assert commands["reasoner"][-2:] == ["--muon", "0.01"] and "--device" in commands["segmenter"]
     seconds = float(commands["reasoner"][commands["reasoner"].index("--seconds") + 1])
     assert 10 < seconds < 0.8 * 20
 
 
-def test_a_training_that_fails_goes_on_from_its_checkpoint_with_half_of_the_pictures(session, tmp_path, capsys):
-    session.ends["reasoner"] = [(0.2, 2), (0.2, 0)]
-    assert session.run(None, 0.0, [])
-    commands = [module for name, module in session.begun if name == "reasoner"]
+def test_a_training_that_fails_goes_on_from_its_checkpoint_with_half_of_the_pictures(gpu, tmp_path, capsys):
+    gpu.ends["reasoner"] = [(0.2, 2), (0.2, 0)]
+    assert gpu.run(None, 0.0, [])
+    commands = [module for name, module in gpu.begun if name == "reasoner"]
     pictures = [module[module.index("--images-per-step") + 1] for module in commands]
     assert pictures == ["2", "1"] and ["--resume" in module for module in commands] == [False, True]
     assert "status 2" in capsys.readouterr().out
 
 
-def test_a_training_that_does_not_end_is_ended_before_the_deadline_and_its_weights_come_back(session, tmp_path):
-    session.ends["reasoner"] = [(60.0, 0)]
-    session.deadline = time.monotonic() + 3.0
-    session.run(None, 0.0, [])
-    assert session.left > -1.0
-    assert "reasoner/checkpoint/model.safetensors" in given_back(session, tmp_path)
+def test_a_training_that_does_not_end_is_ended_before_the_deadline_and_its_weights_come_back(gpu, tmp_path):
+    gpu.ends["reasoner"] = [(60.0, 0)]
+    gpu.deadline = time.monotonic() + 3.0
+    gpu.run(None, 0.0, [])
+    assert gpu.left > -1.0
+    assert "reasoner/checkpoint/model.safetensors" in given_back(gpu, tmp_path)
 
 
-def test_a_stop_ends_all_and_packs_what_there_is(session, tmp_path, monkeypatch):
-    session.ends["reasoner"] = [(60.0, 0)]
-    real = session._pack_new
-    monkeypatch.setattr(session, "_pack_new", lambda: (real(), session.stop() if session.packed else None))
-    assert not session.run(None, 0.3, [])
-    assert "segmenter" not in dict(session.begun) and session.left > 10
-    assert "reasoner/checkpoint/model.safetensors" in given_back(session, tmp_path)
+def test_a_stop_ends_all_and_packs_what_there_is(gpu, tmp_path, monkeypatch):
+    gpu.ends["reasoner"] = [(60.0, 0)]
+    real = gpu._pack_new
+    monkeypatch.setattr(gpu, "_pack_new", lambda: (real(), gpu.stop() if gpu.packed else None))
+    assert not gpu.run(None, 0.3, [])
+    assert "segmenter" not in dict(gpu.begun) and gpu.left > 10
+    assert "reasoner/checkpoint/model.safetensors" in given_back(gpu, tmp_path)
 
 
-def test_no_pictures_in_time_is_one_line_with_the_renderers_last_words(session, monkeypatch):
+def test_no_pictures_in_time_is_one_line_with_the_renderers_last_words(gpu, monkeypatch):
     def silent(name, module):
-        (session.work / f"{name}.log").write_text("cannot render off-screen\n")
+        (gpu.work / f"{name}.log").write_text("cannot render off-screen\n")
         return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 
-    monkeypatch.setattr(session, "_begin", silent)
-    session.deadline = time.monotonic() + 1.0
+    monkeypatch.setattr(gpu, "_begin", silent)
+    gpu.deadline = time.monotonic() + 1.0
     with pytest.raises(carried.MissingError, match="no pictures came in time; cannot render off-screen"):
-        session.run(None, 0.2, [])
+        gpu.run(None, 0.2, [])
 
 
-def test_states_that_do_not_fit_stay_behind_and_that_is_said(session, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gpu_session, "MOST_BYTES", 10)
-    assert session.run(None, 0.0, [])
-    assert not [name for name in given_back(session, tmp_path) if name.endswith(".pt")]
+def test_states_that_do_not_fit_stay_behind_and_that_is_said(gpu, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_run, "MOST_BYTES", 10)
+    assert gpu.run(None, 0.0, [])
+    assert not [name for name in given_back(gpu, tmp_path) if name.endswith(".pt")]
     assert "optimiser.pt stays behind: it does not fit" in capsys.readouterr().out
