@@ -115,8 +115,8 @@ def things_of(scene: dict[str, Any], size: int, shift: tuple[int, int] = (0, 0))
     """The scene's objects in pixels of the squashed image, after moving the picture by `shift` (x, y) pixels."""
     things = {}
     for thing in scene["objects"]:
-        box = [np.clip(v * size + shift[n % 2], 0, size) for n, v in enumerate(thing["box"])]
-        point = [np.clip(v * size + shift[n], 0, size - 1) for n, v in enumerate(thing["point"])]
+        box = [min(max(v * size + shift[n % 2], 0.0), size) for n, v in enumerate(thing["box"])]
+        point = [min(max(v * size + shift[n], 0.0), size - 1) for n, v in enumerate(thing["point"])]
         things[thing["id"]] = Thing(
             thing["id"], thing["kind"], thing["colour"], tuple(box), tuple(point), thing["visible"]
         )

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from segzero_ros.profile import Profile
@@ -59,7 +58,7 @@ class _Writer:
 
 
 def _integers(values: Sequence[float], size: int) -> list[int]:
-    return [int(np.clip(round(v), 0, size)) for v in values]
+    return [int(min(max(round(v), 0), size)) for v in values]
 
 
 def counted(targets: Sequence[int], things: Mapping[int, Thing]) -> list[Any]:
@@ -113,10 +112,10 @@ def write_supervised_text(
     writer.add("</answer><|im_end|>")
     given = tokenizer.encode(prompt, add_special_tokens=False).ids
     encoded = tokenizer.encode(writer.text, add_special_tokens=False)
-    owner = np.zeros(len(writer.text) + 1, np.int32)
+    owner = [0] * (len(writer.text) + 1)
     for start, end, thing in writer.spans:
-        owner[start:end] = thing
-    objects = [0] * len(given) + [int(owner[start:end].max(initial=0)) for start, end in encoded.offsets]
+        owner[start:end] = [thing] * (end - start)
+    objects = [0] * len(given) + [max(owner[start:end], default=0) for start, end in encoded.offsets]
     return SupervisedText(
         given + encoded.ids,
         len(given),

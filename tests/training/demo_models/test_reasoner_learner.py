@@ -1,4 +1,4 @@
-"""What the reasoner's losses ask for is right, in bfloat16 too; its evaluation ends when asked to."""
+"""What the reasoner's losses ask for is right; shapes by name; its evaluation ends when asked to."""
 
 import json
 from dataclasses import replace
@@ -16,6 +16,7 @@ from training.demo_models.device.clock import Schedule, arithmetic  # noqa: E402
 from training.demo_models.grounding_losses import Grid  # noqa: E402
 from training.demo_models.pretrain_reasoner import Batches, main  # noqa: E402
 from training.demo_models.reasoner import evaluation  # noqa: E402
+from training.demo_models.reasoner.batch import to_device  # noqa: E402
 from training.demo_models.reasoner.learner import Learner, Optimiser  # noqa: E402
 from training.demo_models.reasoner_model import (  # noqa: E402
     begin_from,
@@ -30,7 +31,7 @@ from training.demo_models.shards import ShardFolder  # noqa: E402
 from training.packed_decoding import Samples  # noqa: E402
 from training.saving import Stop  # noqa: E402
 
-SMALL = Shape(56, 64, 3, 64, 2, 64, (1,))  # CPUs without bfloat16 units take a minute for the demo's
+SMALL = Shape(56, 64, 3, 64, 2, 64, (1,))
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +80,19 @@ def test_a_box_covers_the_tokens_it_fills_by_a_fifth_and_the_one_under_its_point
     assert cover.view(3, 3).tolist() == [[False, False, True], [True, True, False], [False, False, False]]
 
 
-def test_losses_in_bfloat16_are_those_of_float32_and_weights_stay_as_they_are(batches, learner):
-    batch = batches.make(1)
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: CPUs take minutes for bfloat16")
+def test_losses_in_bfloat16_on_a_gpu_are_those_of_float32_on_a_cpu_and_weights_stay_float32(batches, learner):
+    batch, there = batches.make(1), torch.device("cuda")
     exact = learner.losses(batch)
-    with arithmetic(torch.device("cpu"), wanted=True):
-        rough = learner.losses(batch)
+    on_gpu = Learner(build_model(batches.tokenizer, SMALL).to(there), batches.tokenizer, batches.profile)
+    on_gpu.load_state_dict(learner.state_dict())
+    with arithmetic(there):
+        rough = on_gpu.losses(to_device(batch, there))
     rough["total"].backward()
     for name in ("total", "speak", "guide", "place", "kind"):
         assert rough[name].item() == pytest.approx(exact[name].item(), rel=0.02), name
-    assert {parameter.dtype for parameter in learner.parameters()} == {torch.float32}
-    assert {parameter.grad.dtype for parameter in learner.parameters() if parameter.grad is not None} == {torch.float32}
+    assert {parameter.grad.dtype for parameter in on_gpu.parameters() if parameter.grad is not None} == {torch.float32}
 
 
 def says_nothing(reasoner, visual, prompts, images, times, most, stops, temperature):
