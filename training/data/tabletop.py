@@ -78,7 +78,7 @@ class _Rendered:
     def _again(self, n: int) -> Example:
         from segzero_ros.tabletop.language.instructions import make_instruction
         from segzero_ros.tabletop.render import Renderer
-        from segzero_ros.tabletop.scene import sample_scene
+        from segzero_ros.tabletop.sampling import sample_scene
 
         if self._renderer is None:
             self._renderer = Renderer(640, 480)
