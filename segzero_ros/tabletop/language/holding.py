@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from segzero_ros.tabletop.rich.forms import form
+from segzero_ros.tabletop.rich.forms import extent_of, form
 from segzero_ros.tabletop.rich.parts import How
 from segzero_ros.tabletop.scene import Thing
 from segzero_ros.tabletop.view import View
@@ -34,21 +34,21 @@ def looks_into(number: int, how: How, view: View) -> bool:
     if how == "on":
         return z > 0.05
     height = space.height * thing.scale[2]
-    half = [side * scale for side, scale in zip(space.half, thing.scale[:2], strict=True)]
-    if z <= height:
-        return how == "under"
-    away = math.hypot(x, y)
-    passes = away * height / z  # so far from the middle the line of sight is at the height of rim or board
+    passes = math.hypot(x, y) * height / max(z, 1e-6)  # the line of sight is so far out at the height of rim or board
     if how == "in":
-        return passes < WITHIN * min(half)
-    return passes > max(half) and _open_towards(thing, x, y)
+        half = min(side * scale for side, scale in zip(space.half, thing.scale[:2], strict=True))
+        return z > height and passes < WITHIN * half
+    return _looks_under(thing, x, y, math.inf if z <= height else passes)
 
 
-def _open_towards(shelf: Thing, x: float, y: float) -> bool:
-    """Whether a shelf has no board on the side that this direction (x, y) of the world comes from."""
+def _looks_under(shelf: Thing, x: float, y: float, passes: float) -> bool:
+    """Whether the line of sight from this direction (x, y) passes beside the board and between what carries it."""
     w, _, _, sine = shelf.quaternion
-    turn = 2 * math.atan2(sine, w)
-    along = math.cos(turn) * x + math.sin(turn) * y
-    ahead = -math.sin(turn) * x + math.cos(turn) * y
+    turn, away = 2 * math.atan2(sine, w), max(math.hypot(x, y), 1e-6)
+    along = abs(math.cos(turn) * x + math.sin(turn) * y) / away
+    ahead = (-math.sin(turn) * x + math.cos(turn) * y) / away
+    wide, deep = (float(side) for side in extent_of(shelf.kind, shelf.shape)[1][:2] * shelf.scale[:2])
+    edge = min(wide / max(along, 1e-6), deep / max(abs(ahead), 1e-6))
     sides = OPEN_SIDES[shelf.shape or 0]
-    return sides == "all" or (abs(ahead) > abs(along) and (sides == "two" or ahead > 0))
+    open_there = sides == "all" or (abs(ahead) > along and (sides == "two" or ahead > 0))
+    return open_there and passes > 1.1 * edge

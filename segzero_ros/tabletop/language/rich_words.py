@@ -83,7 +83,10 @@ USE_WORDINGS: dict[Use, Wordings] = {
     ),
     "play": Wordings(
         ("something to play with", "i want to play", "a toy", "what can a child play with?"),
-        ("which thing can i play with?",),
+        (
+            "give me something to play with",
+            "which thing can i play with?",
+        ),
     ),
     "store": Wordings(
         (
@@ -92,30 +95,52 @@ USE_WORDINGS: dict[Use, Wordings] = {
             "where can i store my toys?",
             "i want to tidy up my things",
         ),
-        ("which thing can i store toys in?",),
+        (
+            "give me something to store my things in",
+            "which thing can i store toys in?",
+        ),
     ),
     "pour": Wordings(
-        ("something to pour from", "what can i pour from?", "i want to pour a drink"), ("which thing can i pour from?",)
+        ("something to pour from", "what can i pour from?", "i want to pour a drink"),
+        (
+            "i need something to pour from",
+            "which thing can i pour from?",
+        ),
     ),
     "switch": Wordings(
         ("turn on the light", "something with a bulb", "something i can switch on and off"),
-        ("which thing has a bulb?",),
+        (
+            "i need something with a bulb",
+            "which thing has a bulb?",
+        ),
     ),
     "throw": Wordings(
         ("something to throw", "what can i throw?", "i want to play catch"), ("give me something to throw",)
     ),
-    "cap": Wordings(("something with a cap", "i want to unscrew a cap"), ("which thing has a cap?",)),
+    "cap": Wordings(
+        ("something with a cap", "i want to unscrew a cap"),
+        (
+            "i need something with a cap",
+            "which thing has a cap?",
+        ),
+    ),
     "eat": Wordings(
         ("something to eat", "i am hungry", "what can i eat?", "some fruit", "something healthy to bite into"),
         ("i would like a fruit",),
     ),
     "fry": Wordings(
         ("something to fry an egg in", "i want to cook", "what can i cook in?", "something for the stove"),
-        ("which thing belongs on the stove?",),
+        (
+            "i have to cook something",
+            "which thing belongs on the stove?",
+        ),
     ),
     "time": Wordings(
         ("something that shows the time", "what time is it?", "i want to know how late it is", "something that ticks"),
-        ("which thing tells the time?",),
+        (
+            "tell me the time",
+            "which thing tells the time?",
+        ),
     ),
     "call": Wordings(
         (
@@ -128,7 +153,10 @@ USE_WORDINGS: dict[Use, Wordings] = {
     ),
     "channel": Wordings(
         ("change the channel", "something to switch channels with", "the film is too loud, turn it down"),
-        ("what changes the channel?",),
+        (
+            "i want another channel",
+            "what changes the channel?",
+        ),
     ),
     "flowers": Wordings(
         ("something for my flowers", "where can i put the roses?", "i got flowers, what do they go into?"),
@@ -140,16 +168,32 @@ USE_WORDINGS: dict[Use, Wordings] = {
     ),
     "tea": Wordings(
         ("something to make tea in", "i want to brew tea", "what do i brew tea in?"),
-        ("which thing is for brewing tea?",),
+        (
+            "i need something to brew tea in",
+            "which thing is for brewing tea?",
+        ),
     ),
     "jam": Wordings(
         ("something to keep jam in", "where is the jam?", "what is honey kept in?", "something to keep pickles in"),
-        ("which thing holds jam?",),
+        (
+            "give me something with jam",
+            "which thing holds jam?",
+        ),
     ),
     "wick": Wordings(
-        ("something with a flame", "what can i blow out?", "something made of wax"), ("which thing burns?",)
+        ("something with a flame", "what can i blow out?", "something made of wax"),
+        (
+            "i need something with a flame",
+            "which thing burns?",
+        ),
     ),
-    "wheels": Wordings(("something with wheels", "what has wheels?", "a toy that drives"), ("which thing drives?",)),
+    "wheels": Wordings(
+        ("something with wheels", "what has wheels?", "a toy that drives"),
+        (
+            "give me something with wheels",
+            "which thing drives?",
+        ),
+    ),
 }
 PURPOSES: dict[Use, str] = {
     "switch": "To switch on",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from segzero_ros.tabletop.rich.forms import RICH_KINDS, SHAPES, extent_of, form, form_reach
+from segzero_ros.tabletop.rich.forms import RICH_KINDS, SHAPES, extent_of, form, form_outline, form_reach
 from segzero_ros.tabletop.rich.palette import PALETTES, RICH_HELD_OUT
 from segzero_ros.tabletop.rich.parts import How, Space
 from segzero_ros.tabletop.scene import Split, allowed
@@ -68,7 +68,18 @@ class Choice:
         if room is None:
             return None
         x, y, z = self.scale
-        return Space(room.floor * z, (room.half[0] * x, room.half[1] * y), room.round, room.height * z)
+        walls = tuple((radius * min(x, y), height * z) for radius, height in room.walls)
+        half = (room.half[0] * x, room.half[1] * y)
+        return Space(room.floor * z, half, room.round, room.height * z, walls, room.above * z)
+
+    def play(self, space: Space) -> tuple[float, float]:
+        """How far from the middle of a space this may stand along x and y, metres; negative where it does not fit."""
+        if not space.walls:
+            return space.half[0] - self.reach, space.half[1] - self.reach
+        radii, heights = form_outline(self.kind, self.shape).T * [[max(self.scale[:2])], [self.scale[2]]]
+        wall = np.interp(heights, [z for _, z in space.walls], [r for r, _ in space.walls], right=np.inf)
+        free = float((wall - radii).min())
+        return free, free
 
 
 def choose_things(count: int, split: Split, alike: float, rng: np.random.Generator) -> list[Choice]:
@@ -136,10 +147,11 @@ def fits(held: Choice, holder: Choice, how: How) -> bool:
     if space is None:
         return False
     others = [other for where, other in holder.held if where == how]
-    area = sum(other.reach**2 for other in (*others, held))
-    wide = held.reach <= 0.97 * min(space.half) and area <= (0.5 if others else 1.0) * space.half[0] * space.half[1]
+    area = sum(other.reach**2 for other in (*others, held)) if others else 0.0
+    wide = min(held.play(space)) > 0.001 and area <= 0.5 * space.half[0] * space.half[1]
     if how == "in":
-        return wide and 0.35 * space.height <= held.height <= 2.6 * space.height + 0.03
+        most = min(2.6 * space.height + 0.03, space.height + space.above)
+        return wide and 0.35 * space.height <= held.height <= most
     return wide and held.height <= 0.94 * space.height
 
 

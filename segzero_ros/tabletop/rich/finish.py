@@ -36,7 +36,7 @@ GLOSS: dict[Finish, Gloss] = {
     "checks": Gloss(0.1, 0.3),
     "label": Gloss(0.5, 0.6),
     "metal": Gloss(1.0, 0.85),
-    "glass": Gloss(1.0, 0.95, 0.5),
+    "glass": Gloss(1.0, 0.95, 0.4),
     "weave": Gloss(0.05, 0.1),
     "speckle": Gloss(0.3, 0.4),
     "trim": Gloss(0.5, 0.6),
@@ -114,7 +114,7 @@ def _dots(u: NDArray[np.float64], v: NDArray[np.float64], rng: np.random.Generat
 
 def _checks(u: NDArray[np.float64], v: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     across, up = 2 * int(rng.integers(3, 6)), int(rng.integers(3, 6))
-    return 0.6 * ((np.floor(u * across) + np.floor(v * up)) % 2)
+    return 0.4 * ((np.floor(u * across) + np.floor(v * up)) % 2)
 
 
 def _label(_u: NDArray[np.float64], v: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -70,6 +70,13 @@ def patches_of(kind: Kind, shape: int | None) -> Patches:
 
 
 @functools.cache
+def form_outline(kind: Kind, shape: int) -> NDArray[np.float64]:
+    """The radius about the upright axis and the height of every corner of a form, (N, 2), metres at size 1."""
+    points = np.concatenate([mesh.vertices for mesh in form(kind, shape).meshes])
+    return np.unique(np.round(np.column_stack([np.hypot(points[:, 0], points[:, 1]), points[:, 2]]), 5), axis=0)
+
+
+@functools.cache
 def form_reach(kind: Kind, shape: int) -> float:
     """The radius of the circle about the origin of the base that holds the whole form, metres at size 1."""
     return max(float(np.hypot(*mesh.vertices[:, :2].T).max()) for mesh in form(kind, shape).meshes)

@@ -55,7 +55,7 @@ def bin_(shape: int) -> Form:
         return Form(_slats(x, y, tall), {"in": Space(0.012, (x - 0.012, y - 0.012), False, tall - 0.012)})
     if shape == 2:
         low = 0.4 * tall
-        return Form(_low_front(x, y, tall, low), {"in": Space(0.006, (x - 0.010, y - 0.010), False, low - 0.006)})
+        return Form(_low_front(x, y, tall, low), {"in": Space(0.006, (x - 0.010, y - 0.010), False, tall - 0.006)})
     rim = [slab("shade", (-x - 0.006, s * y - 0.007, tall - 0.010), (x + 0.006, s * y + 0.007, tall)) for s in (-1, 1)]
     rim += [slab("shade", (s * x - 0.007, -y, tall - 0.010), (s * x + 0.007, y, tall)) for s in (-1, 1)]
     parts = [open_crate("colour", (x, y), tall, 0.006), join("shade", rim)]

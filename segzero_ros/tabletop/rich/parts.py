@@ -20,13 +20,17 @@ class Space:
     """Room for other things in, on or under a form, at size 1, in its own frame.
 
     floor: the height on which they stand, metres; half: x and y from the middle to the edge, metres, of an ellipse when
-    `round`; height: from the floor to the rim ("in") or to what is above ("under"); infinite "on" it.
+    `round`; height: from the floor to the rim ("in") or to what is above ("under"); infinite "on" it; walls: radius and
+    height above the floor of walls that are not upright, () for the others; above: how far a thing may stand out over
+    the rim, metres, where a handle arches over it.
     """
 
     floor: float
     half: tuple[float, float]
     round: bool
     height: float = math.inf
+    walls: tuple[tuple[float, float], ...] = ()
+    above: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from segzero_ros.tabletop.rich.choosing import Choice, choose_things, turned
 from segzero_ros.tabletop.rich.finish import FINISHES
 from segzero_ros.tabletop.rich.forms import CLUTTER
 from segzero_ros.tabletop.rich.palette import RICH_COLOURS
-from segzero_ros.tabletop.rich.parts import How, Space
+from segzero_ros.tabletop.rich.parts import How
 from segzero_ros.tabletop.rich.shot import Shot
 from segzero_ros.tabletop.scene import (
     Camera,
@@ -122,7 +122,7 @@ def _stand(
         for how, held in choice.held:
             space = choice.space(how)
             beside = [(point, reach) for where, point, reach in taken if where == how]
-            at = _spot_in(space, held.reach, beside, rng) if space else None
+            at = _spot_in(held.play(space), space.round, held.reach, beside, rng) if space else None
             if space is None or at is None:
                 continue
             taken.append((how, at, held.reach))
@@ -134,15 +134,14 @@ def _stand(
 
 
 def _spot_in(
-    space: Space, reach: float, taken: Sequence[tuple[Point, float]], rng: np.random.Generator
+    play: Point, round_: bool, reach: float, taken: Sequence[tuple[Point, float]], rng: np.random.Generator
 ) -> Point | None:
-    """Where in a space a circle of this radius stands without touching the others; None when a few tries find none."""
-    free = (max(space.half[0] - reach, 0.0), max(space.half[1] - reach, 0.0))
+    """Where within its play a thing stands without touching the others; None when a few tries find no place."""
     for _ in range(40):
         x, y = rng.uniform(-1, 1, 2)
-        if space.round and math.hypot(x, y) > 1:
+        if round_ and math.hypot(x, y) > 1:
             continue
-        at = (float(x * free[0]), float(y * free[1]))
+        at = (float(x * play[0]), float(y * play[1]))
         if all(math.dist(at, other) > reach + r + 0.003 for other, r in taken):
             return at
     return None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from segzero_ros.tabletop.rich.parts import Form, Space, bail, curve, disc, handle, hollow, moved
 from segzero_ros.tabletop.solids import Mesh, join, revolve, slab, tube
+
+UNDER_ARCH_M = 0.035  # over the rim of a bucket or basket: what reaches higher meets its handle
 
 
 def mug(shape: int) -> Form:
@@ -80,11 +84,11 @@ def bowl(shape: int) -> Form:
     outside = curve((foot, base), (belly * wide, base + 0.42 * (tall - base)), (wide, tall), rows=9)
     if shape == 3:
         outside = [(foot, 0), (0.7 * foot, 0.016), *outside]
-    inside = 0.62 * wide
-    return Form(
-        (hollow("colour", outside, 0.006, base + 0.012),),
-        {"in": Space(base + 0.012, (inside, inside), True, tall - base - 0.012)},
-    )
+    floor = base + 0.012
+    within = float(np.interp(floor, [z for _, z in outside], [r for r, _ in outside])) - 0.006
+    walls = ((within, 0.0), *((r - 0.006, z - floor) for r, z in outside if z > floor))
+    room = Space(floor, (within, within), True, tall - floor, walls)
+    return Form((hollow("colour", outside, 0.006, floor),), {"in": room})
 
 
 def plate(shape: int) -> Form:
@@ -215,7 +219,10 @@ def basket(shape: int) -> Form:
             for s, t in ((1, 0.0), (-1, np.pi))
         ]
     room = 0.97 * (low - 0.008)
-    return Form((body, join("shade", [rim, *extra])), {"in": Space(0.012, (room, room), True, tall - 0.012)})
+    return Form(
+        (body, join("shade", [rim, *extra])),
+        {"in": Space(0.012, (room, room), True, tall - 0.012, above=UNDER_ARCH_M if shape < 3 else math.inf)},
+    )
 
 
 def bucket(shape: int) -> Form:
@@ -232,7 +239,9 @@ def bucket(shape: int) -> Form:
     rim = revolve("shade", [(high, tall - 0.012), (high + 0.005, tall - 0.006), (high, tall + 0.002)])
     wire = bail("metal" if shape != 4 else "shade", high + 0.003, tall - 0.012, 0.105, 0.0045)
     room = 0.97 * (low - 0.004)
-    return Form((join("colour", [body]), rim, wire), {"in": Space(0.008, (room, room), True, tall - 0.008)})
+    return Form(
+        (join("colour", [body]), rim, wire), {"in": Space(0.008, (room, room), True, tall - 0.008, above=UNDER_ARCH_M)}
+    )
 
 
 def pan(shape: int) -> Form:
