@@ -5,6 +5,7 @@ A pattern is a picture wrapped around the upright thing: columns are the angle, 
 
 from __future__ import annotations
 
+import functools
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -79,10 +80,10 @@ def paint(finish: Finish, rgb: Colour3, accent: Colour3, seed: int) -> NDArray[n
     if finish in ("plain", "gloss", "glass"):
         return None
     rng = np.random.default_rng(seed)
-    v, u = (np.mgrid[0:SIDE, 0:SIDE] + 0.5) / SIDE
+    u, v = _around(), _around().T
     base, other = np.asarray(rgb, np.float64), np.asarray(accent, np.float64)
     share = _SHARES[finish](u, v, rng) if finish in _SHARES else np.zeros_like(u)
-    image = base * (1 - share[..., None]) + other * share[..., None]
+    image = base + (other - base) * share[..., None]
     if finish == "metal":
         image = image * _sheen(u, v, rng)[..., None]
     elif finish == "weave":
@@ -92,6 +93,12 @@ def paint(finish: Finish, rgb: Colour3, accent: Colour3, seed: int) -> NDArray[n
     elif finish == "label":
         _print_lines(image, rng, base)
     return np.asarray(np.clip(image, 0, 1) * 255, dtype=np.uint8)
+
+
+@functools.cache
+def _around() -> NDArray[np.float64]:
+    """The angle of each pixel, 0..1; transposed, its height."""
+    return np.tile((np.arange(SIDE) + 0.5) / SIDE, (SIDE, 1))
 
 
 def _stripes(u: NDArray[np.float64], v: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -40,11 +40,24 @@ def develop(rgb: NDArray[np.uint8], how: Shot) -> NDArray[np.uint8]:
     image = _blurred(rgb.astype(np.float32), how.blur)
     image *= np.asarray(how.balance, dtype=np.float32)
     if how.read or how.shot:
-        rng = np.random.default_rng(how.seed)
-        deviation = np.sqrt(how.read**2 + how.shot**2 * np.clip(image, 0, 255) / 255).astype(np.float32)
-        image += deviation * rng.standard_normal(image.shape, dtype=np.float32)
+        variance = np.clip(image, 0, 255) * np.float32(how.shot**2 / 255) + np.float32(how.read**2)
+        image += np.sqrt(variance) * _grain(image.shape[0], image.shape[1], how.seed)
     np.clip(image, 0, 255, out=image)
     return compressed(image, how.quality) if how.quality else image.astype(np.uint8)
+
+
+_SPARE = 128
+
+
+@functools.cache
+def _grain_sheet(height: int, width: int) -> NDArray[np.float32]:
+    return np.random.default_rng(11).standard_normal((height + _SPARE, width + _SPARE, 3), dtype=np.float32)
+
+
+def _grain(height: int, width: int, seed: int) -> NDArray[np.float32]:
+    """Normal noise (H, W, 3) cut out of a larger sheet at a random place: drawing it anew costs as much as a JPEG."""
+    row, column = np.random.default_rng(seed).integers(0, _SPARE, 2)
+    return _grain_sheet(height, width)[row : row + height, column : column + width]
 
 
 def _blurred(image: NDArray[np.float32], blur: tuple[float, float]) -> NDArray[np.float32]:
@@ -125,11 +138,13 @@ def _quantised(plane: NDArray[np.float32], table: NDArray[np.float32], scale: fl
     steps = np.clip(np.floor((table * scale + 50) / 100), 1, 255).astype(np.float32)
     height, width = plane.shape
     padded = np.pad(plane, ((0, -height % 8), (0, -width % 8)), mode="edge")
-    blocks = padded.reshape(padded.shape[0] // 8, 8, padded.shape[1] // 8, 8).transpose(0, 2, 1, 3)
+    high, wide = padded.shape[0] // 8, padded.shape[1] // 8
     cosines = _cosines()
-    kept = np.round((cosines @ blocks @ cosines.T) / steps) * steps
-    restored = (cosines.T @ kept @ cosines).transpose(0, 2, 1, 3).reshape(padded.shape)
-    return np.asarray(restored[:height, :width])
+    by_row = cosines @ padded.reshape(high, 8, 8 * wide)
+    steps = steps[None, :, None, :]
+    kept = np.round((by_row.reshape(-1, 8) @ cosines.T).reshape(high, 8, wide, 8) / steps) * steps
+    by_column = (kept.reshape(-1, 8) @ cosines).reshape(high, 8, 8 * wide)
+    return np.asarray((cosines.T @ by_column).reshape(padded.shape)[:height, :width])
 
 
 # --- depth
