@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from segzero_ros.frame import Frame
 from segzero_ros.tabletop.render import Renderer
+from segzero_ros.tabletop.sampling import sample_scene
 from segzero_ros.tabletop.scenarios import swing
-from segzero_ros.tabletop.scene import Scene, sample_scene, scene_rng
+from segzero_ros.tabletop.scene import Scene, scene_rng
 from segzero_ros.tabletop.view import SeenThing, View
 from training.clips.moves import drive, moved, sideways, without_those_in_the_way
 

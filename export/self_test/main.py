@@ -99,7 +99,7 @@ def candidates(bundle: Bundle) -> Iterator[SelfTest]:
         return
     from segzero_ros.tabletop.language.instructions import instructions
     from segzero_ros.tabletop.render import Renderer
-    from segzero_ros.tabletop.scene import sample_scene
+    from segzero_ros.tabletop.sampling import sample_scene
 
     with Renderer(*SIZE) as renderer:
         for seed in range(SCENES):

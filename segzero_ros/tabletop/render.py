@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.tabletop.gl import Context, open_context
-from segzero_ros.tabletop.scene import MAX_SAME_KIND, Camera, Rod, Room, Scene, Sensor, Thing, rotation_of
+from segzero_ros.tabletop.pool import Pool, add_pool
+from segzero_ros.tabletop.rich.pool import RichPool, add_rich_pool
+from segzero_ros.tabletop.rich.shot import develop, noisy_depth
+from segzero_ros.tabletop.scene import Camera, Rod, Room, Scene, Sensor, World
 from segzero_ros.tabletop.surfaces import SIDE, surfaces
-from segzero_ros.tabletop.things import KINDS, ROLE_COLOURS, Kind, Role, meshes
 from segzero_ros.tabletop.view import View, see_things
 
 NEAR_M, FAR_M = 0.05, 12.0
@@ -26,22 +28,9 @@ FLOOR_Z_M = -0.7
 MAX_LIGHTS = 3
 SURROUNDINGS = ("top", "edge", "floor", "wall")
 SHADOW_MAP = 512
-HIDDEN = (0.0, 0.0, 0.0, 0.0)  # MuJoCo does not draw what is fully transparent
-SHINE: dict[Kind, float] = {
-    "mug": 0.4,
-    "bottle": 0.6,
-    "can": 0.5,
-    "bowl": 0.4,
-    "plate": 0.4,
-    "ball": 0.5,
-    "book": 0.1,
-    "box": 0.05,
-    "plant": 0.1,
-    "lamp": 0.15,
-}
 
 
-def _build_model(size: tuple[int, int]) -> mujoco.MjModel:
+def _build_model(size: tuple[int, int], world: World) -> mujoco.MjModel:
     spec = mujoco.MjSpec()
     spec.stat.extent = 1.0
     spec.stat.center = [0, 0, 0]
@@ -49,8 +38,7 @@ def _build_model(size: tuple[int, int]) -> mujoco.MjModel:
     spec.visual.global_.offwidth, spec.visual.global_.offheight = size
     spec.visual.quality.shadowsize, spec.visual.quality.offsamples = SHADOW_MAP, 0
     _add_surroundings(spec)
-    for kind in KINDS:
-        _add_pool(spec, kind)
+    (add_pool if world == "simple" else add_rich_pool)(spec)
     model = spec.compile()
     if hasattr(model, "geom_castshadow"):  # MuJoCo 4; what only receives shadows costs a fifth of the time
         model.geom_castshadow[[model.geom(name).id for name in SURROUNDINGS]] = False
@@ -73,9 +61,6 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
             name=f"surface{index}", texrepeat=[2, 2], texuniform=True, specular=0.15, shininess=0.2
         )
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"surface{index}"
-    for kind in KINDS:
-        spec.add_material(name=kind, specular=SHINE[kind], shininess=0.5)
-    spec.add_material(name="glow", emission=0.8)
     world, plane = spec.worldbody, mujoco.mjtGeom.mjGEOM_PLANE
     world.add_geom(name="top", type=plane, size=[1, 1, 1], material="surface0")
     world.add_geom(name="edge", type=mujoco.mjtGeom.mjGEOM_BOX, size=[1, 1, TABLE_THICKNESS_M / 2])
@@ -86,47 +71,17 @@ def _add_surroundings(spec: mujoco.MjSpec) -> None:
     world.add_camera(name="camera")
 
 
-def _add_pool(spec: mujoco.MjSpec, kind: Kind) -> None:
-    for part, mesh in enumerate(meshes(kind)):
-        spec.add_mesh(
-            name=f"{kind}{part}",
-            uservert=mesh.vertices.ravel(),
-            usernormal=mesh.normals.ravel(),
-            userface=mesh.faces.ravel(),
-            inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
-        )
-        material = "glow" if mesh.role == "glow" else kind
-        for copy in range(MAX_SAME_KIND):
-            spec.worldbody.add_geom(
-                name=f"{kind}{copy}.{part}",
-                type=mujoco.mjtGeom.mjGEOM_MESH,
-                meshname=f"{kind}{part}",
-                material=material,
-                rgba=HIDDEN,
-                contype=0,
-                conaffinity=0,
-            )
-
-
-def _role_colour(role: Role, thing: Thing) -> tuple[float, ...]:
-    if role == "colour":
-        return (*thing.rgb, 1.0)
-    if role == "shade":
-        return (*(0.85 * channel + 0.03 for channel in thing.rgb), 1.0)
-    return (*ROLE_COLOURS[role], 1.0)
-
-
 class Renderer:
     """Draws scenes at one size. Owns an OpenGL context.
 
     Use it in the thread that made it, and close it (or use `with`).
     """
 
-    def __init__(self, width: int = 640, height: int = 480) -> None:
-        """`NoOpenGLError` when this machine cannot render off-screen."""
-        self.width, self.height = width, height
+    def __init__(self, width: int = 640, height: int = 480, world: World = "simple") -> None:
+        """`NoOpenGLError` when this machine cannot render off-screen. The scenes of one world only."""
+        self.width, self.height, self.world = width, height, world
         self._gl = open_context(width, height)
-        self._model = _build_model((width, height))
+        self._model = _build_model((width, height), world)
         self._data = mujoco.MjData(self._model)
         mujoco.mj_forward(self._model, self._data)
         self._scene = mujoco.MjvScene(self._model, maxgeom=200)
@@ -139,7 +94,7 @@ class Renderer:
         self._rect = mujoco.MjrRect(0, 0, width, height)
         # Also when nobody closes it: freed after the interpreter has begun to end, OpenGL's bindings are gone.
         self._free = weakref.finalize(self, _free, self._gl, self._context)
-        self._pool = _Pool(self._model)
+        self._pool: Pool | RichPool = Pool(self._model) if world == "simple" else RichPool(self._model)
         for flag in (mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX, mujoco.mjtRndFlag.mjRND_HAZE):
             self._scene.flags[flag] = False
 
@@ -148,18 +103,27 @@ class Renderer:
 
         Without `rgb` the picture stays black, which takes a fifth of the time.
         """
+        if scene.world != self.world:
+            raise ValueError(f"got a scene of the {scene.world} world; open Renderer(world={scene.world!r}) for it")
         self._gl.make_current()
         self._pose(scene)
         picture = (
             expose(self._draw_rgb(), scene.sensor) if rgb else np.zeros((self.height, self.width, 3), dtype=np.uint8)
         )
         labels, depth_m = self._draw_labels(depth)
+        if scene.shot is not None:
+            picture = develop(picture, scene.shot) if rgb else picture
+            depth_m = None if depth_m is None else noisy_depth(depth_m, scene.shot)
         return View(picture, labels, depth_m, scene, see_things(scene, labels))
 
     def _pose(self, scene: Scene) -> None:
         self._pool.clear()
         for thing in scene.things:
             self._pool.show(thing, self._model, self._data)
+        if isinstance(self._pool, RichPool):
+            self._pool.litter(scene.clutter, self._model, self._data)
+            for texture in self._pool.painted:
+                mujoco.mjr_uploadTexture(self._model, self._context, texture)
         _furnish(scene.room, self._model, self._data)
         _aim(scene.camera, self._model, self._data)
         mujoco.mjv_updateScene(
@@ -183,7 +147,7 @@ class Renderer:
         depth = np.empty((self.height, self.width), dtype=np.float32) if with_depth else None
         mujoco.mjr_render(self._rect, self._scene, self._context)
         mujoco.mjr_readPixels(pixels, depth, self._rect, self._context)
-        ids = self._pool.ids_by_colour(self._scene)[pixels[::-1, :, 0]]
+        ids = _ids_by_colour(self._scene, self._pool.owner)[pixels[::-1, :, 0]]
         return np.ascontiguousarray(ids), None if depth is None else _metres(depth[::-1])
 
     def close(self) -> None:
@@ -205,51 +169,13 @@ def _free(gl: Context, context: mujoco.MjrContext) -> None:
     gl.free()
 
 
-class _Pool:
-    """The geoms of the things in the model: which copy of which kind shows which thing of the scene."""
-
-    def __init__(self, model: mujoco.MjModel) -> None:
-        self._model = model
-        self._geoms = {
-            (k, c): [model.geom(f"{k}{c}.{p}").id for p in range(len(meshes(k)))]
-            for k in KINDS
-            for c in range(MAX_SAME_KIND)
-        }
-        self._owner = np.zeros(model.ngeom, dtype=np.uint8)
-        self._used: dict[Kind, int] = {}
-        data = mujoco.MjData(model)
-        mujoco.mj_kinematics(model, data)
-        # MuJoCo moves every mesh into its own principal axes; these take the vertices back to where they were made.
-        self._mesh_rotation = data.geom_xmat.reshape(-1, 3, 3).copy()
-        self._mesh_offset = data.geom_xpos.copy()
-
-    def clear(self) -> None:
-        """Hide everything."""
-        for geoms in self._geoms.values():
-            self._model.geom_rgba[geoms] = HIDDEN
-        self._owner[:] = 0
-        self._used = {}
-
-    def show(self, thing: Thing, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        """Let the next free copy of its kind be this thing. ValueError when all copies are in use."""
-        copy = self._used.get(thing.kind, 0)
-        if copy >= MAX_SAME_KIND:
-            raise ValueError(f"more than {MAX_SAME_KIND} things of kind {thing.kind} in one scene")
-        self._used[thing.kind] = copy + 1
-        pose = rotation_of(thing.quaternion) * np.asarray(thing.scale)  # the matrix MuJoCo hands to OpenGL may stretch
-        for mesh, geom in zip(meshes(thing.kind), self._geoms[thing.kind, copy], strict=True):
-            model.geom_rgba[geom] = _role_colour(mesh.role, thing)
-            data.geom_xpos[geom] = pose @ self._mesh_offset[geom] + thing.position
-            data.geom_xmat[geom] = (pose @ self._mesh_rotation[geom]).ravel()
-            self._owner[geom] = thing.id
-
-    def ids_by_colour(self, scene: mujoco.MjvScene) -> NDArray[np.uint8]:
-        """Look-up (256,) from the red channel of a segmentation picture to the thing's id."""
-        table = np.zeros(256, dtype=np.uint8)
-        for geom in scene.geoms[: scene.ngeom]:
-            if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and geom.objid >= 0 and geom.segid >= 0:
-                table[geom.segid + 1] = self._owner[geom.objid]
-        return table
+def _ids_by_colour(scene: mujoco.MjvScene, owner: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Look-up (256,) from the red channel of a segmentation picture to the thing's id, by the owner of each geom."""
+    table = np.zeros(256, dtype=np.uint8)
+    for geom in scene.geoms[: scene.ngeom]:
+        if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and geom.objid >= 0 and geom.segid >= 0:
+            table[geom.segid + 1] = owner[geom.objid]
+    return table
 
 
 def _furnish(room: Room, model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from segzero_ros.tabletop.language.instructions import SHARES, TYPES, Instruction, make_instruction
 from segzero_ros.tabletop.render import Renderer
-from segzero_ros.tabletop.scene import Grammar, Split, sample_scene, scene_rng
+from segzero_ros.tabletop.sampling import sample_scene
+from segzero_ros.tabletop.scene import Grammar, Split, World, scene_rng
 from segzero_ros.tabletop.view import View
 
 EVALUATION_SEEDS = (
@@ -32,18 +33,23 @@ class Sample:
 
 
 def samples(
-    split: Split, seed: int, count: int, size: tuple[int, int] = (640, 480), grammar: Grammar = "plain"
+    split: Split,
+    seed: int,
+    count: int,
+    size: tuple[int, int] = (640, 480),
+    grammar: Grammar = "plain",
+    world: World = "simple",
 ) -> Iterator[Sample]:
     """`count` samples, each of another scene, types mixed as `SHARES` says. ValueError for more than 50,000."""
     if not 0 <= count <= SEEDS_PER_EVALUATION // 2:
         raise ValueError(f"got count {count}, want 0..{SEEDS_PER_EVALUATION // 2}")
     first = EVALUATION_SEEDS + seed * SEEDS_PER_EVALUATION
     scene_seed = first
-    with Renderer(*size) as renderer:
+    with Renderer(*size, world=world) as renderer:
         for index in range(count):
             kind = TYPES[int(scene_rng(first + index, split, purpose=2).choice(len(TYPES), p=list(SHARES.values())))]
             while True:
-                view = renderer.render(sample_scene(scene_seed, split, grammar=grammar))
+                view = renderer.render(sample_scene(scene_seed, split, grammar=grammar, world=world))
                 instruction = make_instruction(
                     view, kind, split, np.random.default_rng([scene_seed, 3]), grammar=grammar
                 )

@@ -27,7 +27,8 @@ from segzero_ros.tabletop.language.instructions import Instruction, Type, instru
 from segzero_ros.tabletop.language.query import meaning
 from segzero_ros.tabletop.physics import FRICTION, GRAVITY, STEP_S, USUAL_FRICTION, Physics
 from segzero_ros.tabletop.render import Renderer
-from segzero_ros.tabletop.scene import Camera, Scene, Split, Thing, corners, footprint, look_at, sample_scene
+from segzero_ros.tabletop.sampling import sample_scene
+from segzero_ros.tabletop.scene import Camera, Scene, Split, Thing, corners, footprint, look_at
 from segzero_ros.tabletop.view import View
 
 ScenarioName = Literal["still", "pushed", "moving_camera", "leaving", "demo"]

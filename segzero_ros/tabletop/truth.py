@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from segzero_ros.tabletop.scene import Camera, Light, Rod, Room, Scene, Sensor, Thing
+from segzero_ros.tabletop.rich.shot import Shot
+from segzero_ros.tabletop.scene import Camera, Light, Prop, Relation, Rod, Room, Scene, Sensor, Thing
 from segzero_ros.tabletop.view import View, see_things
 
 KEPT_FRAMES = 3000  # five minutes at 10 pictures per second, about 12 MB
@@ -77,4 +78,8 @@ def scene_from_record(record: dict[str, Any]) -> Scene:
         room=Room(**_fields(room)),
         sensor=Sensor(**_fields(record["sensor"])),
         rods=tuple(Rod(**_fields(rod)) for rod in record.get("rods", ())),
+        world=record.get("world", "simple"),
+        relations=tuple(Relation(**_fields(relation)) for relation in record.get("relations", ())),
+        clutter=tuple(Prop(**_fields(prop)) for prop in record.get("clutter", ())),
+        shot=Shot(**_fields(shot)) if (shot := record.get("shot")) else None,
     )

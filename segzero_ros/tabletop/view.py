@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.tabletop.rich.forms import patches_of
 from segzero_ros.tabletop.scene import Camera, Scene, Thing, corners, rotation_of
-from segzero_ros.tabletop.things import Colour, Kind, patches
+from segzero_ros.tabletop.things import Colour, Kind
 
 CLEAR_FRACTION = 0.6  # less of a thing visible than this, and nobody should be asked about it
 CLEAR_SIDE = 9.5 / 168  # smallest side of a box as a share of the picture: 9 pixels of the demo model's square
@@ -156,7 +157,7 @@ def _visible_fraction(thing: Thing, camera: Camera, labels: NDArray[np.uint8]) -
 
     Measured on the patches of its kind, each weighted by the area it would fill in the picture.
     """
-    surface = patches(thing.kind)
+    surface = patches_of(thing.kind, thing.shape)
     rotation, scale = rotation_of(thing.quaternion), np.asarray(thing.scale)
     centres = (surface.centres * scale) @ rotation.T + thing.position
     normals = (surface.normals / scale) @ rotation.T * scale.prod()

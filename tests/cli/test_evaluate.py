@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from segzero_ros.cli.main import main as segzero
+from segzero_ros.errors import RejectedInput
 from training.evaluation.main import main
 from training.evaluation.record import read_samples
 
@@ -36,6 +37,18 @@ def test_composed_questions_are_evaluated_like_others(tmp_path):
     assert (summary["wording"], summary["count"]) == ("composed", 2)
 
 
+def test_the_rich_world_is_evaluated_by_name_and_its_samples_are_no_others(tmp_path):
+    pytest.importorskip("mujoco", reason="needs the demo world")
+    file = tmp_path / "samples.jsonl"
+    rich = ["--backend", "fake", "--world", "rich", "--count", "2", "--samples", str(file)]
+    assert main(rich) == 0
+    run, records = read_samples(file)
+    assert run["world"] == "rich" and all(record.id.startswith("rich-") for record in records)
+    assert main([*rich, "--resume"]) == 0
+    with pytest.raises(RejectedInput, match="of a run with world 'rich', now 'simple'"):
+        main(["--backend", "fake", "--count", "2", "--samples", str(file), "--resume"])
+
+
 def test_spoken_commands_are_evaluated_like_others(tmp_path):
     pytest.importorskip("mujoco", reason="needs the demo world")
     figures = tmp_path / "figures.json"
@@ -50,6 +63,8 @@ def test_spoken_commands_are_evaluated_like_others(tmp_path):
         (["--wording", "spoken", "--split", "val"], "it is about tabletop's test split"),
         (["--wording", "composed", "--data", "photos"], "it is about tabletop"),
         (["--wording", "whispered"], "template"),
+        (["--world", "rich", "--wording", "spoken"], "--world rich; it is for --data tabletop with --wording template"),
+        (["--world", "rich", "--data", "photos"], "--world rich; it is for --data tabletop"),
         (["--data", "tabletob"], "no such file or folder"),
         (["--count", "0"], "from 1 on"),
         (["--compare", "a.jsonl"], "expected 2 arguments"),

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from segzero_ros.tabletop import View
-from segzero_ros.tabletop.things import COLOURS
+from segzero_ros.tabletop.rich.palette import RICH_COLOURS as COLOURS
 
 NAMES = {
     "mug": ("mug", "cup"),
@@ -18,6 +18,22 @@ NAMES = {
     "box": ("box",),
     "plant": ("plant",),
     "lamp": ("lamp",),
+    "jar": ("jar",),
+    "jug": ("jug", "pitcher"),
+    "teapot": ("teapot",),
+    "vase": ("vase",),
+    "candle": ("candle",),
+    "basket": ("basket",),
+    "bucket": ("bucket", "pail"),
+    "pan": ("pan",),
+    "apple": ("apple",),
+    "banana": ("banana",),
+    "car": ("car",),
+    "clock": ("clock",),
+    "phone": ("phone",),
+    "remote": ("remote",),
+    "shelf": ("shelf",),
+    "bin": ("bin",),
 }
 PURPOSES = {
     "drink": ({"mug", "bottle", "can"}, r"drink from|thirsty|to drink$|for a drink|drink something"),
@@ -33,6 +49,28 @@ PURPOSES = {
 }
 
 
+RICH_PURPOSES = PURPOSES | {
+    "light": ({"lamp", "candle"}, r"gives light|light the room|some light|more light|dark|shines"),
+    "play": ({"ball", "car"}, r"play with|want to play$|a toy$"),
+    "store": ({"box", "bin", "basket"}, r"store|put my things|tidy up"),
+    "pour": ({"bottle", "jug", "teapot"}, r"pour from|pour a drink"),
+    "switch": ({"lamp"}, r"turn on the light|bulb|switch on"),
+    "throw": ({"ball"}, r"throw|play catch"),
+    "cap": ({"bottle"}, r"\bcap\b"),
+    "eat": ({"apple", "banana"}, r"something to eat$|hungry|i eat\b|fruit|healthy"),
+    "fry": ({"pan"}, r"fry|cook|stove"),
+    "time": ({"clock"}, r"the time|what time|how late|ticks"),
+    "call": ({"phone"}, r"\bcalls?\b"),
+    "channel": ({"remote"}, r"channel|film"),
+    "flowers": ({"vase"}, r"flowers|roses|tulips"),
+    "mop": ({"bucket"}, r"mop|carry|cleaning the floor"),
+    "tea": ({"teapot"}, r"make tea|brew"),
+    "jam": ({"jar"}, r"jam|honey|pickles"),
+    "wick": ({"candle"}, r"flame|blow out|wax|burns"),
+    "wheels": ({"car"}, r"wheels|drives"),
+}
+
+
 def words_of(text: str) -> list[str]:
     return re.findall(r"[a-z]+", text)
 
@@ -45,7 +83,7 @@ def kind_in(text: str) -> str | None:
 
 
 def singular(word: str) -> str:
-    return {"boxes": "box", "dishes": "dish"}.get(word, word.removesuffix("s"))
+    return {"boxes": "box", "dishes": "dish", "shelves": "shelf"}.get(word, word.removesuffix("s"))
 
 
 def colour_in(text: str) -> str | None:
@@ -113,12 +151,19 @@ def comparison(view: View, text: str) -> set[int]:
     return {(min if small else max)(those(view, text), key=lambda t: t.size).id}
 
 
-def purpose(view: View, text: str) -> set[int]:
-    fitting = {use for use, (_, pattern) in PURPOSES.items() if re.search(pattern, text)}
-    if "coffee" in fitting:  # "what can i drink coffee from?", "pour the coffee into it"
-        fitting = {"coffee"}
+def kinds_for(view: View, text: str) -> set[str]:
+    """The kinds that serve the purpose of which a text speaks."""
+    purposes = PURPOSES if view.scene.world == "simple" else RICH_PURPOSES
+    fitting = {use for use, (_, pattern) in purposes.items() if re.search(pattern, text)}
+    for first in ("tea", "coffee", "throw"):  # "what can i drink coffee from?", "brew tea", "a toy to throw"
+        if first in fitting and first in purposes:
+            fitting = {first}
     (use,) = fitting
-    kinds = PURPOSES[use][0]
+    return purposes[use][0]
+
+
+def purpose(view: View, text: str) -> set[int]:
+    kinds = kinds_for(view, text)
     return {t.id for t in view.things if t.kind in kinds}
 
 

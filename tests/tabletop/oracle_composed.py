@@ -5,8 +5,8 @@ import re
 import numpy as np
 
 from segzero_ros.tabletop import View
-from segzero_ros.tabletop.things import COLOURS
-from tests.tabletop.oracle import PURPOSES, RELATIONS, colour_in, distance, kind_in, middle, words_of
+from segzero_ros.tabletop.rich.palette import RICH_COLOURS as COLOURS
+from tests.tabletop.oracle import RELATIONS, colour_in, distance, kind_in, kinds_for, middle, words_of
 
 COLOUR = f"({'|'.join(COLOURS)})"
 NOT_THIS = rf"\b(?:not|non|but|but not the|not the|except the|than|anything but) {COLOUR}\b"
@@ -50,11 +50,9 @@ def answer(view: View, type_: str, text: str) -> set[int]:
 
 def used(view: View, text: str) -> set[int]:
     purpose = re.split(r", | and it ", text)[0]
-    fitting = {use for use, (_, pattern) in PURPOSES.items() if re.search(pattern, purpose)}
-    fitting = {"coffee"} if "coffee" in fitting else fitting
-    (use,) = fitting
+    kinds = kinds_for(view, purpose)
     wanted = [w for w in words_of(text) if w in COLOURS][-1]
-    return {t.id for t in view.things if t.kind in PURPOSES[use][0] and t.colour == wanted}
+    return {t.id for t in view.things if t.kind in kinds and t.colour == wanted}
 
 
 def nth(view: View, text: str) -> set[int] | None:

@@ -6,10 +6,12 @@ import json
 import numpy as np
 
 from segzero_ros.tabletop import samples
-from segzero_ros.tabletop.scene import GRAMMARS
+from segzero_ros.tabletop.sampling import sample_scene
+from segzero_ros.tabletop.scene import GRAMMARS, WORLDS
 from training.demo_models import render_tabletop
 from training.demo_models.recipes import tabletop
 from training.demo_models.render_tabletop import main
+from training.evaluation import main as evaluation
 
 SIZE = (160, 120)
 
@@ -66,6 +68,27 @@ def test_a_shard_of_another_grammar_has_the_same_form_and_other_questions(tmp_pa
     assert texts["mixed"] - texts["plain"]
 
 
+def test_a_shard_says_which_world_it_is_of_and_who_is_in_on_or_under_whom(tmp_path) -> None:
+    for world in WORLDS:
+        main(["--out", str(tmp_path / world), "--count", "6", "--size", "160", "120", "--world", world])
+    lines = {w: (tmp_path / w / "shard-00000" / "scenes.jsonl").read_text().splitlines() for w in WORLDS}
+    simple, rich = ([json.loads(line) for line in lines[world]] for world in WORLDS)
+    assert not any("world" in scene for scene in simple), "shards of the simple world are as they always were"
+    assert {scene["world"] for scene in rich} == {"rich"}
+    for scene in rich:
+        assert scene["relations"] == [
+            {"id": r.subject, "how": r.how, "of": r.anchor}
+            for r in sample_scene(scene["seed"], "train", world="rich").relations
+        ]
+    assert any(scene["relations"] for scene in rich)
+
+
+def test_rich_samples_are_the_same_for_the_same_seed() -> None:
+    first, again = (list(samples("test", 7, 3, (160, 120), world="rich")) for _ in range(2))
+    assert [s.instruction for s in first] == [s.instruction for s in again]
+    assert {s.view.scene.world for s in first} == {"rich"}
+
+
 def test_rendering_goes_on_where_it_stopped(tmp_path) -> None:
     arguments = ["--out", str(tmp_path), "--count", "2", "--size", "64", "48"]
     main([*arguments, "--shards", "1"])
@@ -75,8 +98,9 @@ def test_rendering_goes_on_where_it_stopped(tmp_path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["shard-00000", "shard-00001"]
 
 
-def test_the_command_line_offers_every_grammar_of_the_world() -> None:
+def test_the_command_lines_offer_every_grammar_and_world() -> None:
     assert tabletop.GRAMMARS == GRAMMARS
+    assert tabletop.WORLDS == evaluation.WORLDS == WORLDS
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_part_of_a_shard(tmp_path, monkeypatch, capsys) -> None:

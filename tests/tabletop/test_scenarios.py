@@ -8,8 +8,8 @@ import pytest
 from segzero_ros.tabletop import TYPES, LiveWorld, TruthLog, demo_script, meaning, read_truth
 from segzero_ros.tabletop.arm import LASTS_S
 from segzero_ros.tabletop.physics import Physics
+from segzero_ros.tabletop.sampling import sample_scene
 from segzero_ros.tabletop.scenarios import AWAY_S, LEAVING_PERIOD_S, SCENARIOS
-from segzero_ros.tabletop.scene import sample_scene
 
 SMALL = (200, 150)
 DEMO_SEED = 9  # its first world will do, so that the search is short

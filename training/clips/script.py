@@ -24,8 +24,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from segzero_ros.tabletop.physics import STEP_S, Physics
+from segzero_ros.tabletop.sampling import sample_scene
 from segzero_ros.tabletop.scenarios import ROOMY_TABLE, plan_trip, swing
-from segzero_ros.tabletop.scene import Rod, Scene, Split, Thing, sample_scene, scene_rng
+from segzero_ros.tabletop.scene import Rod, Scene, Split, Thing, scene_rng
 from training.clips.camera import CameraPath, glancing_camera, moving_camera, still_camera
 from training.clips.moves import Drive, Push, drive, random_pushes, random_slides
 from training.clips.staged import Carry, Lighting, carry, crossing, dimmed, passing_rod

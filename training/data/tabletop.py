@@ -19,29 +19,32 @@ if TYPE_CHECKING:
     from segzero_ros.tabletop.language.instructions import Type
     from segzero_ros.tabletop.render import Renderer
     from segzero_ros.tabletop.samples import Sample
-    from segzero_ros.tabletop.scene import Grammar, Split
+    from segzero_ros.tabletop.scene import Grammar, Split, World
 
 SPLITS = ("train", "val", "test")
 DEFAULT_COUNT = 2000
 MOST = 50_000  # what one seed of the demo world holds (segzero_ros.tabletop.samples)
 
 
-def open_tabletop(split: str, seed: int, count: int | None, grammar: Grammar = "plain") -> Examples:
+def open_tabletop(
+    split: str, seed: int, count: int | None, grammar: Grammar = "plain", world: World = "simple"
+) -> Examples:
     """Return questions about rendered scenes, one each, the same for the same arguments (default 2000, train)."""
     if split not in ("", *SPLITS):
         raise unusable(f"got the split {split!r}{nearest(split, SPLITS)}")
     wanted = DEFAULT_COUNT if count is None else count
     if not 1 <= wanted <= MOST:
         raise unusable(f"got the count {wanted}, want 1..{MOST}; use another seed for more")
-    return _Rendered(cast("Split", split or "train"), seed, wanted, grammar)
+    return _Rendered(cast("Split", split or "train"), seed, wanted, grammar, world)
 
 
 class _Rendered:
     """Scenes of the demo world. They follow each other, so number n is found by rendering all before it, once."""
 
-    def __init__(self, split: Split, seed: int, count: int, grammar: Grammar) -> None:
-        self.name = f"tabletop, {split}, seed {seed}" + (f", {grammar}" if grammar != "plain" else "")
-        self._split, self._seed, self._count, self._grammar = split, seed, count, grammar
+    def __init__(self, split: Split, seed: int, count: int, grammar: Grammar, world: World) -> None:
+        special = [name for name in (grammar, world) if name not in ("plain", "simple")]
+        self.name = ", ".join(["tabletop", split, f"seed {seed}", *special])
+        self._split, self._seed, self._count, self._grammar, self._world = split, seed, count, grammar, world
         self._samples: Iterator[Sample] | None = None
         self._found: list[tuple[int, Type]] = []  # scene's seed and type of question, by number
         self._latest: Example | None = None
@@ -50,6 +53,9 @@ class _Rendered:
     def where(self, n: int) -> str:
         """File and row."""
         return f"tabletop scene {n}"
+
+    def _id(self, seed: int) -> str:
+        return f"{'tabletop' if self._world == 'simple' else self._world}-{seed}"
 
     def __len__(self) -> int:
         return self._count
@@ -70,24 +76,24 @@ class _Rendered:
         from segzero_ros.tabletop.samples import samples
 
         if self._samples is None:
-            self._samples = samples(self._split, self._seed, self._count, grammar=self._grammar)
+            self._samples = samples(self._split, self._seed, self._count, grammar=self._grammar, world=self._world)
         sample = next(self._samples)
         self._found.append((sample.seed, sample.instruction.type))
-        return _example(f"tabletop-{sample.seed}", sample.view.rgb, sample.view.labels, vars_of(sample.instruction))
+        return _example(self._id(sample.seed), sample.view.rgb, sample.view.labels, vars_of(sample.instruction))
 
     def _again(self, n: int) -> Example:
         from segzero_ros.tabletop.language.instructions import make_instruction
         from segzero_ros.tabletop.render import Renderer
-        from segzero_ros.tabletop.scene import sample_scene
+        from segzero_ros.tabletop.sampling import sample_scene
 
         if self._renderer is None:
-            self._renderer = Renderer(640, 480)
+            self._renderer = Renderer(640, 480, world=self._world)
         seed, kind = self._found[n]
-        view = self._renderer.render(sample_scene(seed, self._split, grammar=self._grammar))
+        view = self._renderer.render(sample_scene(seed, self._split, grammar=self._grammar, world=self._world))
         rng = np.random.default_rng([seed, 3])
         made = make_instruction(view, kind, self._split, rng, grammar=self._grammar)
         assert made is not None, "the scene that had this question has it again"
-        return _example(f"tabletop-{seed}", view.rgb, view.labels, vars_of(made))
+        return _example(self._id(seed), view.rgb, view.labels, vars_of(made))
 
 
 def vars_of(instruction: Any) -> dict[str, Any]:

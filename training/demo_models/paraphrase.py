@@ -13,7 +13,8 @@ import numpy as np
 
 from segzero_ros.tabletop.language import composed_wordings as composed
 from segzero_ros.tabletop.language import wordings as words
-from segzero_ros.tabletop.language.query import Extreme, Side, Size, Use
+from segzero_ros.tabletop.language.query import Extreme, Side, Size
+from segzero_ros.tabletop.language.uses import Use
 from segzero_ros.tabletop.things import COLOURS, Kind
 
 CARRIERS: tuple[str, ...] = (

@@ -29,7 +29,8 @@ from segzero_ros.cli.parser import OK, refuse
 from segzero_ros.tabletop.language.instructions import Instruction, instructions
 from segzero_ros.tabletop.language.speaker import At, Mention, Piece
 from segzero_ros.tabletop.render import Renderer
-from segzero_ros.tabletop.scene import Grammar, Split, sample_scene
+from segzero_ros.tabletop.sampling import sample_scene
+from segzero_ros.tabletop.scene import Grammar, Split
 from segzero_ros.tabletop.view import SeenThing, View
 from training.demo_models.recipes.tabletop import read_arguments
 from training.demo_models.shards import load_shard, nearest
@@ -75,15 +76,23 @@ def instruction_record(instruction: Instruction) -> dict[str, Any]:
     }
 
 
+def world_record(view: View) -> dict[str, Any]:
+    """The world and who is in, on or under whom; nothing for the simple world, as its shards always were."""
+    if view.scene.world == "simple":
+        return {}
+    relations = [{"id": r.subject, "how": r.how, "of": r.anchor} for r in view.scene.relations]
+    return {"world": view.scene.world, "relations": relations}
+
+
 def pictures(
     renderer: Renderer, split: Split, seeds: Iterator[int], grammar: Grammar
 ) -> Iterator[tuple[View, dict[str, Any]]]:
     """Views worth training on, with their line of scenes.jsonl."""
     for seed in seeds:
-        view = renderer.render(sample_scene(seed, split, grammar=grammar))
+        view = renderer.render(sample_scene(seed, split, grammar=grammar, world=renderer.world))
         made = instructions(view, seed, split, grammar=grammar)
         if len(made) >= LEAST_INSTRUCTIONS:
-            record = {
+            record = world_record(view) | {
                 "seed": seed,
                 "split": split,
                 "objects": [thing_record(t, view) for t in view.things],
@@ -140,7 +149,7 @@ def squash_shard(folder: Path, size: int) -> None:
 def render(options: argparse.Namespace) -> None:
     """Render the shards that are not there yet."""
     options.out.mkdir(parents=True, exist_ok=True)
-    with Renderer(*options.size) as renderer:
+    with Renderer(*options.size, world=options.world) as renderer:
         for number in range(options.start, options.start + options.shards):
             path = options.out / f"shard-{number:05d}"
             if path.exists():

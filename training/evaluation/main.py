@@ -19,7 +19,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from segzero_ros.bundle import MANIFEST, open_named_bundle
 from segzero_ros.cli.offline import INSTALL
@@ -35,12 +35,17 @@ from training.evaluation.run import ask_all
 from training.evaluation.spoken import SpokenExamples
 from training.evaluation.summary import scores, summarise, table
 
+if TYPE_CHECKING:
+    from segzero_ros.tabletop.scene import Grammar
+
 WORDINGS = ("template", "composed", "spoken")
+WORLDS = ("simple", "rich")  # tabletop/scene.py's, which needs MuJoCo
 TABLETOP_COUNT = 300  # scenes, unless told otherwise
 EXAMPLES = (
     "segzero eval --data tabletop --split test --seed 7 --count 300",
     "segzero eval --data tabletop --wording composed --count 600",
     "segzero eval --data tabletop --wording spoken",
+    "segzero eval --data tabletop --world rich",
     "segzero eval --data sealed --bundle mine",
     "segzero eval --count 2000 --samples run.jsonl --page run --out summary.json",
     "segzero eval --count 2000 --samples run.jsonl --resume",
@@ -89,7 +94,8 @@ def evaluate(options: Namespace) -> int:
 
 def take_sealed_test(options: Namespace) -> int:
     """Ask a bundle the questions that it is asked once, and write down its figures."""
-    if options.samples or options.page or options.resume or options.count or options.also_spoken:
+    chosen = (options.samples, options.page, options.resume, options.count, options.also_spoken)
+    if any(chosen) or options.world != "simple":
         raise unusable("got --data sealed with options that show or choose its questions; it takes --bundle and --out")
     sealed.refuse_a_second_time(fingerprint(options))
     examples = sealed.SealedExamples()
@@ -167,6 +173,8 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--count", type=at_least(1), default=None, help=count)
     wording = "template (default); composed: colour, kind, place, size, number joined; spoken: 100 commands by hand"
     parser.add_argument("--wording", choices=WORDINGS, default=WORDINGS[0], metavar="NAME", help=wording)
+    world = "tabletop: simple (default), the shipped models' world; rich: more kinds, shapes, in, on, under"
+    parser.add_argument("--world", choices=WORLDS, default=WORLDS[0], metavar="NAME", help=world)
     parser.add_argument("--also-spoken", action="store_true", help="ask those 100 as well; a row of their own")
     add_engine_options(parser)
     parser.add_argument("--timeout", type=at_least(0), default=0, metavar="SEC", help="seconds a question has (0: all)")
@@ -187,16 +195,18 @@ def read_arguments(arguments: Sequence[str]) -> Namespace:
 
 def open_data(options: Namespace) -> Examples:
     """Return the questions that the options ask for."""
-    if options.wording == "template":
-        count = options.count or (TABLETOP_COUNT if options.data == "tabletop" else None)
-        return open_examples(options.data, split=options.split, seed=options.seed, count=count)
+    if options.world != "simple" and (options.data != "tabletop" or options.wording == "spoken"):
+        raise unusable(f"got --world {options.world}; it is for --data tabletop with --wording template or composed")
     spoken = options.wording == "spoken"
-    if options.data != "tabletop" or (spoken and options.split != "test"):
+    if options.data == "tabletop" and not spoken:
+        grammar: Grammar = "composed" if options.wording == "composed" else "plain"
+        return open_tabletop(options.split, options.seed, options.count or TABLETOP_COUNT, grammar, options.world)
+    if options.wording == "template":
+        return open_examples(options.data, split=options.split, seed=options.seed, count=options.count)
+    if options.data != "tabletop" or options.split != "test":
         got = f"--wording {options.wording} with --data {options.data} --split {options.split}"
         where = "tabletop's test split" if spoken else "tabletop"
         raise unusable(f"got {got}; it is about {where}")
-    if options.wording == "composed":
-        return open_tabletop(options.split, options.seed, options.count or TABLETOP_COUNT, "composed")
     return SpokenExamples(options.count)
 
 
@@ -225,6 +235,7 @@ def begun(file: Path) -> bool:
 
 def check_same_run(file: Path, run: dict[str, Any], about: dict[str, Any], records: Sequence[Record]) -> None:
     """Raise ``RejectedInput`` CONFIG_VALUE, naming the first difference, unless the file is of the run now wanted."""
+    run = {"world": "simple"} | run  # before 0.2 there was one
     for key in (*SAME_RUN, *(key for key in SETTINGS if key in run)):  # 0.1 wrote no settings
         if run.get(key) != about[key]:
             was, now = run.get(key), about[key]
@@ -234,7 +245,7 @@ def check_same_run(file: Path, run: dict[str, Any], about: dict[str, Any], recor
 
 
 # What makes two runs the same one, so that the second may go on where the first was killed.
-SAME_RUN = ("data", "split", "seed", "count", "wording", "bundle", "bundle_sha256", "backend", "timeout_sec")
+SAME_RUN = ("data", "split", "seed", "count", "wording", "world", "bundle", "bundle_sha256", "backend", "timeout_sec")
 
 
 # What the engine was opened with, beside its backend: the same answers are not to be had with others.
@@ -280,6 +291,7 @@ def describe(options: Namespace, count: int) -> dict[str, Any]:
         "seed": options.seed,
         "count": count,
         "wording": options.wording,
+        "world": options.world,
         "bundle": Path(options.bundle).name,
         "bundle_sha256": fingerprint(options),
         "backend": options.backend,

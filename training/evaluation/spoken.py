@@ -55,7 +55,7 @@ class SpokenExamples:
 
     def __getitem__(self, n: int) -> Example:
         from segzero_ros.tabletop.render import Renderer
-        from segzero_ros.tabletop.scene import sample_scene
+        from segzero_ros.tabletop.sampling import sample_scene
         from segzero_ros.tabletop.things import HELD_OUT
 
         spoken = self._spoken[n]

@@ -31,7 +31,6 @@ from segzero_ros.tabletop.language.phrases import (
     think_related,
 )
 from segzero_ros.tabletop.language.query import (
-    USES,
     Beside,
     Between,
     Every,
@@ -64,7 +63,6 @@ from segzero_ros.tabletop.language.speaker import (
     spot,
     unique_noun,
 )
-from segzero_ros.tabletop.things import COLOURS
 
 MAX_THINKING_TOKENS = 60  # numbers and a second landmark take their place
 _MOST_PAIRS = 8  # of landmarks are tried
@@ -186,14 +184,17 @@ def _comparison(speaker: Speaker) -> Draft | None:
 
 def _function(speaker: Speaker) -> Draft | None:
     """A use and a colour."""
-    pairs = [(use, colour) for use in USES for colour in COLOURS if found_one(For(use, colour), speaker.view)]
+    known = speaker.lexicon
+    pairs = [
+        (use, colour) for use in known.uses for colour in known.colours if found_one(For(use, colour), speaker.view)
+    ]
     pair = choice(pairs, speaker.rng)
     thing = found_one(For(*pair), speaker.view) if pair else None
     if pair is None or thing is None:
         return None
-    serving = [t for t in speaker.view.things if t.kind in USES[pair[0]]]
+    serving = [t for t in speaker.view.things if t.kind in known.uses[pair[0]]]
     end: list[Piece] = [f". The {pair[1]} one: ", Mention(thing.name, thing.id), "."]
-    return Draft(say_used(speaker, *pair), For(*pair), (f"{words.PURPOSES[pair[0]]}: ", *listed(serving), *end))
+    return Draft(say_used(speaker, *pair), For(*pair), (f"{known.purposes[pair[0]]}: ", *listed(serving), *end))
 
 
 def _several(speaker: Speaker) -> Draft | None:

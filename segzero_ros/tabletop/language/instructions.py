@@ -15,11 +15,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from segzero_ros.tabletop.language import composed
+from segzero_ros.tabletop.language import composed, placed
 from segzero_ros.tabletop.language import wordings as words
 from segzero_ros.tabletop.language.phrases import think_related
 from segzero_ros.tabletop.language.query import (
-    USES,
     Beside,
     Every,
     Extreme,
@@ -32,7 +31,6 @@ from segzero_ros.tabletop.language.query import (
     Side,
     Size,
     Sized,
-    Use,
     meaning,
 )
 from segzero_ros.tabletop.language.speaker import (
@@ -51,9 +49,11 @@ from segzero_ros.tabletop.language.speaker import (
     thinking_tokens,
     unique_noun,
 )
+from segzero_ros.tabletop.language.uses import Use, uses_of
 from segzero_ros.tabletop.language.wordings import Wordings
+from segzero_ros.tabletop.rich.palette import RICH_HELD_OUT
 from segzero_ros.tabletop.scene import Grammar, Split, allowed, scene_rng
-from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS, Colour, Kind
+from segzero_ros.tabletop.things import Colour, Kind
 from segzero_ros.tabletop.view import SeenThing, View
 
 Type = Literal["attribute", "spatial", "comparison", "function", "several", "absent"]
@@ -143,7 +143,7 @@ def make_instruction(
     """
     for attempt in range(_TRIES):
         speaker = Speaker(view, split, rng, grammar)
-        draft = _maker(kind, grammar, rng)(speaker)
+        draft = _maker(kind, speaker)(speaker)
         if draft is None or any(
             draft.text == i.text or (draft.query == i.query and attempt < _TRIES - 2) for i in avoid
         ):
@@ -167,7 +167,10 @@ def make_instruction(
     return None
 
 
-def _maker(kind: Type, grammar: Grammar, rng: np.random.Generator) -> Callable[[Speaker], Draft | None]:
+def _maker(kind: Type, speaker: Speaker) -> Callable[[Speaker], Draft | None]:
+    rng, grammar = speaker.rng, speaker.grammar
+    if speaker.view.scene.relations and kind in placed.MAKERS and rng.random() < placed.SHARES[kind]:
+        return placed.MAKERS[kind]
     if grammar == "composed" or (grammar == "mixed" and rng.random() < COMPOSED_SHARE):
         return composed.MAKERS[kind]
     return _MAKERS[kind]
@@ -185,8 +188,8 @@ def _names_held_out(query: Query, targets: Sequence[int], view: View) -> bool:
     nouns = _nouns(query)
     pairs = {(noun.colour, noun.kind) for noun in nouns} | {(noun.without, noun.kind) for noun in nouns}
     if isinstance(query, For) and not targets:
-        pairs |= {(query.colour, kind) for kind in USES[query.use]}
-    return bool((pairs | {(view.thing(t).colour, view.thing(t).kind) for t in targets}) & HELD_OUT)
+        pairs |= {(query.colour, kind) for kind in uses_of(view.scene.world)[query.use]}
+    return bool((pairs | {(view.thing(t).colour, view.thing(t).kind) for t in targets}) & RICH_HELD_OUT)
 
 
 # --- one maker per type: words, meaning and thinking of a random instruction, or None
@@ -273,12 +276,17 @@ def _comparison(speaker: Speaker) -> Draft | None:
 
 
 def _function(speaker: Speaker) -> Draft | None:
-    uses = [use for use in USES if found_one(For(use), speaker.view)]
+    known = speaker.lexicon
+    uses = [use for use in known.uses if found_one(For(use), speaker.view)]
     use = choice(uses, speaker.rng)
     thing = found_one(For(use), speaker.view) if use else None
     if use is None or thing is None:
         return None
-    return Draft(speaker.word(words.USE_WORDINGS[use]), For(use), (f"{words.PURPOSES[use]}: ", *spot(thing), "."))
+    return Draft(
+        speaker.word(speaker.lexicon.use_wordings[use]),
+        For(use),
+        (f"{speaker.lexicon.purposes[use]}: ", *spot(thing), "."),
+    )
 
 
 def _several(speaker: Speaker) -> Draft | None:
@@ -329,8 +337,9 @@ def _absent_noun(speaker: Speaker, how: float) -> Noun | None:
     rng, thing = speaker.rng, choice(speaker.view.things, speaker.rng)
     if thing is None:
         return None
-    colours: tuple[Colour, ...] = tuple(COLOURS)
-    kind: Kind = thing.kind if how < 0.6 else KINDS[int(rng.integers(len(KINDS)))]
+    colours: tuple[Colour, ...] = speaker.lexicon.colours
+    kinds = speaker.lexicon.kinds
+    kind: Kind = thing.kind if how < 0.6 else kinds[int(rng.integers(len(kinds)))]
     colour: Colour = thing.colour if 0.6 <= how < 0.8 else colours[int(rng.integers(len(colours)))]
     if how >= 0.92:
         return Noun(kind)
@@ -338,10 +347,14 @@ def _absent_noun(speaker: Speaker, how: float) -> Noun | None:
 
 
 def _useless(speaker: Speaker) -> Draft | None:
-    use: Use | None = choice([use for use in USES if meaning(For(use), speaker.view) == ()], speaker.rng)
+    use: Use | None = choice(
+        [use for use in speaker.lexicon.uses if meaning(For(use), speaker.view) == ()], speaker.rng
+    )
     if use is None:
         return None
-    return Draft(speaker.word(words.USE_WORDINGS[use]), For(use), (f"{words.PURPOSES[use]}: nothing.",))
+    return Draft(
+        speaker.word(speaker.lexicon.use_wordings[use]), For(use), (f"{speaker.lexicon.purposes[use]}: nothing.",)
+    )
 
 
 _MAKERS: Mapping[Type, Callable[[Speaker], Draft | None]] = {

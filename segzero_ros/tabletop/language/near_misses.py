@@ -19,7 +19,6 @@ from segzero_ros.tabletop.language.phrases import (
     think_related,
 )
 from segzero_ros.tabletop.language.query import (
-    USES,
     Beside,
     Every,
     Extreme,
@@ -32,14 +31,14 @@ from segzero_ros.tabletop.language.query import (
     Side,
     Size,
     Sized,
-    Use,
     candidates,
     counted_from,
     meaning,
 )
 from segzero_ros.tabletop.language.speaker import Draft, Speaker, choice, clear_things, listed, numbered
+from segzero_ros.tabletop.language.uses import Use
 from segzero_ros.tabletop.scene import allowed
-from segzero_ros.tabletop.things import COLOURS, Colour
+from segzero_ros.tabletop.things import Colour
 
 
 def absent(speaker: Speaker) -> Draft | None:
@@ -63,7 +62,7 @@ def _missing(speaker: Speaker) -> Noun | None:
 
 
 def _any_colour(speaker: Speaker) -> Colour:
-    colours: Sequence[Colour] = tuple(COLOURS)
+    colours: Sequence[Colour] = speaker.lexicon.colours
     return colours[int(speaker.rng.integers(len(colours)))]
 
 
@@ -135,15 +134,16 @@ def _none_left_to_count(speaker: Speaker) -> Draft | None:
 
 def _none_of_use(speaker: Speaker) -> Draft | None:
     """Something serves the purpose, in another colour."""
-    served: list[Use] = [use for use in USES if any(t.kind in USES[use] for t in clear_things(speaker.view))]
+    uses = speaker.lexicon.uses
+    served: list[Use] = [use for use in uses if any(t.kind in uses[use] for t in clear_things(speaker.view))]
     use, colour = choice(served, speaker.rng), _any_colour(speaker)
     if use is None or meaning(For(use, colour), speaker.view) != ():
         return None
-    if not all(allowed(colour, kind, speaker.split) for kind in USES[use]):
+    if not all(allowed(colour, kind, speaker.split) for kind in uses[use]):
         return None
-    serving = [t for t in clear_things(speaker.view) if t.kind in USES[use]]
+    serving = [t for t in clear_things(speaker.view) if t.kind in uses[use]]
     return Draft(
         say_used(speaker, use, colour),
         For(use, colour),
-        (f"{words.PURPOSES[use]}: ", *listed(serving[:2]), f". No {colour} one."),
+        (f"{speaker.lexicon.purposes[use]}: ", *listed(serving[:2]), f". No {colour} one."),
     )

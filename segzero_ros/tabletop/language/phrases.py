@@ -7,7 +7,7 @@ from typing import Literal
 
 from segzero_ros.tabletop.language import composed_wordings as composed
 from segzero_ros.tabletop.language import wordings as words
-from segzero_ros.tabletop.language.query import Beside, Between, Nearest, Noun, Nth, Query, Use, candidates, meaning
+from segzero_ros.tabletop.language.query import Beside, Between, Nearest, Noun, Nth, Query, candidates, meaning
 from segzero_ros.tabletop.language.speaker import (
     Draft,
     Piece,
@@ -19,6 +19,7 @@ from segzero_ros.tabletop.language.speaker import (
     listed,
     unique_noun,
 )
+from segzero_ros.tabletop.language.uses import Use
 from segzero_ros.tabletop.things import Colour
 from segzero_ros.tabletop.view import SeenThing, View
 
@@ -127,7 +128,7 @@ def named_alone(speaker: Speaker, thing: SeenThing) -> tuple[Noun, SeenThing] | 
 
 def say_used(speaker: Speaker, use: Use, colour: Colour) -> str:
     """As "something to drink from, the red one"; no questions, which nothing can follow."""
-    options = words.USE_WORDINGS[use]
+    options = speaker.lexicon.use_wordings[use]
     plain = words.Wordings(*(tuple(t for t in texts if "?" not in t) for texts in (options.seen, options.unseen)))
     return speaker.word(composed.USED).format(speaker.word(plain), c=colour)
 

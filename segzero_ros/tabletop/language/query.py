@@ -16,6 +16,10 @@ from typing import Literal
 
 import numpy as np
 
+from segzero_ros.tabletop.language.holding import held_by, looks_into
+from segzero_ros.tabletop.language.uses import Use, uses_of
+from segzero_ros.tabletop.rich.parts import How
+from segzero_ros.tabletop.scene import Thing
 from segzero_ros.tabletop.things import Colour, Kind
 from segzero_ros.tabletop.view import SeenThing, View
 
@@ -25,22 +29,6 @@ Extreme = Literal["leftmost", "rightmost", "frontmost", "rearmost"]
 Side = Literal["left", "right", "behind", "front"]
 Size = Literal["biggest", "smallest"]
 Rank = Literal[2, 3]
-Use = Literal["drink", "coffee", "read", "light", "play", "soup", "serve", "plant", "store", "pour"]
-
-USES: dict[Use, frozenset[Kind]] = {
-    "drink": frozenset({"mug", "bottle", "can"}),
-    "coffee": frozenset({"mug"}),
-    "read": frozenset({"book"}),
-    "light": frozenset({"lamp"}),
-    "play": frozenset({"ball"}),
-    "soup": frozenset({"bowl"}),
-    "serve": frozenset({"plate"}),
-    "plant": frozenset({"plant"}),
-    "store": frozenset({"box"}),
-    "pour": frozenset({"bottle"}),
-}
-"""What can be done with which kinds."""
-
 SIDE_MARGIN = 0.05  # of the picture's width between two things of which one is "left"
 DEPTH_MARGIN_M = 0.06  # between two things of which one is "behind"
 BETWEEN = (0.0, 0.4)  # of `_betweenness`: certainly not up to here, certainly from here on
@@ -56,7 +44,7 @@ class Noun:
     colour: Colour | None = None
     without: Colour | None = None
 
-    def fits(self, thing: SeenThing) -> bool:
+    def fits(self, thing: SeenThing | Thing) -> bool:
         """Whether the thing is one of those."""
         return self.kind in (None, thing.kind) and self.colour in (None, thing.colour) and self.without != thing.colour
 
@@ -134,7 +122,34 @@ class Sized:
     which: Size
 
 
-Query = One | Every | For | Most | Nth | Between | Beside | Nearest | Sized
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The one that is in, on or under another thing: "the ball in the blue box"."""
+
+    noun: Noun
+    how: How
+    anchor: Noun
+
+
+@dataclass(frozen=True, slots=True)
+class EveryPlaced:
+    """All that are in, on or under another thing: "everything on the shelf"."""
+
+    noun: Noun
+    how: How
+    anchor: Noun
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The one that has such a thing in, on or under it: "the box with an apple in it"."""
+
+    noun: Noun
+    how: How
+    content: Noun
+
+
+Query = One | Every | For | Most | Nth | Between | Beside | Nearest | Sized | Placed | EveryPlaced | Holding
 
 
 class _UnclearError(Exception):
@@ -144,19 +159,23 @@ class _UnclearError(Exception):
 def meaning(query: Query, view: View) -> tuple[int, ...] | None:
     """Ids of the things meant, left to right; () for none; None for "unclear"."""
     try:
+        if isinstance(query, Placed | EveryPlaced | Holding):
+            return tuple(thing.id for thing in _meant_by_holding(query, view))
         return tuple(thing.id for thing in _meant(query, view))
     except _UnclearError:
         return None
 
 
-def _meant(query: Query, view: View) -> Sequence[SeenThing]:
+def _meant(
+    query: One | Every | For | Most | Nth | Between | Beside | Nearest | Sized, view: View
+) -> Sequence[SeenThing]:
     match query:
         case One(noun):
             return _at_most_one(candidates(noun, view))
         case Every(noun):
             return candidates(noun, view)
         case For(use, colour):
-            serving = _unless_hidden([t for t in view.things if t.kind in USES[use]])
+            serving = _unless_hidden([t for t in view.things if t.kind in uses_of(view.scene.world)[use]])
             return _at_most_one([t for t in serving if colour in (None, t.colour)])
         case Nth(noun, rank, side):
             return _nth(candidates(noun, view), rank, side, view)
@@ -170,6 +189,13 @@ def _meant(query: Query, view: View) -> Sequence[SeenThing]:
             return _nearest(noun, anchor, view)
         case Sized(noun, which):
             return _sized(candidates(noun, view), which)
+
+
+def _meant_by_holding(query: Placed | EveryPlaced | Holding, view: View) -> Sequence[SeenThing]:
+    if isinstance(query, Holding):
+        return _holding(query, view)
+    found = _placed(query, view)
+    return _at_most_one(found) if isinstance(query, Placed) else found
 
 
 def candidates(noun: Noun, view: View) -> list[SeenThing]:
@@ -362,3 +388,23 @@ def _sized(things: list[SeenThing], which: Size) -> list[SeenThing]:
     if ratio < BIGGER or not agrees:
         raise _UnclearError
     return [first]
+
+
+def _placed(query: Placed | EveryPlaced, view: View) -> list[SeenThing]:
+    """Whatever is there must be seen well if the noun fits it; that nothing is there must be seen, too."""
+    noun = query.noun
+    stone = _exactly_one(candidates(query.anchor, view))
+    held = held_by(stone.id, query.how, view)
+    for thing in view.scene.things:
+        clear = any(seen.id == thing.id and seen.clear for seen in view.things)
+        if thing.id in held and noun.fits(thing) and not clear:
+            raise _UnclearError
+    found = [thing for thing in view.things if thing.id in held and noun.fits(thing)]
+    if not found and not looks_into(stone.id, query.how, view):
+        raise _UnclearError
+    return found
+
+
+def _holding(query: Holding, view: View) -> list[SeenThing]:
+    inside = {thing.id for thing in candidates(query.content, view)}
+    return _at_most_one([t for t in candidates(query.noun, view) if held_by(t.id, query.how, view) & inside])

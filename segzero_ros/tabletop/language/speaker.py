@@ -11,10 +11,10 @@ from typing import TypeVar
 import numpy as np
 
 from segzero_ros.tabletop.language import wordings as words
+from segzero_ros.tabletop.language.lexicon import Lexicon, lexicon
 from segzero_ros.tabletop.language.query import Noun, Query, meaning
 from segzero_ros.tabletop.language.wordings import Wordings
 from segzero_ros.tabletop.scene import Grammar, Split
-from segzero_ros.tabletop.things import KINDS
 from segzero_ros.tabletop.view import SeenThing, View
 
 T = TypeVar("T")
@@ -48,6 +48,11 @@ class Speaker:
     grammar: Grammar = "plain"
     unseen: bool = False
 
+    @property
+    def lexicon(self) -> Lexicon:
+        """What may be named in the view's world."""
+        return lexicon(self.view.scene.world)
+
     def pick(self, options: Sequence[str]) -> str:
         """One of the options."""
         return options[int(self.rng.integers(len(options)))]
@@ -68,10 +73,10 @@ class Speaker:
         if noun.kind is None:
             return f"{noun.colour} {self.word(words.ANYTHING)}"
         if noun.colour is None:
-            return self.word(words.KIND_WORDS[noun.kind])
+            return self.word(self.lexicon.kind_words[noun.kind])
         if noun.kind == "plant":
             return self.word(words.COLOURED_PLANT).format(noun.colour)
-        return f"{noun.colour} {self.word(words.KIND_WORDS[noun.kind])}"
+        return f"{noun.colour} {self.word(self.lexicon.kind_words[noun.kind])}"
 
     def simple_noun(self, noun: Noun) -> str:
         """As `noun`, but ending with the noun itself, for plurals."""
@@ -180,7 +185,7 @@ def group_of_kind(speaker: Speaker, least: int) -> list[SeenThing]:
     """Clear things of one kind, at least so many, at random."""
     clear = clear_things(speaker.view)
     counts = Counter(thing.kind for thing in clear)
-    kind = choice([kind for kind in KINDS if counts[kind] >= least], speaker.rng)
+    kind = choice([kind for kind in speaker.lexicon.kinds if counts[kind] >= least], speaker.rng)
     return [thing for thing in clear if thing.kind == kind]
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segzero_ros.tabletop.language.query import Extreme, Side, Size, Use
+from segzero_ros.tabletop.language.query import Extreme, Side, Size
+from segzero_ros.tabletop.language.uses import Use
 from segzero_ros.tabletop.things import Kind
 
 
@@ -68,7 +69,7 @@ KIND_WORDS: dict[Kind, Wordings] = {
     "plant": Wordings(("plant", "plant", "potted plant"), ("pot plant",)),
     "lamp": Wordings(("lamp",), ("table lamp",)),
 }
-PLURALS = {"box": "boxes", "dish": "dishes", "cardboard box": "cardboard boxes"}
+PLURALS = {"box": "boxes", "shelf": "shelves", "dish": "dishes", "cardboard box": "cardboard boxes"}
 ANYTHING = Wordings(("thing", "object", "one"), ("item",))
 COLOURED_PLANT = Wordings(
     ("plant in the {} pot", "plant with the {} pot", "{} pot plant"), ("plant that stands in a {} pot",)

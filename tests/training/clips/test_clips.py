@@ -11,7 +11,8 @@ import pytest
 
 from segzero_ros.tabletop.render import Renderer
 from segzero_ros.tabletop.samples import EVALUATION_SEEDS
-from segzero_ros.tabletop.scene import HELD_OUT, SPLITS
+from segzero_ros.tabletop.scene import SPLITS
+from segzero_ros.tabletop.things import HELD_OUT
 from training.clips import render
 from training.clips.script import CLIP_SEEDS, MOTIONS, SEEDS_PER_SET, SETS, Motion, clip_seed, write_script
 from training.clips.shards import read_clips

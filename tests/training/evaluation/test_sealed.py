@@ -8,7 +8,7 @@ import pytest
 
 from segzero_ros.errors import RejectedInput
 from segzero_ros.tabletop.samples import EVALUATION_SEEDS, SEEDS_PER_EVALUATION
-from segzero_ros.tabletop.scene import sample_scene
+from segzero_ros.tabletop.sampling import sample_scene
 from segzero_ros.tabletop.things import COLOURS, KINDS
 from tests.training.evaluation.test_spoken import is_template
 from training.evaluation import main as evaluation

@@ -11,7 +11,7 @@ import pytest
 from segzero_ros.errors import RejectedInput
 from segzero_ros.tabletop.language import composed_wordings, wordings
 from segzero_ros.tabletop.samples import EVALUATION_SEEDS
-from segzero_ros.tabletop.scene import sample_scene
+from segzero_ros.tabletop.sampling import sample_scene
 from segzero_ros.tabletop.things import COLOURS, HELD_OUT, KINDS
 from training.demo_models import paraphrase
 from training.evaluation import spoken as evaluation_spoken

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Tracks
-from segzero_ros.tabletop.scene import sample_scene
+from segzero_ros.tabletop.sampling import sample_scene
 from training.clips.script import Script
 from training.clips.truth import Clip
 from training.evaluation.tracking.events import SETTLED, looks

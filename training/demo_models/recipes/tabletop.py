@@ -16,6 +16,7 @@ scenes.jsonl, one line per picture. It appears all at once, so that a training m
 Shards that are there already are left alone: the same command goes on after a stop. Several processes may share the
 work: `--shards 30` and `--start 30 --shards 30`.
 """
+WORLDS = ("simple", "rich")
 GRAMMARS = ("plain", "composed", "mixed")  # tabletop/scene.py's, which needs MuJoCo
 
 
@@ -33,4 +34,5 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
     squash = "write pictures of N x N, as the reasoner sees them, instead of whole ones; no segmenter learns from these"
     add("--squash", type=at_least(8, 1024), metavar="N", help=squash)
     add("--grammar", choices=GRAMMARS, default="plain", help="composed: every question joins several things (plain)")
+    add("--world", choices=WORLDS, default="simple", help="rich: more kinds, shapes, in, on, under, noise (simple)")
     return parser.parse_args(arguments)
