@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.answer import Target
-from segzero_ros.backends.sam2_memory import ABSENT, GRAPHS, Sam2MemoryTracker, _target, check_memory_graphs
+from segzero_ros.backends.sam2_memory import ABSENT, GRAPHS, Sam2MemoryTracker, check_memory_graphs, target_of
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Masks
@@ -157,12 +157,12 @@ def test_a_prompted_mask_of_something_else_is_not_taken() -> None:
 def test_box_and_middle_are_those_of_the_largest_piece_wherever_it_lies() -> None:
     mask = np.zeros((48, 64), bool)
     mask[2:6, 50:60] = mask[30:41, 7:22] = True
-    target = _target(mask)
+    target = target_of(mask)
     assert target is not None
     assert target.box == (7, 30, 22, 41)
     ((x, y),) = target.points
     assert (12 <= x <= 17) and y == 35.5, "the middle of rows 30 to 40"
-    assert _target(np.zeros((48, 64), bool)) is None
+    assert target_of(np.zeros((48, 64), bool)) is None
 
 
 def test_nothing_is_prompted_where_nothing_is_seen() -> None:

@@ -1,0 +1,42 @@
+"""How a thing looks, as colours: enough to tell that a mask has jumped onto something else."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = (6, 32, 32)  # of lightness and the two colour axes of L*a*b*
+RANGES = (0, 256, 0, 256, 0, 256)
+KERNEL = np.array([1, 4, 6, 4, 1], np.float32) / 16
+LIGHT = (0.2, 0.6, 0.2)  # how much of a lightness counts as the next darker, itself, the next lighter
+LEAST = 4  # pixels that show a colour
+
+Look = NDArray[np.float32]
+"""(6 * 32 * 32,): the share of each colour, its neighbours mixed in; all zero of a mask too small to have one."""
+
+
+def lab_of(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) in L*a*b*, as ``look_of`` wants it."""
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), np.uint8)
+
+
+def look_of(lab: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Look:
+    """The look of what is under the mask (H, W)."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    part = (slice(top, top + height), slice(left, left + width))
+    under = np.ascontiguousarray(mask[part]).view(np.uint8)
+    count = int(under.sum())
+    if count < LEAST:
+        return np.zeros(int(np.prod(BINS)), np.float32)
+    shares = cv2.calcHist([np.ascontiguousarray(lab[part])], [0, 1, 2], under, BINS, RANGES) / count
+    even = [cv2.sepFilter2D(one, -1, KERNEL, KERNEL, borderType=cv2.BORDER_CONSTANT) for one in shares]
+    mixed = LIGHT[1] * np.stack(even)
+    mixed[1:] += LIGHT[0] * np.stack(even[:-1])
+    mixed[:-1] += LIGHT[2] * np.stack(even[1:])
+    return np.asarray(mixed.ravel(), np.float32)
+
+
+def alike(one: Look, other: Look) -> float:
+    """How alike two looks are, 0..1 (Bhattacharyya's coefficient)."""
+    return float(np.sqrt(one * other).sum())
