@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.backends.sam2_memory import (
-    AGREED,
     POINTERS,
     SURE,
     Floats,
@@ -36,6 +35,7 @@ from segzero_ros.tracking.look import lab_of
 from segzero_ros.tracking.motion import Motion
 from segzero_ros.tracking.window import Window, first_of, plan
 
+AGREED = 0.5  # IoU of the memory's mask and the prompted one, for that to be taken
 MOST = 2  # windows that are looked at in one step
 URGENT = 4  # steps that a thing seems to have waited whose corners do not agree
 
@@ -102,9 +102,14 @@ class GuardedMemoryTracker:
         for thing, own in zip(things, moves.things, strict=True):
             thing.expect(own, moves.camera)
         lab = lab_of(frame.rgb)
+        taken = np.logical_or.reduce(
+            [thing.mask for thing in things if not thing.hidden] or [np.zeros(lab.shape[:2], np.bool_)]
+        )
+        for thing in things:
+            thing.seek(lab, taken)
         masks = np.zeros((len(things), *frame.rgb.shape[:2]), np.bool_)
         scores, presence = (np.zeros(len(things), np.float32) for _ in range(2))
-        windows = plan([thing.box for thing in things], [thing.size for thing in things], frame.size)
+        windows = plan([thing.place for thing in things], [thing.size for thing in things], frame.size)
         waits = [
             thing.waited + (URGENT if sure < SUPPORT else 0) for thing, sure in zip(things, moves.support, strict=True)
         ]

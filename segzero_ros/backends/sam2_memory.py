@@ -3,10 +3,6 @@
 Equal to transformers' ``Sam2VideoModel`` frame by frame, started with a mask (tests/export/test_tracker.py), with all
 objects in one batch whenever they were started. An object remembers the frame it began on, its last ``RECENT`` frames
 and its last ``POINTERS`` pointers, and nothing else.
-
-Two habits differ from that, for a model that was trained for hours and not for weeks: with ``refine`` each mask is
-prompted once more, and what comes of that is remembered; with ``choosy`` a frame on which an object is not seen is not
-remembered, so that however long it is hidden, what is remembered is the object.
 """
 
 from __future__ import annotations
@@ -23,13 +19,12 @@ from numpy.typing import NDArray
 from segzero_ros.answer import Target
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
-from segzero_ros.matching import inner_point, mask_iou
+from segzero_ros.matching import inner_point
 from segzero_ros.segmenter import Segmenter, Tracks, check_start
 
 RECENT = 6  # frames besides the first; SAM 2 was trained with seven in all
 POINTERS = 15  # besides the first frame's; sixteen in all
 ABSENT = -1
-AGREED = 0.5  # IoU of memory's mask and the prompted one, for that to be taken
 SURE = 10.0  # the logit of what is given
 GRAPHS: Mapping[str, tuple[str, ...]] = {
     "mask_prompt": ("embedding", "masks"),
@@ -104,17 +99,8 @@ class Sam2MemoryTracker:
 
     kind = "memory"
 
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        engine: MemoryEngine,
-        image_size: tuple[int, int],
-        *,
-        refine: bool = False,
-        choosy: bool = False,
-    ) -> None:
+    def __init__(self, segmenter: Segmenter, engine: MemoryEngine, image_size: tuple[int, int]) -> None:
         self._segmenter, self._engine, self._image_size = segmenter, engine, image_size
-        self._refine, self._choosy = refine, choosy
         self._objects: list[Past] = []
         self._last_id = 0
 
@@ -136,31 +122,13 @@ class Sam2MemoryTracker:
         logits, ious, presence, made = find(self._engine, self._objects)
         full = np.stack([cv2.resize(low, self._image_size, interpolation=cv2.INTER_LINEAR) for low in logits])
         masks = np.stack([cv2.resize(low, (width, height), interpolation=cv2.INTER_LINEAR) > 0 for low in logits])
-        if self._refine:
-            self._prompt_again(masks, full)
         remembered = self._engine.remember(full, np.zeros(len(full), np.float32), presence)
-        for past, memory, pointer, seen in zip(self._objects, remembered, made, presence > 0, strict=True):
-            if seen or not self._choosy:
-                past.remember(memory, pointer, POINTERS if self._choosy else None)
+        for past, memory, pointer in zip(self._objects, remembered, made, strict=True):
+            past.remember(memory, pointer)
         chance = 1 / (1 + np.exp(-np.clip(presence, -30, 30)))
         return Tracks(
             tuple(past.track_id for past in self._objects), masks, np.clip(ious, 0, 1), chance.astype(np.float32)
         )
-
-    def _prompt_again(self, masks: NDArray[np.bool_], full: Floats) -> None:
-        """Replace, in place, what the memory says by the segmenter's mask of the same place, where the two agree.
-
-        A prompted mask ends where its object does, and one that is remembered does not creep on. ``masks`` (N, H, W) at
-        the frame's size, ``full`` (N, S, S) as logits.
-        """
-        targets = {row: target for row, mask in enumerate(masks) if (target := target_of(mask)) is not None}
-        if not targets:
-            return
-        found = self._segmenter.predict(tuple(targets.values()))
-        for row, mask in zip(targets, found.masks, strict=True):
-            if mask_iou(mask, masks[row]) >= AGREED:
-                masks[row] = mask
-                full[row] = (2 * squash(mask, self._image_size) - 1) * SURE
 
     def forget(self, track_id: int) -> None:
         """Follow one object no longer."""

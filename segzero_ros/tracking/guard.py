@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.matching import box_of_mask, mask_iou
-from segzero_ros.tracking.look import Look, alike, look_of
+from segzero_ros.tracking.look import Look, alike, look_of, sightings
 from segzero_ros.tracking.motion import Move, growth, move_box, move_picture
 from segzero_ros.tracking.window import Box, size_for
 
@@ -26,13 +26,16 @@ FITS = 0.6  # IoU with the expected mask of a mask that is of the whole thing
 GAIN = 0.3  # of what is seen now in the running mean
 WHOLE = 0.8  # of the usual area: less is a part, 1 / WHOLE of it the most that something hidden comes back as
 GROWN = 1.35  # of the usual area: more is something else, too
+RETURNED = 2.0  # of the usual area, the most with which a thing comes back: it may be nearer, or was cut off
 WITHIN = 0.8  # share of a part that lies within the expected mask, or of that within the whole that comes back
 SHOWN = 0.2  # share of the usual area that must show
 SUPPORT = 0.4  # share of corners that agree, for the expected mask to be told for itself
-ALIKE = 0.35  # of the thing's look
-SETTLE, WANE = 0.1, 0.02  # how fast the usual area follows what is larger, and what is smaller
+ALIKE = 0.4  # of the thing's look, where it is expected: an arm may hide most of it
+ALIKE_AGAIN = 0.6  # of what was hidden and comes back
+SETTLE = 0.02  # how fast the usual area follows: what the camera's way explains it does already
 REACH = 1.0  # how far from where it was expected a hidden thing comes back, in its box' diagonals ...
 WIDER = 0.25  # ... and more for each frame that it has been hidden
+PATIENCE = 2  # frames for which a hidden thing is looked for where it should be only
 TINY = 4  # pixels
 SOFT = 255  # in the running mean: surely the thing
 
@@ -47,7 +50,7 @@ class Thing:
     ``soft``: uint8 (H, W), the running mean, moved to where the thing should be now. ``shown``: the last mask told.
     ``box``: of the whole thing, also outside the picture. ``area``: its usual one. ``look``: that of the first frame.
     ``size``: of its window (``window.py``). ``hidden``: for how many frames. ``waited``: steps
-    since its window was looked at.
+    since its window was looked at. ``sighting``: where something looks like it while it is hidden.
     """
 
     soft: Picture
@@ -58,6 +61,7 @@ class Thing:
     size: float
     hidden: int = 0
     waited: int = 0
+    sighting: Mask | None = None
 
     @classmethod
     def begin(cls, mask: Mask, lab: Picture) -> Thing:
@@ -74,6 +78,32 @@ class Thing:
         self.area *= growth(move)
         self.size = size_for(self.box, (self.soft.shape[1], self.soft.shape[0]), self.size)
 
+    @property
+    def mask(self) -> Mask:
+        """Where it should be now (H, W)."""
+        return np.asarray(self.soft > SOFT // 2, np.bool_)
+
+    @property
+    def place(self) -> Box:
+        """Where to look for the thing."""
+        return self.box if self.sighting is None else np.array(box_of_mask(self.sighting))
+
+    def seek(self, lab: Picture, taken: Mask) -> None:
+        """While the thing is hidden, find the nearest place that looks like it and is not ``taken`` by another one."""
+        self.sighting = None
+        if self.hidden < PATIENCE:
+            return
+        found = [mask & ~taken for mask in sightings(lab, self.look, self.area)]
+        near = [(self.distance(mask), place) for place, mask in enumerate(found) if mask.sum() >= SHOWN * self.area]
+        near = [one for one in near if one[0] <= REACH + WIDER * self.hidden]
+        self.sighting = found[min(near)[1]] if near else None
+
+    def distance(self, mask: Mask, corner: tuple[int, int] = (0, 0)) -> float:
+        """From where the thing should be to a mask (not empty) whose corner is at (x, y), in its box' diagonals."""
+        box = np.array(box_of_mask(mask)) + np.tile(corner, 2)
+        apart = (box[:2] + box[2:] - self.box[:2] - self.box[2:]) / 2
+        return float(np.hypot(*apart) / max(1.0, np.hypot(*(self.box[2:] - self.box[:2]))))
+
     def rescale(self, size: tuple[int, int]) -> None:
         """Go on in pictures of another size, (width, height)."""
         by = np.divide(size, self.soft.shape[::-1])
@@ -88,9 +118,8 @@ class Thing:
             return
         if self.hidden:
             self.soft = _soft(told)
-        self.hidden, self.shown = 0, told
-        more = float(told.sum()) - self.area
-        self.area += (SETTLE if more > 0 else WANE) * more
+        self.hidden, self.shown, self.sighting = 0, told, None
+        self.area += SETTLE * (float(told.sum()) - self.area)
         if told.sum() >= WHOLE * self.area:
             self.box = np.array(box_of_mask(told))
 
@@ -103,7 +132,8 @@ class Judge:
         self._thing, self._window, self.support = thing, window, support
         self._lab = lab[window]
         self._soft = thing.soft[window]
-        self.expected: Mask = np.ascontiguousarray(self._soft > SOFT // 2)
+        place = self._soft > SOFT // 2 if thing.sighting is None else thing.sighting[window]
+        self.expected: Mask = np.ascontiguousarray(place)
 
     @property
     def is_expected(self) -> bool:
@@ -113,10 +143,9 @@ class Judge:
     def fits(self, mask: Mask) -> bool:
         """Whether a mask (h, w) of the window shows the whole thing where it is expected."""
         area = float(mask.sum())
-        most = GROWN * max(self._thing.area, float(self.expected.sum()))
         return (
             self.is_expected
-            and WHOLE * self._thing.area <= area <= most
+            and WHOLE * self._thing.area <= area <= GROWN * self._thing.area
             and mask_iou(mask, self.expected) >= FITS
             and self._is_alike(mask)
         )
@@ -150,13 +179,11 @@ class Judge:
     def _came_back(self, mask: Mask) -> bool:
         """Whether a mask is of the hidden thing's size and look, and near where it should be."""
         thing, area = self._thing, float(mask.sum())
-        if area < TINY or not SHOWN * thing.area <= area <= GROWN * thing.area:
+        if area < TINY or not SHOWN * thing.area <= area <= RETURNED * thing.area:
             return False
         rows, columns = self._window
-        box = np.array(box_of_mask(mask)) + np.tile([columns.start, rows.start], 2)
-        apart = np.hypot(*((box[:2] + box[2:] - thing.box[:2] - thing.box[2:]) / 2))
-        reach = (REACH + WIDER * thing.hidden) * np.hypot(*(thing.box[2:] - thing.box[:2]))
-        return bool(apart <= reach) and self._is_alike(mask)
+        apart = thing.distance(mask, (columns.start, rows.start))
+        return apart <= REACH + WIDER * thing.hidden and self._is_alike(mask, ALIKE_AGAIN)
 
     def _grew_back(self, mask: Mask) -> bool:
         """Whether a mask is what is expected and the rest of the thing, which was hidden."""
@@ -164,8 +191,8 @@ class Judge:
         whole = WHOLE * self._thing.area <= area <= self._thing.area / WHOLE
         return whole and kept >= WITHIN * self.expected.sum() and self._is_alike(mask)
 
-    def _is_alike(self, mask: Mask) -> bool:
-        return alike(look_of(self._lab, mask), self._thing.look) >= ALIKE
+    def _is_alike(self, mask: Mask, least: float = ALIKE) -> bool:
+        return alike(look_of(self._lab, mask), self._thing.look) >= least
 
 
 def _soft(mask: Mask) -> Picture:
