@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from segzero_ros.matching import box_of_mask, mask_iou
 from segzero_ros.tracking.look import Look, alike, look_of, sightings
-from segzero_ros.tracking.motion import Move, growth, move_box, move_picture
+from segzero_ros.tracking.motion import STILL, Move, after, growth, move_box, move_picture
 from segzero_ros.tracking.window import Box, size_for
 
 FITS = 0.6  # IoU with the expected mask of a mask that is of the whole thing
@@ -35,7 +35,7 @@ ALIKE_AGAIN = 0.6  # of what was hidden and comes back
 SETTLE = 0.02  # how fast the usual area follows: what the camera's way explains it does already
 REACH = 1.0  # how far from where it was expected a hidden thing comes back, in its box' diagonals ...
 WIDER = 0.25  # ... and more for each frame that it has been hidden
-PATIENCE = 2  # frames for which a hidden thing is looked for where it should be only
+PATIENCE = 5  # frames for which a hidden thing is looked for where it should be only; then every other one
 TINY = 4  # pixels
 SOFT = 255  # in the running mean: surely the thing
 
@@ -47,13 +47,16 @@ Picture = NDArray[np.uint8]
 class Thing:
     """A thing, in pixels of the picture.
 
-    ``soft``: uint8 (H, W), the running mean, moved to where the thing should be now. ``shown``: the last mask told.
-    ``box``: of the whole thing, also outside the picture. ``area``: its usual one. ``look``: that of the first frame.
-    ``size``: of its window (``window.py``). ``hidden``: for how many frames. ``waited``: steps
-    since its window was looked at. ``sighting``: where something looks like it while it is hidden.
+    ``soft``: uint8 (H, W), the running mean, moved to where the thing should be now. ``kept``: that of the last frame
+    in which all of it showed, and how it moved ``since``: what leaves the picture comes back whole. ``shown``: the last
+    mask told. ``box``: of the whole thing, also outside the picture. ``area``: its usual one. ``look``: that of the
+    first frame. ``size``: of its window (``window.py``). ``hidden``: for how many frames. ``waited``: steps since its
+    window was looked at. ``sighting``: where something looks like it while it is hidden.
     """
 
     soft: Picture
+    kept: Picture
+    since: Move
     shown: Mask
     box: Box
     area: float
@@ -69,12 +72,13 @@ class Thing:
         box = np.array(box_of_mask(mask))
         shown = mask.copy()
         size = size_for(box, (mask.shape[1], mask.shape[0]))
-        return cls(_soft(shown), shown, box, float(shown.sum()), look_of(lab, shown), size)
+        return cls(_soft(shown), _soft(shown), STILL, shown, box, float(shown.sum()), look_of(lab, shown), size)
 
     def expect(self, own: Move, camera: Move) -> None:
         """Move on to the next frame: as the thing's corners did, or with the camera while it is hidden."""
         move = camera if self.hidden else own
-        self.soft, self.box = move_picture(self.soft, move), move_box(self.box, move)
+        self.since = after(move, self.since)
+        self.soft, self.box = move_picture(self.kept, self.since), move_box(self.box, move)
         self.area *= growth(move)
         self.size = size_for(self.box, (self.soft.shape[1], self.soft.shape[0]), self.size)
 
@@ -89,9 +93,9 @@ class Thing:
         return self.box if self.sighting is None else np.array(box_of_mask(self.sighting))
 
     def seek(self, lab: Picture, taken: Mask) -> None:
-        """While the thing is hidden, find the nearest place that looks like it and is not ``taken`` by another one."""
+        """Every other frame of a hidden thing, find the nearest place that looks like it and is not ``taken``."""
         self.sighting = None
-        if self.hidden < PATIENCE:
+        if self.hidden < PATIENCE or self.hidden % 2:
             return
         found = [mask & ~taken for mask in sightings(lab, self.look, self.area)]
         near = [(self.distance(mask), place) for place, mask in enumerate(found) if mask.sum() >= SHOWN * self.area]
@@ -108,6 +112,7 @@ class Thing:
         """Go on in pictures of another size, (width, height)."""
         by = np.divide(size, self.soft.shape[::-1])
         self.soft = np.asarray(cv2.resize(self.soft, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        self._keep(self.soft)
         self.shown = cv2.resize(self.shown.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         self.box, self.area = self.box * np.tile(by, 2), self.area * float(by.prod())
 
@@ -116,12 +121,16 @@ class Thing:
         if not told.any():
             self.hidden += 1
             return
-        if self.hidden:
-            self.soft = _soft(told)
+        if self.hidden and float((told & self.mask).sum()) < WITHIN * float(told.sum()):
+            self._keep(_soft(told))
         self.hidden, self.shown, self.sighting = 0, told, None
         self.area += SETTLE * (float(told.sum()) - self.area)
         if told.sum() >= WHOLE * self.area:
             self.box = np.array(box_of_mask(told))
+            self._keep(self.soft)
+
+    def _keep(self, soft: Picture) -> None:
+        self.soft, self.kept, self.since = soft, soft, STILL
 
 
 class Judge:

@@ -103,6 +103,12 @@ def move_box(box: NDArray[np.float64], move: Move) -> NDArray[np.float64]:
     return np.concatenate([at.min(axis=1), at.max(axis=1)])
 
 
+def after(second: Move, first: Move) -> Move:
+    """Both moves as one."""
+    turn = second[:, :2]
+    return np.column_stack([turn @ first[:, :2], turn @ first[:, 2] + second[:, 2]])
+
+
 def growth(move: Move) -> float:
     """By how much areas grow."""
     return float(abs(np.linalg.det(move[:, :2])))

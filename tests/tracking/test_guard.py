@@ -142,6 +142,19 @@ def test_a_thing_that_left_the_picture_is_known_to_be_outside() -> None:
     assert not judge(thing, picture()).is_expected
 
 
+def test_a_thing_that_leaves_by_and_by_comes_back_whole() -> None:
+    thing = begun()
+    for step in range(1, 21):
+        move = np.array([[1.0, 0, -8 if step <= 10 else 8], [0, 1, 0]])
+        left = 60 - 8 * step if step <= 10 else 60 - 8 * (20 - step)
+        thing.expect(move, move)
+        shown = square(left, 40) if left > -40 else NONE
+        shown = shown & (np.arange(160) < left + 40)[None]
+        thing.settle(judge(thing, picture(red=shown)).choose(shown))
+    assert np.array_equal(thing.soft > 127, AT)
+    assert np.array_equal(thing.shown, AT)
+
+
 def test_the_usual_area_follows_slowly_what_is_seen_and_at_once_where_the_camera_comes_nearer() -> None:
     thing, nearer = begun(), np.array([[1.1, 0, 0], [0, 1.1, 0]])
     thing.settle(square(60, 40, 48))
