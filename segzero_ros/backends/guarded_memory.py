@@ -30,7 +30,7 @@ from segzero_ros.backends.sam2_memory import (
 from segzero_ros.frame import Frame
 from segzero_ros.matching import mask_iou
 from segzero_ros.segmenter import Segmenter, Tracks, check_start
-from segzero_ros.tracking.guard import SUPPORT, Judge, Mask, Thing
+from segzero_ros.tracking.guard import SUPPORT, Judge, Mask, Thing, share_out
 from segzero_ros.tracking.look import lab_of
 from segzero_ros.tracking.motion import Motion
 from segzero_ros.tracking.window import Window, first_of, plan
@@ -121,6 +121,7 @@ class GuardedMemoryTracker:
             for row, found in look.items():
                 masks[row][window.slices], scores[row], presence[row] = found.mask, found.score, found.presence
                 things[row].waited = 0 if window in looked else things[row].waited + 1
+        share_out(masks, things)
         for thing, mask in zip(things, masks, strict=True):
             thing.settle(mask)
         return Tracks(tuple(one.past.track_id for one in self._followed), masks, scores, presence)

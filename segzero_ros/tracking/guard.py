@@ -10,7 +10,7 @@ Not covered: two things of one look that cross while they are hidden; things tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -31,7 +31,8 @@ WITHIN = 0.8  # share of a part that lies within the expected mask, or of that w
 SHOWN = 0.2  # share of the usual area that must show
 SUPPORT = 0.4  # share of corners that agree, for the expected mask to be told for itself
 ALIKE = 0.4  # of the thing's look, where it is expected: an arm may hide most of it
-ALIKE_AGAIN = 0.6  # of what was hidden and comes back
+ALIKE_AGAIN = 0.6  # of what was hidden and comes back where it should be
+ALIKE_ELSEWHERE = 0.85  # of what is found by its look: much is of nearly a colour
 SETTLE = 0.02  # how fast the usual area follows: what the camera's way explains it does already
 REACH = 1.0  # how far from where it was expected a hidden thing comes back, in its box' diagonals ...
 WIDER = 0.25  # ... and more for each frame that it has been hidden
@@ -192,7 +193,8 @@ class Judge:
             return False
         rows, columns = self._window
         apart = thing.distance(mask, (columns.start, rows.start))
-        return apart <= REACH + WIDER * thing.hidden and self._is_alike(mask, ALIKE_AGAIN)
+        least = ALIKE_AGAIN if thing.sighting is None else ALIKE_ELSEWHERE
+        return apart <= REACH + WIDER * thing.hidden and self._is_alike(mask, least)
 
     def _grew_back(self, mask: Mask) -> bool:
         """Whether a mask is what is expected and the rest of the thing, which was hidden."""
@@ -202,6 +204,15 @@ class Judge:
 
     def _is_alike(self, mask: Mask, least: float = ALIKE) -> bool:
         return alike(look_of(self._lab, mask), self._thing.look) >= least
+
+
+def share_out(masks: NDArray[np.bool_], things: Sequence[Thing]) -> None:
+    """Give, in place, each pixel that several masks (N, H, W) claim to the thing that is surest there."""
+    rows, columns = np.nonzero(masks.sum(axis=0) > 1)
+    if len(rows):
+        claims = masks[:, rows, columns]
+        sure = np.where(claims, np.stack([thing.soft[rows, columns] for thing in things]).astype(np.int16), -1)
+        masks[:, rows, columns] = np.arange(len(things))[:, None] == sure.argmax(axis=0)
 
 
 def _soft(mask: Mask) -> Picture:

@@ -119,7 +119,7 @@ def _grey(frame: Frame, scale: float) -> Grey:
     if scale < 1:
         size = (round(frame.size[0] * scale), round(frame.size[1] * scale))
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.GaussianBlur(grey, (5, 5), 0), np.uint8)  # a camera's noise in the dark has corners, too
+    return np.asarray(grey, np.uint8)
 
 
 def _shrink(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> Grey:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segzero_ros.tracking.guard import GAIN, GROWN, SHOWN, Judge, Thing
+from segzero_ros.tracking.guard import GAIN, GROWN, SHOWN, Judge, Thing, share_out
 from segzero_ros.tracking.look import lab_of
 from segzero_ros.tracking.motion import STILL
 
@@ -171,3 +171,14 @@ def test_another_size_of_the_picture_keeps_everything_in_its_place() -> None:
     assert thing.box == pytest.approx([120, 80, 200, 160])
     assert (thing.soft > 127).sum() == pytest.approx(thing.area, rel=0.02)
     assert thing.shown.sum() == pytest.approx(thing.area)
+
+
+def test_a_pixel_belongs_to_the_thing_that_is_surest_of_it_and_no_other_changes() -> None:
+    one, other = begun(), begun()
+    one.soft[:, 80:] //= 2
+    other.soft[:, :80] //= 2
+    masks = np.stack([square(60, 40), square(60, 40) | square(110, 50, 9)])
+    share_out(masks, [one, other])
+    assert masks.sum(axis=0).max() == 1
+    assert np.array_equal(masks[0], square(60, 40, 20))
+    assert np.array_equal(masks[1], square(80, 40, 20) | square(110, 50, 9))
