@@ -68,7 +68,7 @@ def measure_bundle(
     cases = []
     for clip in clips:
         for count in objects:
-            tracker = StagedTracker(part.files, part.image_size, options, refine=part.image_size[0] < SMALL)
+            tracker = StagedTracker(part.files, part.image_size, options, guarded=part.image_size[0] < SMALL)
             frames = frames_of(clip)
             tracker.tracker.start(next(frames), starts(clip, count))
             cases.append((clip, count, tracker, frames, list[dict[str, float]]()))
@@ -100,7 +100,7 @@ def measure_beside(
         side = int(json.loads((checkpoint / "config.json").read_text())["image_size"])
         return [
             {"structure": structure, "objects": count}
-            | _beside(StagedTracker(files, (side, side), options, refine=False), stock, clip, count, steps)
+            | _beside(StagedTracker(files, (side, side), options, guarded=False), stock, clip, count, steps)
             for count in objects
         ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segzero_ros.backends import EngineOptions
+from segzero_ros.backends.guarded_memory import GuardedMemoryTracker
 from segzero_ros.backends.onnx.segmenter import OnnxSegmenterEngine
 from segzero_ros.backends.onnx.tracker import OnnxMemoryEngine
 from segzero_ros.backends.sam2 import Sam2Segmenter
@@ -15,7 +16,7 @@ from segzero_ros.backends.sam2_memory import Sam2MemoryTracker
 from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Tracks
 
-STAGES = ("preprocess", "encoder", "memory attention", "decoder", "prompted again", "memory encoder", "rest")
+STAGES = ("preprocess", "encoder", "memory attention", "decoder", "prompts", "memory encoder", "rest")
 
 
 class Clocked:
@@ -47,7 +48,7 @@ class StagedTracker:
     """
 
     def __init__(
-        self, files: Mapping[str, Path], image_size: tuple[int, int], options: EngineOptions, *, refine: bool
+        self, files: Mapping[str, Path], image_size: tuple[int, int], options: EngineOptions, *, guarded: bool
     ) -> None:
         self._seconds: dict[str, float] = {}
         self.spent: dict[str, float] = {}
@@ -55,8 +56,9 @@ class StagedTracker:
         memory: Any = OnnxMemoryEngine(files, image_size, lambda: engine.features, options)
         names = {"attend": "memory attention", "decode": "decoder", "remember": "memory encoder"}
         segmenter: Any = Sam2Segmenter(Clocked(engine, {"encode": "encoder"}, self._seconds), image_size)
-        outer: Any = Clocked(segmenter, {"set_image": "set_image", "predict": "prompted again"}, self._seconds)
-        self.tracker = Sam2MemoryTracker(outer, Clocked(memory, names, self._seconds), image_size, refine=refine)
+        outer: Any = Clocked(segmenter, {"set_image": "set_image", "predict": "prompts"}, self._seconds)
+        kind = GuardedMemoryTracker if guarded else Sam2MemoryTracker
+        self.tracker = kind(outer, Clocked(memory, names, self._seconds), image_size)
 
     def step(self, frame: Frame) -> Tracks:
         """One step, its times in ``spent``."""

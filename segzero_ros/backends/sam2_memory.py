@@ -3,10 +3,6 @@
 Equal to transformers' ``Sam2VideoModel`` frame by frame, started with a mask (tests/export/test_tracker.py), with all
 objects in one batch whenever they were started. An object remembers the frame it began on, its last ``RECENT`` frames
 and its last ``POINTERS`` pointers, and nothing else.
-
-Two habits differ from that, for a model that was trained for hours and not for weeks: with ``refine`` each mask is
-prompted once more, and what comes of that is remembered; with ``choosy`` a frame on which an object is not seen is not
-remembered, so that however long it is hidden, what is remembered is the object.
 """
 
 from __future__ import annotations
@@ -23,13 +19,12 @@ from numpy.typing import NDArray
 from segzero_ros.answer import Target
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
-from segzero_ros.matching import inner_point, mask_iou
+from segzero_ros.matching import inner_point
 from segzero_ros.segmenter import Segmenter, Tracks, check_start
 
 RECENT = 6  # frames besides the first; SAM 2 was trained with seven in all
 POINTERS = 15  # besides the first frame's; sixteen in all
 ABSENT = -1
-AGREED = 0.5  # IoU of memory's mask and the prompted one, for that to be taken
 SURE = 10.0  # the logit of what is given
 GRAPHS: Mapping[str, tuple[str, ...]] = {
     "mask_prompt": ("embedding", "masks"),
@@ -65,7 +60,7 @@ class MemoryEngine(Protocol):
 
 
 @dataclass(slots=True)
-class _Past:
+class Past:
     """What one object remembers; the newest entry last."""
 
     track_id: int
@@ -74,6 +69,26 @@ class _Past:
     recent: deque[Floats] = field(default_factory=lambda: deque(maxlen=RECENT))
     pointers: deque[Floats] = field(default_factory=lambda: deque(maxlen=POINTERS))
     age: int = 1  # of the frame it began on, in frames that were remembered
+
+    def remember(self, memory: Floats, pointer: Floats, oldest: int | None = None) -> None:
+        """Add a frame; the first one's age ends at ``oldest``."""
+        self.recent.append(memory)
+        self.pointers.append(pointer)
+        self.age = self.age + 1 if oldest is None else min(self.age + 1, oldest)
+
+
+def begin(engine: MemoryEngine, squashed: Floats, ids: Sequence[int]) -> list[Past]:
+    """Objects that begin under masks (N, S, S) of 0 and 1 on the picture that was encoded last."""
+    *_, pointers = engine.decode(engine.prompt(squashed))
+    sure = np.full(len(squashed), SURE, np.float32)
+    memories = engine.remember((2 * squashed - 1) * SURE, np.ones(len(squashed), np.float32), sure)
+    return [Past(*entry) for entry in zip(ids, memories, pointers, strict=True)]
+
+
+def find(engine: MemoryEngine, pasts: Sequence[Past]) -> tuple[Floats, Floats, Floats, Floats]:
+    """What the memory says of the picture that was encoded last; see ``MemoryEngine.decode``."""
+    memories, ages = _memories(pasts)
+    return engine.decode(engine.attend(memories, ages, *_pointers(pasts)))
 
 
 class Sam2MemoryTracker:
@@ -84,104 +99,75 @@ class Sam2MemoryTracker:
 
     kind = "memory"
 
-    def __init__(
-        self,
-        segmenter: Segmenter,
-        engine: MemoryEngine,
-        image_size: tuple[int, int],
-        *,
-        refine: bool = False,
-        choosy: bool = False,
-    ) -> None:
+    def __init__(self, segmenter: Segmenter, engine: MemoryEngine, image_size: tuple[int, int]) -> None:
         self._segmenter, self._engine, self._image_size = segmenter, engine, image_size
-        self._refine, self._choosy = refine, choosy
-        self._objects: list[_Past] = []
+        self._objects: list[Past] = []
         self._last_id = 0
 
     def start(self, frame: Frame, masks: NDArray[np.bool_]) -> tuple[int, ...]:
         """Follow the objects under ``masks`` from now on; see ``Tracker``."""
         check_start(frame, masks, len(self._objects))
         self._segmenter.set_image(frame)
-        squashed = np.stack([self._squash(mask) for mask in masks])
-        *_, pointers = self._engine.decode(self._engine.prompt(squashed))
-        sure = np.full(len(masks), SURE, np.float32)
-        memories = self._engine.remember((2 * squashed - 1) * SURE, np.ones(len(masks), np.float32), sure)
-        ids = []
-        for memory, pointer in zip(memories, pointers, strict=True):
-            self._last_id += 1
-            self._objects.append(_Past(self._last_id, memory, pointer))
-            ids.append(self._last_id)
-        return tuple(ids)
+        ids = tuple(range(self._last_id + 1, self._last_id + 1 + len(masks)))
+        self._objects += begin(self._engine, np.stack([squash(mask, self._image_size) for mask in masks]), ids)
+        self._last_id = ids[-1] if ids else self._last_id
+        return ids
 
     def step(self, frame: Frame) -> Tracks:
         """Find all objects in the next frame."""
         width, height = frame.size
         if not self._objects:
-            return Tracks((), np.zeros((0, height, width), np.bool_), *(np.zeros(0, np.float32) for _ in range(2)))
+            return no_tracks(frame)
         self._segmenter.set_image(frame)
-        memories, ages = self._memories()
-        pointers, pointer_ages = self._pointers()
-        logits, ious, presence, made = self._engine.decode(self._engine.attend(memories, ages, pointers, pointer_ages))
+        logits, ious, presence, made = find(self._engine, self._objects)
         full = np.stack([cv2.resize(low, self._image_size, interpolation=cv2.INTER_LINEAR) for low in logits])
         masks = np.stack([cv2.resize(low, (width, height), interpolation=cv2.INTER_LINEAR) > 0 for low in logits])
-        if self._refine:
-            self._prompt_again(masks, full)
         remembered = self._engine.remember(full, np.zeros(len(full), np.float32), presence)
-        for past, memory, pointer, seen in zip(self._objects, remembered, made, presence > 0, strict=True):
-            if seen or not self._choosy:
-                past.recent.append(memory)
-                past.pointers.append(pointer)
-                past.age = min(past.age + 1, POINTERS) if self._choosy else past.age + 1
+        for past, memory, pointer in zip(self._objects, remembered, made, strict=True):
+            past.remember(memory, pointer)
         chance = 1 / (1 + np.exp(-np.clip(presence, -30, 30)))
         return Tracks(
             tuple(past.track_id for past in self._objects), masks, np.clip(ious, 0, 1), chance.astype(np.float32)
         )
 
-    def _prompt_again(self, masks: NDArray[np.bool_], full: Floats) -> None:
-        """Replace, in place, what the memory says by the segmenter's mask of the same place, where the two agree.
-
-        A prompted mask ends where its object does, and one that is remembered does not creep on. ``masks`` (N, H, W) at
-        the frame's size, ``full`` (N, S, S) as logits.
-        """
-        targets = {row: target for row, mask in enumerate(masks) if (target := _target(mask)) is not None}
-        if not targets:
-            return
-        found = self._segmenter.predict(tuple(targets.values()))
-        for row, mask in zip(targets, found.masks, strict=True):
-            if mask_iou(mask, masks[row]) >= AGREED:
-                masks[row] = mask
-                full[row] = (2 * self._squash(mask) - 1) * SURE
-
     def forget(self, track_id: int) -> None:
         """Follow one object no longer."""
         self._objects = [past for past in self._objects if past.track_id != track_id]
 
-    def _squash(self, mask: NDArray[np.bool_]) -> Floats:
-        """The mask as the encoder's square sees it, 0 or 1; an object too thin for that keeps what it has most of."""
-        cover = cv2.resize(mask.astype(np.float32), self._image_size, interpolation=cv2.INTER_AREA)
-        return (cover >= min(0.5, float(cover.max()))).astype(np.float32)
 
-    def _memories(self) -> tuple[Floats, NDArray[np.int64]]:
-        """Each object's pictures, the first one in front, and how many steps ago they were (0: the first one)."""
-        slots = 1 + max(len(past.recent) for past in self._objects)
-        memories = np.zeros((len(self._objects), slots, *self._objects[0].first.shape), np.float32)
-        ages = np.full((len(self._objects), slots), ABSENT, np.int64)
-        for row, past in enumerate(self._objects):
-            memories[row, 0], ages[row, 0] = past.first, 0
-            _fill(memories[row, 1:], ages[row, 1:], past.recent)
-        return memories, ages
-
-    def _pointers(self) -> tuple[Floats, Floats]:
-        slots = 1 + max(len(past.pointers) for past in self._objects)
-        pointers = np.zeros((len(self._objects), slots, *self._objects[0].first_pointer.shape), np.float32)
-        ages = np.full((len(self._objects), slots), ABSENT, np.float32)
-        for row, past in enumerate(self._objects):
-            pointers[row, 0], ages[row, 0] = past.first_pointer, past.age
-            _fill(pointers[row, 1:], ages[row, 1:], past.pointers)
-        return pointers, ages
+def no_tracks(frame: Frame) -> Tracks:
+    """What is said of a frame in which nothing is followed."""
+    return Tracks((), np.zeros((0, *frame.rgb.shape[:2]), np.bool_), *(np.zeros(0, np.float32) for _ in range(2)))
 
 
-def _target(mask: NDArray[np.bool_]) -> Target | None:
+def squash(mask: NDArray[np.bool_], image_size: tuple[int, int]) -> Floats:
+    """The mask as the encoder's square sees it, 0 or 1; an object too thin for that keeps what it has most of."""
+    cover = cv2.resize(mask.astype(np.float32), image_size, interpolation=cv2.INTER_AREA)
+    return (cover >= min(0.5, float(cover.max()))).astype(np.float32)
+
+
+def _memories(pasts: Sequence[Past]) -> tuple[Floats, NDArray[np.int64]]:
+    """Each object's pictures, the first one in front, and how many steps ago they were (0: the first one)."""
+    slots = 1 + max(len(past.recent) for past in pasts)
+    memories = np.zeros((len(pasts), slots, *pasts[0].first.shape), np.float32)
+    ages = np.full((len(pasts), slots), ABSENT, np.int64)
+    for row, past in enumerate(pasts):
+        memories[row, 0], ages[row, 0] = past.first, 0
+        _fill(memories[row, 1:], ages[row, 1:], past.recent)
+    return memories, ages
+
+
+def _pointers(pasts: Sequence[Past]) -> tuple[Floats, Floats]:
+    slots = 1 + max(len(past.pointers) for past in pasts)
+    pointers = np.zeros((len(pasts), slots, *pasts[0].first_pointer.shape), np.float32)
+    ages = np.full((len(pasts), slots), ABSENT, np.float32)
+    for row, past in enumerate(pasts):
+        pointers[row, 0], ages[row, 0] = past.first_pointer, past.age
+        _fill(pointers[row, 1:], ages[row, 1:], past.pointers)
+    return pointers, ages
+
+
+def target_of(mask: NDArray[np.bool_]) -> Target | None:
     """Box and middle of a mask's largest piece; None of an empty one."""
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     if not width:

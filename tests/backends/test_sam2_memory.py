@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.answer import Target
-from segzero_ros.backends.sam2_memory import ABSENT, GRAPHS, Sam2MemoryTracker, _target, check_memory_graphs
+from segzero_ros.backends.sam2_memory import ABSENT, GRAPHS, Sam2MemoryTracker, check_memory_graphs, target_of
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.frame import Frame
 from segzero_ros.segmenter import Masks
@@ -90,24 +90,6 @@ def test_an_object_that_joins_later_has_no_past_where_the_others_have_one() -> N
     assert engine.pointer_ages[-1] == [[3, 2, 1], [1, ABSENT, ABSENT]]
 
 
-def test_a_choosy_one_remembers_only_frames_on_which_the_object_was_seen_and_counts_only_these() -> None:
-    engine = TalliedEngine()
-    tracker = Sam2MemoryTracker(GivenSegmenter(), engine, (S, S), choosy=True)
-    tracker.start(FRAME, masks())
-    tracker.step(FRAME)
-    engine.presence = -3.0
-    for _ in range(30):
-        assert tracker.step(FRAME).presence[0] < 0.1
-    engine.presence = 3.0
-    tracker.step(FRAME)
-    assert engine.ages[-1] == [[0, 1]]
-    assert engine.pointer_ages[-1] == [[2, 1]]
-    for _ in range(40):
-        tracker.step(FRAME)
-    assert engine.ages[-1] == [[0, 6, 5, 4, 3, 2, 1]]
-    assert engine.pointer_ages[-1] == [[15, *range(15, 0, -1)]]
-
-
 def test_what_is_given_is_remembered_as_given_and_what_is_found_as_found() -> None:
     engine = TalliedEngine()
     tracker = Sam2MemoryTracker(GivenSegmenter(), engine, (S, S))
@@ -129,54 +111,15 @@ def test_presence_is_a_share_and_an_object_thinner_than_the_grid_still_starts() 
     assert tracker.step(FRAME).presence[0] == pytest.approx(0.5)
 
 
-def test_a_prompted_mask_that_agrees_is_told_and_remembered() -> None:
-    engine = TalliedEngine()
-    mask = np.zeros((48, 64), bool)
-    mask[26:46, 2:30] = True
-    segmenter = GivenSegmenter(mask)
-    tracker = Sam2MemoryTracker(segmenter, engine, (S, S), refine=True)
-    tracker.start(FRAME, masks())
-    tracks = tracker.step(FRAME)
-    assert np.array_equal(tracks.masks[0], mask)
-    assert segmenter.asked[0].box == (0, 24, 32, 48)
-    remembered = engine.remembered[-1][0][0]
-    assert ((remembered > 0).sum() / remembered.size) == pytest.approx(mask.mean(), abs=0.03)
-
-
-def test_a_prompted_mask_of_something_else_is_not_taken() -> None:
-    engine = TalliedEngine()
-    elsewhere = np.zeros((48, 64), bool)
-    elsewhere[:20, 40:] = True
-    tracker = Sam2MemoryTracker(GivenSegmenter(elsewhere), engine, (S, S), refine=True)
-    tracker.start(FRAME, masks())
-    tracks = tracker.step(FRAME)
-    assert not (tracks.masks[0] & elsewhere).any()
-    assert tracks.masks[0].any()
-
-
 def test_box_and_middle_are_those_of_the_largest_piece_wherever_it_lies() -> None:
     mask = np.zeros((48, 64), bool)
     mask[2:6, 50:60] = mask[30:41, 7:22] = True
-    target = _target(mask)
+    target = target_of(mask)
     assert target is not None
     assert target.box == (7, 30, 22, 41)
     ((x, y),) = target.points
     assert (12 <= x <= 17) and y == 35.5, "the middle of rows 30 to 40"
-    assert _target(np.zeros((48, 64), bool)) is None
-
-
-def test_nothing_is_prompted_where_nothing_is_seen() -> None:
-    engine = TalliedEngine()
-    engine.decode = lambda seen: (  # type: ignore[method-assign]
-        np.full((len(seen), 8, 8), -1024.0, np.float32),
-        *(np.zeros(len(seen), np.float32) for _ in range(2)),
-        np.zeros((len(seen), 4), np.float32),
-    )
-    segmenter = GivenSegmenter()
-    tracker = Sam2MemoryTracker(segmenter, engine, (S, S), refine=True)
-    tracker.start(FRAME, masks())
-    assert not tracker.step(FRAME).masks.any()
-    assert segmenter.asked == []
+    assert target_of(np.zeros((48, 64), bool)) is None
 
 
 @pytest.mark.parametrize("wrong", ["input", "size"])
