@@ -20,6 +20,8 @@ from segzero_ros.host.pipeline import HostPipeline
 from segzero_ros.host.process import command_line, start_own
 from tests.host.conftest import LIMIT_S, ask, named_memory, open_files, picture, until
 
+KILLS = 12  # bench.host has 200
+
 
 def gone(pid: int) -> bool:
     """Whether a child of ours is gone, not even a zombie."""
@@ -172,11 +174,11 @@ def test_a_prefill_on_engines_that_are_not_open_says_so(make_pipeline):
     assert refused.value.code == Code.LOADING
 
 
-def test_thirty_kills_at_any_moment_leave_one_answer_each_and_nothing_behind(pipeline):
+def test_kills_at_any_moment_leave_one_answer_each_and_nothing_behind(pipeline):
     rng, codes, pids = np.random.default_rng(5), [], []
     ask(pipeline, "the mug")
     files, memory = open_files(), named_memory()
-    for _ in range(30):
+    for _ in range(KILLS):
         pid = until(lambda: pipeline.state().phase == "ready" and pipeline.state().pid, "the engines to open")
         killer = threading.Timer(rng.uniform(0, 0.35), os.kill, (pid, signal.SIGKILL))
         killer.start()
@@ -186,7 +188,7 @@ def test_thirty_kills_at_any_moment_leave_one_answer_each_and_nothing_behind(pip
         assert ask(pipeline, "the mug").code == Code.OK
         pids.append(pid)
     assert set(codes) <= {Code.OK, Code.REASONER_DIED}
-    assert len(set(pids)) == 30
+    assert len(set(pids)) == KILLS
     assert Code.REASONER_DIED in codes
     assert named_memory() == memory
     until(lambda: open_files() <= files, "files to be closed")

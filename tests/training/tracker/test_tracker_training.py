@@ -11,7 +11,7 @@ from transformers import Sam2VideoModel
 from export.segmenter_onnx import export_segmenter
 from segzero_ros.errors import RejectedInput
 from training.demo_models.segmenter_model import build_model, demo_config
-from training.tracker import features
+from training.tracker import features, pretrain
 from training.tracker.features import ClipFeatures, roughened
 from training.tracker.follow import Past
 from training.tracker.pretrain import Recipe, Training, clip_losses, main, rate_factor, train
@@ -64,6 +64,16 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoder(segmenter, tmp_path_factory):
     return export_segmenter(segmenter, tmp_path_factory.mktemp("graphs"))["encoder"]
+
+
+@pytest.fixture(autouse=True)
+def exported_once(segmenter, encoder, monkeypatch):
+    """Each run asks for the graph of its segmenter's encoder: here always the same, and tracing it takes longest."""
+
+    def export(checkpoint, out_dir):
+        return {"encoder": encoder} if checkpoint == segmenter else export_segmenter(checkpoint, out_dir)
+
+    monkeypatch.setattr(pretrain, "export_segmenter", export)
 
 
 def weights(training):
