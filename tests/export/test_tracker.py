@@ -27,6 +27,7 @@ from segzero_ros.frame import Frame
 from training.demo_models.segmenter_model import build_model, demo_config
 from training.tracker.model import build_tracker
 
+Graphs = dict[str, Path]
 SIDE, WIDTH, FRAMES = 128, 128, 50  # a width of 64, the memory's own, transformers cannot run
 
 
@@ -64,10 +65,15 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def segmenter(checkpoints: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> OnnxSegmenter:
+def graphs(checkpoints: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Graphs, Graphs]:
+    """Those of the segmenter and those of its memory."""
     out = tmp_path_factory.mktemp("graphs")
-    files = export_segmenter(checkpoints[0], out, store="float") | export_tracker(checkpoints[1], out, store="float")
-    return OnnxSegmenter(files, (SIDE, SIDE))
+    return export_segmenter(checkpoints[0], out, store="float"), export_tracker(checkpoints[1], out, store="float")
+
+
+@pytest.fixture(scope="module")
+def segmenter(graphs: tuple[Graphs, Graphs]) -> OnnxSegmenter:
+    return OnnxSegmenter(graphs[0] | graphs[1], (SIDE, SIDE))
 
 
 def memory_of(segmenter: OnnxSegmenter) -> Sam2MemoryTracker:
@@ -231,11 +237,11 @@ def test_half_precision_graphs_say_nearly_the_same(
 
 
 def test_one_checkpoint_with_memory_gives_segmenter_and_tracker(
-    checkpoints: tuple[Path, Path], segmenter: OnnxSegmenter, tmp_path: Path
+    checkpoints: tuple[Path, Path], graphs: tuple[Graphs, Graphs], segmenter: OnnxSegmenter, tmp_path: Path
 ) -> None:
     """As Facebook's are."""
     files = export_segmenter(checkpoints[1], tmp_path, store="float")
-    both = OnnxSegmenter(files | export_tracker(checkpoints[1], tmp_path, store="float"), (SIDE, SIDE))
+    both = OnnxSegmenter(files | graphs[1], (SIDE, SIDE))
     one, other = memory_of(both), memory_of(segmenter)
     for tracker in (one, other):
         tracker.start(clip(1)[0], first_masks())
@@ -243,11 +249,8 @@ def test_one_checkpoint_with_memory_gives_segmenter_and_tracker(
         assert np.array_equal(one.step(frame).masks, other.step(frame).masks)
 
 
-def test_a_segmenter_without_the_graphs_gives_the_prompted_tracker(
-    checkpoints: tuple[Path, Path], tmp_path: Path
-) -> None:
-    files = export_segmenter(checkpoints[0], tmp_path)
-    assert make_tracker(OnnxSegmenter(files, (SIDE, SIDE))).kind == "prompted"
+def test_a_segmenter_without_the_graphs_gives_the_prompted_tracker(graphs: tuple[Graphs, Graphs]) -> None:
+    assert make_tracker(OnnxSegmenter(graphs[0], (SIDE, SIDE))).kind == "prompted"
 
 
 def test_a_bundle_gets_the_memory_of_a_tracker_with_its_encoder_and_of_no_other(
