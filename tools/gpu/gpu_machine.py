@@ -50,15 +50,11 @@ print((GL.glGetString(GL.GL_RENDERER) or b"").decode())
 
 
 def environment(site: Path) -> dict[str, str]:
-    """The environment of every process that is started: carried packages before the machine's, no network.
-
-    What is compiled is kept: many processes import the same.
-    """
+    """The environment of every process that is started: carried packages before the machine's, no network."""
     return {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        **os.environ,
         "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
         "PYTHONUNBUFFERED": "1",
-        "PYTHONPYCACHEPREFIX": str(site / "pycache"),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "OMP_NUM_THREADS": "1",

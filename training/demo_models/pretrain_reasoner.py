@@ -288,7 +288,7 @@ def train(args: argparse.Namespace, recipe: Recipe) -> int:
         step = run.learn(step, stop)
         run.save(step)
         if args.seconds and not stop.is_set():
-            run.log({"step": step, "held_out": run.evaluate(stop)})
+            run.log({"step": step, **run.said, "held_out": run.evaluate(stop)})
     return 128 + stop.signal if stop.is_set() else 0
 
 
@@ -312,6 +312,7 @@ class Run:
         )
         self.sums: dict[str, list[Tensor]] = defaultdict(list)
         self.pace = Pace()
+        self.said: dict[str, Any] = {}  # of the pace, for the next line of the log
         self.saved = time.monotonic()
 
     def learn(self, step: int, stop: Stop) -> int:
@@ -341,13 +342,14 @@ class Run:
         """What is due after a step: a line of the log, an evaluation, a checkpoint."""
         args, schedule = self.args, self.batches.schedule
         if (pace := self.pace.line()) is not None:
-            self.log({"step": step, **pace})
+            self.said = pace
             tqdm.write(
                 f"{pace['pictures_per_s']:.0f} pictures a second, {pace['waiting']:.0%} of the time without data"
             )
         if step % 50 == 0:
             record = {"step": step, "time": round(time.time()), "images": images()}
             record |= {name: round(float(torch.stack(values).mean()), 4) for name, values in self.sums.items()}
+            record |= self.said
             self.sums.clear()
             if step % args.evaluate_every == 0 and schedule.at(step) > self.batches.recipe.vision_steps:
                 record["held_out"] = self.evaluate(stop)

@@ -257,7 +257,9 @@ def train(training: Training, val: Path | None, out: Path, *, workers: int = 0, 
             recent.append(training.step(prepared))
             pace.pictures += training.recipe.images_per_step
             if (line := pace.line()) is not None:
-                report(out, {"step": training.steps_done, **line})
+                tqdm.write(
+                    "{pictures_per_s:.0f} pictures a second, {waiting:.0%} of the time without data".format(**line)
+                )
             bar.set_postfix_str(f"step {training.steps_done}, loss {recent[-1]['mask']:.3f}, {_rate(training)}", False)
             bar.update(min(100 * (training.progress - before), bar.total - bar.n))
             if training.progress >= 1 or stop or training.used - saved_at > save_every_s:
