@@ -34,11 +34,11 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from training.rewards.grounded import Grounded
 
 VLLM = (0, 22), (0, 31)  # the releases that the pinned TRL supports
+Rescored: TypeAlias = "Callable[[Scorer], Scorer]"
 PROMPT_TOKENS = 1300  # the paper's; a picture of 840 x 840 has 900, the longest question stays below the rest
 INTERRUPTED = 130  # what a shell says of a process that Ctrl-C ended
 
@@ -73,10 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace, rescored: Rescored | None = None) -> int:
     """The whole run; 128 and the signal's number when it was stopped by one, else 0.
 
-    Raises ``RejectedInput`` for options and data that do not go together.
+    `rescored`: makes of the run's rewards the ones to train with; the validation keeps its own. Raises
+    ``RejectedInput`` for options and data that do not go together.
     """
     _set_environment(args.out)
     import torch
@@ -95,6 +97,7 @@ def train(args: argparse.Namespace) -> int:
     with stop_on_signals() as stop:
         whole = newest_whole(args.out) if last else None
         trainer = build_trainer(args, stop)
+        trainer.scorer = rescored(trainer.scorer) if rescored else trainer.scorer
         stop.saves = True
         try:
             trainer.train(resume_from_checkpoint=str(whole) if whole else None)
@@ -124,11 +127,11 @@ def build_trainer(args: argparse.Namespace, stop: Any) -> Any:
     config = _config(args)  # before the model: DeepSpeed's ZeRO-3 decides how that is loaded
     packed = _packs(args, config)
     processor = _processor(args, profile, raw=packed)
-    questions, held_out_questions = _data(args, profile)
+    questions, held_out_questions = training_data(args, profile)
     settings = grounded_settings(f"{args.settings},{args.v3}", budget=args.length_budget)
     segmenter = _segmenter(args, config)
     scorer = _scorer(args.reward, profile, questions, settings, segmenter)
-    order = _order(args, questions)
+    order = question_order(args, questions)
     check_answers(questions, order, profile)
     config.max_steps = args.steps or len(order) // args.prompts_per_step * args.iterations
     model = _model(args)
@@ -339,7 +342,7 @@ def _processor(args: argparse.Namespace, profile: Profile, *, raw: bool) -> Any:
     )
 
 
-def _data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
+def training_data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, Questions | None]:
     """Questions to train on and, where there are any, held-out ones; of both a share has word noise."""
     from training.grpo.questions import NoisyQuestions
 
@@ -364,7 +367,8 @@ def _plain_data(args: argparse.Namespace, profile: Profile) -> tuple[Questions, 
     return questions, open_questions(val, args.val_split, profile, seed=0, pictures=pictures, cache=args.out)
 
 
-def _order(args: argparse.Namespace, questions: Questions) -> list[int]:
+def question_order(args: argparse.Namespace, questions: Questions) -> list[int]:
+    """Numbers of the questions in the order in which a run asks them: a function of its options alone."""
     from training.grpo.questions import draw_order, parse_mix
 
     groups = args.steps * args.prompts_per_step or len(questions) // args.prompts_per_step * args.prompts_per_step

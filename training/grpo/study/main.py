@@ -1,0 +1,99 @@
+"""The command line of the study: data, base, one arm, answers.
+
+    python -m training.grpo.study data --train DIR --test DIR --out runs/study/data
+    python -m training.grpo.study base --start CHECKPOINT --data runs/study/data/train --out runs/study/base
+    python -m training.grpo.study free --seed 0 --base runs/study/base/checkpoint --data runs/study/data \
+        --out runs/study
+    python -m training.grpo.study answers --data runs/study/data --out runs/study
+
+The arms are free, empty, supervised, random and none; what follows `--` goes to `segzero train grpo`. `answers` asks
+the last checkpoint of every arm that is there. Tables and plots: `python -m bench.reinforcement`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from segzero_ros.cli.parser import OK, Parser, at_least, refuse
+from segzero_ros.errors import RejectedInput
+
+ARM_NAMES = ("free", "empty", "supervised", "random", "none")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; what cannot be done is one line and status 2."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    args = read_arguments(argv)
+    try:
+        return int(args.work(args))
+    except RejectedInput as error:
+        return refuse("python -m training.grpo.study", str(error))
+
+
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; --help and wrong usage end the process."""
+    parser = Parser("python -m training.grpo.study", __doc__ or "")
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    data = stages.add_parser("data", help="questions in and out of distribution, of rendered shards")
+    data.add_argument("--train", type=Path, required=True, metavar="DIR", help="shards to train on")
+    data.add_argument("--test", type=Path, required=True, metavar="DIR", help="shards to ask about, --split val")
+    data.add_argument("--shards", type=at_least(0), default=0, help="of --train; 0 = all")
+    data.set_defaults(work=make_data)
+    base = stages.add_parser("base", help="skills without reasoning, taught to a checkpoint")
+    base.add_argument("--start", type=Path, required=True, metavar="DIR", help="a checkpoint of the demo reasoner")
+    base.add_argument("--data", type=Path, required=True, metavar="DIR", help="shards to train on")
+    base.add_argument("--steps", type=at_least(1), help="in place of the study's")
+    base.set_defaults(work=teach_base)
+    for name in ARM_NAMES:
+        arm = stages.add_parser(name, help="an arm of the study")
+        arm.add_argument("--seed", type=at_least(0), required=True, help="of the questions and of the samples")
+        arm.add_argument("--base", type=Path, required=True, metavar="DIR", help="the base's checkpoint")
+        arm.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `data` made")
+        arm.add_argument("more", nargs="*", help="after --: options of segzero train grpo")
+        arm.set_defaults(work=run_arm)
+    answers = stages.add_parser("answers", help="ask the last checkpoint of every arm")
+    answers.add_argument("--data", type=Path, required=True, metavar="DIR", help="what `data` made")
+    answers.set_defaults(work=ask_all)
+    for stage in stages.choices.values():
+        stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="where it goes")
+    return parser.parse_args(argv)
+
+
+def make_data(args: argparse.Namespace) -> int:
+    """OUT/train, OUT/in, OUT/ood; prints how many questions each has."""
+    from training.grpo.study.splits import make_data as make
+
+    print(json.dumps(make(args.train, args.test, args.out, args.shards)))
+    return OK
+
+
+def teach_base(args: argparse.Namespace) -> int:
+    """OUT/checkpoint."""
+    import torch
+
+    from training.grpo.study.skills import RECIPE, train_base
+
+    torch.set_num_threads(1)
+    train_base(args.start, args.data, args.out, replace(RECIPE, steps=args.steps) if args.steps else RECIPE)
+    return OK
+
+
+def run_arm(args: argparse.Namespace) -> int:
+    """OUT/ARM-SEED."""
+    from training.grpo.study.arms import ARMS, arm_arguments
+
+    out = args.out / f"{args.stage}-{args.seed}"
+    return ARMS[args.stage].run(arm_arguments(args.stage, args.seed, args.base, args.data, out, args.more))
+
+
+def ask_all(args: argparse.Namespace) -> int:
+    """OUT/ARM-SEED/answers.jsonl of every arm that has a checkpoint."""
+    from training.grpo.study.answers import ask_runs
+
+    ask_runs(args.data, args.out)
+    return OK
