@@ -1,7 +1,7 @@
 """The command line of the study: data, base, one arm, answers.
 
     python -m training.grpo.study data --train DIR --test DIR --out runs/study/data
-    python -m training.grpo.study base --start CHECKPOINT --data runs/study/data/train --out runs/study/base
+    python -m training.grpo.study base --start CHECKPOINT --data DIR --out runs/study/base
     python -m training.grpo.study free --seed 0 --base runs/study/base/checkpoint --data runs/study/data \
         --out runs/study
     python -m training.grpo.study answers --data runs/study/data --out runs/study

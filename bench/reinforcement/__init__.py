@@ -1,0 +1,1 @@
+"""Figures, tables and plots of the study of reinforcement (docs/reinforcement.md), from the runs' answers."""

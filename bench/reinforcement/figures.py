@@ -1,0 +1,144 @@
+"""Answers of the study's runs -> its figures: shares by arm, differences with intervals, thinkings over the steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.demo_models.reasoner_model import SIZE, demo_profile
+from training.grpo.questions import HELD_OUT_PER_PICTURE
+from training.grpo.study.answers import CAUSAL, FILE, StudyQuestions
+from training.grpo.study.arms import ARMS, SETTINGS
+from training.grpo.study.measures import candidates, named_things, paired_interval, thinking_of
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+Values = NDArray[np.float64]
+
+PRIMARY = ("empty", "free")
+SHOWN = 5  # questions whose thinkings are printed
+SHARES = ("right", "thinks", "names_targets", "names_candidates")
+LEAST_COST = 0.10  # that taking away a useful thinking must cost
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The lines of a file of answers."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def read_runs(out: Path) -> dict[str, dict[int, Rows]]:
+    """Arm -> seed -> rows, of the runs that were asked."""
+    found: dict[str, dict[int, Rows]] = {}
+    for name in ARMS:
+        for file in sorted(out.glob(f"{name}-*/{FILE}")):
+            found.setdefault(name, {})[int(file.parent.name.rpartition("-")[2])] = read_rows(file)
+    return found
+
+
+def column(rows: Rows, split: str, *, how: str = "own", key: str = "right") -> Values:
+    """One figure of every question of a split, in order of the questions."""
+    some = [row for row in rows if row["split"] == split and row["how"] == how]
+    return np.array([float(row[key]) for row in sorted(some, key=lambda row: row["number"])])
+
+
+def table_of(runs: Mapping[int, Rows], seeds: Sequence[int], split: str, **of: str) -> Values:
+    """(seeds, questions); the one run of an arm without seeds of its own stands for each."""
+    only = next(iter(runs.values()))
+    return np.stack([column(runs.get(seed, only), split, **of) for seed in seeds])
+
+
+def compare(runs: Mapping[str, Mapping[int, Rows]], first: str, second: str, split: str) -> dict[str, Any] | None:
+    """`second` minus `first`, questions right, over the seeds that both have; None where there are none."""
+    if first not in runs or second not in runs:
+        return None
+    own = [set(runs[name]) for name in (first, second) if name != "none"]
+    seeds = sorted(set.intersection(*own))
+    if not seeds:
+        return None
+    tables = (table_of(runs[name], seeds, split) for name in (first, second))
+    return {"seeds": seeds, **paired_interval(*tables)}
+
+
+def shares(runs: Mapping[str, Mapping[int, Rows]]) -> dict[str, Any]:
+    """Per arm and split the share of each of `SHARES`, seed by seed, and words of thinking."""
+    return {
+        name: {
+            split: {
+                key: {seed: round(float(column(rows, split, key=key).mean()), 4) for seed, rows in of_arm.items()}
+                for key in (*SHARES, "words")
+            }
+            for split in ("ood", "in")
+        }
+        for name, of_arm in runs.items()
+    }
+
+
+def causal(of_free: Mapping[int, Rows]) -> dict[str, Any]:
+    """What each intervention costs the free arm against its own thinking given back: control minus intervention."""
+    seeds = sorted(of_free)
+    control = table_of(of_free, seeds, "ood", how="control")
+    return {how: paired_interval(table_of(of_free, seeds, "ood", how=how), control) for how in CAUSAL[1:]}
+
+
+def figures(out: Path) -> dict[str, Any]:
+    """All that the page reports, of the runs that are there."""
+    runs = read_runs(out)
+    pairs = {"free - empty": PRIMARY} | {f"{name} - none": ("none", name) for name in ARMS if name != "none"}
+    result: dict[str, Any] = {"shares": shares(runs), "differences": {}}
+    for title, (first, second) in pairs.items():
+        found = {split: compare(runs, first, second, split) for split in ("ood", "in")}
+        if all(found.values()):
+            result["differences"][title] = found
+    if "free" in runs:
+        result["causal"] = causal(runs["free"])
+    result["not run"] = [name for name in ARMS if name not in runs]
+    return result | {"verdict": verdict(result)}
+
+
+def verdict(found: Mapping[str, Any]) -> dict[str, bool | None]:
+    """The three conditions of success, fixed beforehand; None where what they ask was not run."""
+    primary = found["differences"].get("free - empty")
+    gain = found["differences"].get("free - none")
+    costs = found.get("causal")
+    return {
+        "free beats empty out of distribution": None if primary is None else primary["ood"]["low"] > 0,
+        "gains more out of distribution than in it": None
+        if gain is None
+        else gain["ood"]["value"] > gain["in"]["value"],
+        "its thinking is needed": None if costs is None else all(c["value"] >= LEAST_COST for c in costs.values()),
+    }
+
+
+def over_steps(run: Path, data: Path) -> list[dict[str, Any]]:
+    """Per validation of a run its step, the shares of `SHARES`, and the first answers, each with its question."""
+    files = sorted((run / "held_out").glob("*.jsonl"))
+    if not files:
+        return []
+    pictures = -(-int(SETTINGS["evaluate-count"]) // HELD_OUT_PER_PICTURE)
+    questions = StudyQuestions(data / "ood", demo_profile(), pictures=pictures, seed=0)
+    result = []
+    for file in files:
+        rows = read_rows(file)
+        named = [_named(row, questions) for row in rows]
+        values = {"right": [row["hit"] for row in rows], "thinks": [bool(thinking_of(row["answer"])) for row in rows]}
+        values |= {"names_targets": [a for a, _ in named], "names_candidates": [b for _, b in named]}
+        shown = [(row["question"], thinking_of(row["answer"]), bool(row["hit"])) for row in _spread(rows)]
+        means = {key: round(float(np.mean(some)), 4) for key, some in values.items()}
+        result.append({"step": int(file.stem), **means, "shown": shown})
+    return result
+
+
+def _named(row: Row, questions: StudyQuestions) -> tuple[bool, bool]:
+    asked = questions.asked(row["number"])
+    named = named_things(thinking_of(row["answer"]), asked.things, SIZE)
+    return set(asked.targets) <= named, candidates(asked.targets, asked.things) <= named
+
+
+def _spread(rows: Rows) -> list[Row]:
+    """The same few questions at every step, far apart in the list."""
+    return [rows[n * len(rows) // SHOWN] for n in range(min(SHOWN, len(rows)))]
