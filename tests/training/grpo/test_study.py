@@ -104,7 +104,7 @@ def test_shards_without_a_question_of_the_study_are_refused(tmp_path):
 
 
 def scene_things(world):
-    [(_, scene), *_] = ShardFolder(world / "train", SIZE)
+    _, (_, scene), *_ = ShardFolder(world / "train", SIZE)  # of three things, about which more can be asked
     return things_of(scene, SIZE)
 
 

@@ -21,7 +21,7 @@ from training.grpo.study.asking import Policy, ask, open_policy
 from training.grpo.study.measures import candidates, named_things, shuffled, swapped, thinking_of
 from training.grpo.study.splits import Part, held_out_part
 
-COUNTS = {"ood": 480, "in": 240}
+COUNTS = {"ood": 300, "in": 150}
 FILE = "answers.jsonl"
 CAUSAL = ("control", "emptied", "shuffled", "swapped")
 

@@ -30,22 +30,22 @@ from training.saving import replace_folder
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "profile": "demo",
-        "steps": 40,
+        "steps": 24,
         "samples": 8,
         "prompts-per-step": 8,
         "per-picture": 2,
-        "lr": 2e-4,
+        "lr": 4e-4,
         "schedule": "linear",
-        "warmup": 5,
+        "warmup": 3,
         "response": 160,
         "mix": "several=1.5",
         "word-noise": 0,
         "segmenter": "",
         "reward": "grounded_v3",
         "v3": "format=0.1,box=1,mask=0,point=0,count=0.2,non_repeat=0,length_slope=0",
-        "evaluate-every": 10,
-        "evaluate-count": 64,
-        "save-every": 40,
+        "evaluate-every": 12,
+        "evaluate-count": 48,
+        "save-every": 24,
     }
 )
 """Of every arm: options of `segzero train grpo`. Paid are box IoU, count and form; thinking and length are not."""
