@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from segzero_ros.cli.parser import OK, Parser, at_least, refuse
+from segzero_ros.cli.parser import OK, Parser, at_least, number_in, refuse
 from segzero_ros.errors import RejectedInput
 
 ARM_NAMES = ("free", "empty", "supervised", "random", "none")
@@ -48,6 +48,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     base.add_argument("--start", type=Path, required=True, metavar="DIR", help="a checkpoint of the demo reasoner")
     base.add_argument("--data", type=Path, required=True, metavar="DIR", help="shards to train on")
     base.add_argument("--steps", type=at_least(1), help="in place of the study's")
+    base.add_argument("--rate", type=number_in(0, above=True), default=1.0, help="a factor of the study's rates")
     base.set_defaults(work=teach_base)
     for name in ARM_NAMES:
         arm = stages.add_parser(name, help="an arm of the study")
@@ -79,7 +80,8 @@ def teach_base(args: argparse.Namespace) -> int:
     from training.grpo.study.skills import RECIPE, train_base
 
     torch.set_num_threads(1)
-    train_base(args.start, args.data, args.out, replace(RECIPE, steps=args.steps) if args.steps else RECIPE)
+    recipe = replace(RECIPE, muon=RECIPE.muon * args.rate, adam=RECIPE.adam * args.rate)
+    train_base(args.start, args.data, args.out, replace(recipe, steps=args.steps or RECIPE.steps))
     return OK
 
 
