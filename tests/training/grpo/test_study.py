@@ -29,7 +29,20 @@ from training.grpo.study.skills import SkillBatches, direct, skills, unrelated_t
 from training.grpo.study.splits import held_out_part, make_data, trained_on, unseen  # noqa: E402
 
 PROFILE = demo_profile()
-TINY = ("--steps", "2", "--prompts-per-step", "2", "--samples", "2", "--response", "12", "--save-every", "2")
+TINY = (
+    "--steps",
+    "2",
+    "--prompts-per-step",
+    "2",
+    "--samples",
+    "2",
+    "--response",
+    "12",
+    "--save-every",
+    "2",
+    "--mix",
+    "",
+)
 
 
 @pytest.fixture(scope="module")

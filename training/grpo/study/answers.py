@@ -21,7 +21,7 @@ from training.grpo.study.asking import Policy, ask, open_policy
 from training.grpo.study.measures import candidates, named_things, shuffled, swapped, thinking_of
 from training.grpo.study.splits import Part, held_out_part
 
-COUNTS = {"ood": 300, "in": 150}
+COUNTS = {"ood": 200, "in": 100}
 FILE = "answers.jsonl"
 CAUSAL = ("control", "emptied", "shuffled", "swapped")
 
