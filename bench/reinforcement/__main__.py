@@ -28,13 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "reinforcement.md", metavar="FILE")
     parser.add_argument("--plot", type=Path, default=ROOT / "docs" / "images" / "reinforcement.png", metavar="FILE")
     parser.add_argument("--json", type=Path, default=RESULTS / device_slug() / "reinforcement.json", metavar="FILE")
+    parser.add_argument("--asked", action="store_true", help="ask nothing: report what is there")
     args = parser.parse_args(argv)
     try:
-        files = ask_runs(args.data, args.out)
+        _ = args.asked or ask_runs(args.data, args.out)
     except RejectedInput as error:
         return refuse("python -m bench.reinforcement", str(error))
     found = figures(args.out)
-    steps = {file.parent.name: rows for file in files if (rows := over_steps(file.parent, args.data))}
+    steps = {run.name: rows for run in sorted(args.out.glob("*-*")) if (rows := over_steps(run, args.data))}
     settings = dict(SETTINGS) | {"questions": COUNTS}
     whole = record("reinforcement", ["python", "-m", "bench.reinforcement"], settings, found | {"steps": steps})
     write(whole, args.json)

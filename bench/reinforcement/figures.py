@@ -96,6 +96,8 @@ def figures(out: Path) -> dict[str, Any]:
             result["differences"][title] = found
     if "free" in runs:
         result["causal"] = causal(runs["free"])
+    if last := last_validations(out):
+        result["last validation"] = last
     result["not run"] = [name for name in ARMS if name not in runs]
     return result | {"verdict": verdict(result)}
 
@@ -112,6 +114,36 @@ def verdict(found: Mapping[str, Any]) -> dict[str, bool | None]:
         else gain["ood"]["value"] > gain["in"]["value"],
         "its thinking is needed": None if costs is None else all(c["value"] >= LEAST_COST for c in costs.values()),
     }
+
+
+def last_validations(out: Path) -> dict[str, Any]:
+    """Free minus empty on the few OOD questions that the runs answered themselves at their last step; {} without both.
+
+    `start`: shares right of both before the first step, which differ by the forced beginning alone.
+    """
+    first, second = ({int(run.name.rpartition("-")[2]): run for run in out.glob(f"{name}-*")} for name in PRIMARY)
+    files = {
+        seed: [sorted((runs[seed] / "held_out").glob("*.jsonl")) for runs in (first, second)]
+        for seed in sorted(set(first) & set(second))
+    }
+    both = {seed: pair for seed, pair in files.items() if all(len(some) > 1 for some in pair)}
+    if not both:
+        return {}
+    steps = {int(pair[n][-1].stem) for pair in both.values() for n in (0, 1)}
+    tables = [np.stack([_hits(pair[n][-1]) for pair in both.values()]) for n in (0, 1)]
+    starts = [round(float(np.mean([_hits(pair[n][0]).mean() for pair in both.values()])), 4) for n in (0, 1)]
+    return {
+        "seeds": list(both),
+        "steps": sorted(steps),
+        "questions": tables[0].shape[1],
+        "start": dict(zip(PRIMARY, starts, strict=True)),
+        "end": {name: round(float(table.mean()), 4) for name, table in zip(PRIMARY, tables, strict=True)},
+        "difference": paired_interval(*tables),
+    }
+
+
+def _hits(file: Path) -> Values:
+    return np.array([float(row["hit"]) for row in sorted(read_rows(file), key=lambda row: row["number"])])
 
 
 def over_steps(run: Path, data: Path) -> list[dict[str, Any]]:

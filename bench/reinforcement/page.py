@@ -29,11 +29,25 @@ def renew(page: Path, text: str) -> None:
 
 def results(figures: Mapping[str, Any], steps: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """All tables, one under the other."""
-    parts = [shares_table(figures), differences_table(figures)]
+    parts = [shares_table(figures), differences_table(figures)] if figures["shares"] else []
+    if "last validation" in figures:
+        parts.append(validation_text(figures["last validation"]))
     if "causal" in figures:
         parts.append(causal_table(figures))
     parts += [verdict_text(figures), *(thinkings(name, rows) for name, rows in steps.items() if rows)]
     return "\n\n".join(parts)
+
+
+def validation_text(last: Mapping[str, Any]) -> str:
+    """What the runs answered themselves at their last step; too few questions to decide anything."""
+    shares = {
+        when: ", ".join(f"{name} {100 * value:.1f} %" for name, value in last[when].items())
+        for when in ("start", "end")
+    }
+    return (
+        f"On the {last['questions']} OOD questions that the runs answered themselves (seeds {last['seeds']}): right at step 0 "
+        f"{shares['start']}; at step {last['steps'][-1]} {shares['end']}; free - empty {_points(last['difference'])}."
+    )
 
 
 def shares_table(figures: Mapping[str, Any]) -> str:

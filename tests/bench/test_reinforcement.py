@@ -1,0 +1,77 @@
+"""The study's page says what its runs' answers say: shares, differences, conditions, and what was not run."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch", reason="offline stack not installed")
+
+from bench.reinforcement.figures import figures, last_validations  # noqa: E402
+from bench.reinforcement.page import BEGIN, END, renew, results  # noqa: E402
+from training.grpo.study.answers import CAUSAL, FILE  # noqa: E402
+
+
+def write_run(out, name, right, *, how=("own",), in_right=0.5):
+    """A run whose first `right` of 40 OOD questions are answered rightly; of the ID ones every other."""
+    rows = []
+    for split, share in (("ood", right), ("in", in_right)):
+        for way in how if split == "ood" else ("own",):
+            good = 40 * share if way in ("own", "control") else 0
+            rows += [
+                {"split": split, "how": way, "number": n, "right": n < good, "thinks": True, "words": 4}
+                | {"names_targets": True, "names_candidates": False}
+                for n in range(40)
+            ]
+    (out / name).mkdir(parents=True)
+    (out / name / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_success_is_one_and_its_tables_say_by_how_much(tmp_path):
+    write_run(tmp_path, "free-0", 0.9, how=("own", *CAUSAL))
+    write_run(tmp_path, "empty-0", 0.5)
+    write_run(tmp_path, "none-0", 0.4)
+    found = figures(tmp_path)
+    assert found["verdict"] == dict.fromkeys(found["verdict"], True)
+    assert found["differences"]["free - empty"]["ood"]["value"] == pytest.approx(0.4)
+    assert found["causal"]["emptied"]["value"] == pytest.approx(0.9)
+    assert found["not run"] == ["supervised", "random"]
+    text = results(found, {})
+    assert (
+        "| free | 90.0 | 50.0 |" in text
+        and "| free - empty | +40.0 (" in text
+        and "not run: supervised, random" in text
+    )
+
+
+def test_equal_arms_are_no_success(tmp_path):
+    for name in ("free-0", "empty-0", "none-0"):
+        write_run(tmp_path, name, 0.5, how=("own",) if name != "free-0" else ("own", *CAUSAL))
+    assert not figures(tmp_path)["verdict"]["free beats empty out of distribution"]
+
+
+def test_what_was_not_run_is_said_and_nothing_is_claimed(tmp_path):
+    found = figures(tmp_path)
+    assert set(found["verdict"].values()) == {None}
+    assert "not run: free, empty, supervised, random, none" in results(found, {})
+
+
+def test_the_runs_own_answers_are_compared_question_by_question(tmp_path):
+    for name, right in (("free-0", [1, 1, 1, 0]), ("empty-0", [1, 0, 1, 0])):
+        folder = tmp_path / name / "held_out"
+        folder.mkdir(parents=True)
+        for step, hits in ((0, [0, 0, 0, 0]), (24, right)):
+            lines = [json.dumps({"number": n, "hit": bool(hit)}) + "\n" for n, hit in enumerate(hits)]
+            (folder / f"{step:06}.jsonl").write_text("".join(lines))
+    found = last_validations(tmp_path)
+    assert found["difference"]["value"] == 0.25
+    assert (found["start"], found["end"]) == ({"empty": 0.0, "free": 0.0}, {"empty": 0.5, "free": 0.75})
+
+
+def test_only_what_stands_between_the_marks_is_made_anew(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"plan\n{BEGIN}\nold\n{END}\nafter\n")
+    renew(page, "new")
+    assert page.read_text() == f"plan\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    page.write_text("plan\n")
+    with pytest.raises(ValueError, match="want the lines"):
+        renew(page, "new")
