@@ -45,8 +45,8 @@ def validation_text(last: Mapping[str, Any]) -> str:
         for when in ("start", "end")
     }
     return (
-        f"On the {last['questions']} OOD questions that the runs answered themselves (seeds {last['seeds']}): right at step 0 "
-        f"{shares['start']}; at step {last['steps'][-1]} {shares['end']}; free - empty {_points(last['difference'])}."
+        f"On the {last['questions']} OOD questions that the runs answered themselves (seeds {last['seeds']}): right "
+        f"at step 0 {shares['start']}; at step {last['steps'][-1]} {shares['end']}; free - empty {_points(last['difference'])}."
     )
 
 

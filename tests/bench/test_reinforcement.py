@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("torch", reason="offline stack not installed")
 
-from bench.reinforcement.figures import figures, last_validations  # noqa: E402
-from bench.reinforcement.page import BEGIN, END, renew, results  # noqa: E402
-from training.grpo.study.answers import CAUSAL, FILE  # noqa: E402
+from bench.reinforcement.figures import figures, last_validations
+from bench.reinforcement.page import BEGIN, END, renew, results
+from training.grpo.study.answers import CAUSAL, FILE
 
 
 def write_run(out, name, right, *, how=("own",), in_right=0.5):
