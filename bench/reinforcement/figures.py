@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.demo_models.reasoner_model import SIZE, demo_profile
 from training.grpo.questions import HELD_OUT_PER_PICTURE
-from training.grpo.study.answers import CAUSAL, FILE, StudyQuestions
+from training.grpo.study.answers import CAUSAL, CAUSAL_FILE, FILE, StudyQuestions
 from training.grpo.study.arms import ARMS, SETTINGS
 from training.grpo.study.measures import candidates, named_things, paired_interval, thinking_of
 
@@ -36,7 +36,9 @@ def read_runs(out: Path) -> dict[str, dict[int, Rows]]:
     found: dict[str, dict[int, Rows]] = {}
     for name in ARMS:
         for file in sorted(out.glob(f"{name}-*/{FILE}")):
-            found.setdefault(name, {})[int(file.parent.name.rpartition("-")[2])] = read_rows(file)
+            more = file.with_name(CAUSAL_FILE)
+            rows = read_rows(file) + (read_rows(more) if more.exists() else [])
+            found.setdefault(name, {})[int(file.parent.name.rpartition("-")[2])] = rows
     return found
 
 
@@ -94,7 +96,7 @@ def figures(out: Path) -> dict[str, Any]:
         found = {split: compare(runs, first, second, split) for split in ("ood", "in")}
         if all(found.values()):
             result["differences"][title] = found
-    if "free" in runs:
+    if "free" in runs and all(len(column(rows, "ood", how="swapped")) for rows in runs["free"].values()):
         result["causal"] = causal(runs["free"])
     if last := last_validations(out):
         result["last validation"] = last

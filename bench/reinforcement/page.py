@@ -44,9 +44,10 @@ def validation_text(last: Mapping[str, Any]) -> str:
         when: ", ".join(f"{name} {100 * value:.1f} %" for name, value in last[when].items())
         for when in ("start", "end")
     }
+    asked, step = f"{last['questions']} OOD questions", last["steps"][-1]
     return (
-        f"On the {last['questions']} OOD questions that the runs answered themselves (seeds {last['seeds']}): right "
-        f"at step 0 {shares['start']}; at step {last['steps'][-1]} {shares['end']}; free - empty {_points(last['difference'])}."
+        f"On the {asked} that the runs answered themselves (seeds {last['seeds']}): right at step 0 {shares['start']}; "
+        f"at step {step} {shares['end']}; free - empty {_points(last['difference'])}."
     )
 
 

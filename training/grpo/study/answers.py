@@ -22,7 +22,7 @@ from training.grpo.study.measures import candidates, named_things, shuffled, swa
 from training.grpo.study.splits import Part, held_out_part
 
 COUNTS = {"ood": 200, "in": 100}
-FILE = "answers.jsonl"
+FILE, CAUSAL_FILE = "answers.jsonl", "causal.jsonl"
 CAUSAL = ("control", "emptied", "shuffled", "swapped")
 
 
@@ -54,35 +54,47 @@ def choose_questions(folder: Path, count: int) -> list[Asked]:
 
 
 def ask_runs(data: Path, out: Path, counts: Mapping[str, int] = COUNTS) -> list[Path]:
-    """Write OUT/ARM-SEED/answers.jsonl where it is not yet there; returns all. CONFIG_VALUE without a run."""
+    """Write OUT/ARM-SEED/answers.jsonl, then causal.jsonl, where they are not yet there; returns the former.
+
+    CONFIG_VALUE without a run.
+    """
     torch.set_num_threads(1)
     runs = [folder for name in ARMS for folder in sorted(out.glob(f"{name}-*")) if checkpoints(folder)]
     if not runs:
         raise RejectedInput(Code.CONFIG_VALUE, f"got {out} without a run; make one: python -m training.grpo.study free")
     chosen = {name: choose_questions(data / name, count) for name, count in counts.items()}
-    for run in runs:
-        if (run / FILE).exists():
-            continue
-        rows = answers_of(open_policy(checkpoints(run)[-1]), run.name.rpartition("-")[0], chosen)
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (run / FILE).write_text(lines, encoding="utf-8")
-        print(f"{run.name}: {len(rows)} answers", flush=True)
+    for file, ways in ((FILE, own_answers), (CAUSAL_FILE, causal_answers)):
+        for run in runs:
+            if not (run / file).exists() and (file == FILE or run.name.startswith("free-")):
+                write_rows(run / file, ways(open_policy(checkpoints(run)[-1]), run, chosen))
     return [run / FILE for run in runs]
 
 
-def answers_of(policy: Policy, arm: str, chosen: Mapping[str, Sequence[Asked]]) -> list[dict[str, Any]]:
-    """A row per answer; `how`: "own", and for the free arm each of `CAUSAL` on the OOD questions."""
+def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a line per row and say so."""
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    print(f"{file}: {len(rows)} answers", flush=True)
+
+
+def own_answers(policy: Policy, run: Path, chosen: Mapping[str, Sequence[Asked]]) -> list[dict[str, Any]]:
+    """A row per question, answered as the arm answers."""
+    forced = ARMS[run.name.rpartition("-")[0]].forced
     rows = []
     for split, asked in chosen.items():
-        questions = [one.question for one in asked]
-        texts = ask(policy, questions, [ARMS[arm].forced] * len(asked))
+        texts = ask(policy, [one.question for one in asked], [forced] * len(asked))
         rows += [row_of(one, text, split, "own") for one, text in zip(asked, texts, strict=True)]
-        if arm == "free" and split == "ood":
-            for how, thinkings in interventions([thinking_of(text) for text in texts]).items():
-                forced = [f"<think>{thinking}</think><answer>" for thinking in thinkings]
-                told = ask(policy, questions, forced)
-                rows += [row_of(one, text, split, how) for one, text in zip(asked, told, strict=True)]
     return rows
+
+
+def causal_answers(policy: Policy, run: Path, chosen: Mapping[str, Sequence[Asked]]) -> list[dict[str, Any]]:
+    """A row per OOD question and intervention (`CAUSAL`) on the thinkings that the run's answers have."""
+    rows = [json.loads(line) for line in (run / FILE).read_text(encoding="utf-8").splitlines()]
+    own = [thinking_of(row["answer"]) for row in rows if row["split"] == "ood"]
+    asked, told = chosen["ood"], []
+    for how, thinkings in interventions(own).items():
+        texts = ask(policy, [one.question for one in asked], [f"<think>{text}</think><answer>" for text in thinkings])
+        told += [row_of(one, text, "ood", how) for one, text in zip(asked, texts, strict=True)]
+    return told
 
 
 def interventions(thinkings: Sequence[str]) -> dict[str, list[str]]:
