@@ -23,6 +23,7 @@ Values = NDArray[np.float64]
 PRIMARY = ("empty", "free")
 SHOWN = 5  # questions whose thinkings are printed
 SHARES = ("right", "thinks", "names_targets", "names_candidates")
+EDGE = 4  # steps at each end of a run
 LEAST_COST = 0.10  # that taking away a useful thinking must cost
 
 
@@ -100,6 +101,7 @@ def figures(out: Path) -> dict[str, Any]:
         result["causal"] = causal(runs["free"])
     if last := last_validations(out):
         result["last validation"] = last
+    result["rollouts"] = rollouts(out)
     result["not run"] = [name for name in ARMS if name not in runs]
     return result | {"verdict": verdict(result)}
 
@@ -142,6 +144,26 @@ def last_validations(out: Path) -> dict[str, Any]:
         "end": {name: round(float(table.mean()), 4) for name, table in zip(PRIMARY, tables, strict=True)},
         "difference": paired_interval(*tables),
     }
+
+
+def rollouts(out: Path) -> dict[str, Any]:
+    """Per run of GRPO, of the sampled answers of its first and its last `EDGE` steps: mean reward, tokens of thinking.
+
+    Tokens count all before the answer's tag: an empty thinking has five.
+    """
+    found = {}
+    for log in sorted(out.glob("*-*/log.jsonl")):
+        rows = [row for row in read_rows(log) if "tokens/thinking" in row and "reward" in row]
+        if len(rows) >= 2 * EDGE:
+            found[log.parent.name] = {
+                "steps": rows[-1]["step"],
+                **{key: [_mean(rows[:EDGE], key), _mean(rows[-EDGE:], key)] for key in ("reward", "tokens/thinking")},
+            }
+    return found
+
+
+def _mean(rows: Rows, key: str) -> float:
+    return round(float(np.mean([row[key] for row in rows])), 4)
 
 
 def _hits(file: Path) -> Values:

@@ -32,6 +32,8 @@ def results(figures: Mapping[str, Any], steps: Mapping[str, Sequence[Mapping[str
     parts = [shares_table(figures), differences_table(figures)] if figures["shares"] else []
     if "last validation" in figures:
         parts.append(validation_text(figures["last validation"]))
+    if figures["rollouts"]:
+        parts.append(rollouts_table(figures["rollouts"]))
     if "causal" in figures:
         parts.append(causal_table(figures))
     parts += [verdict_text(figures), *(thinkings(name, rows) for name, rows in steps.items() if rows)]
@@ -69,6 +71,16 @@ def differences_table(figures: Mapping[str, Any]) -> str:
     lines = ["| difference, questions right | OOD | ID |", "|---|---|---|"]
     for title, found in figures["differences"].items():
         lines.append(f"| {title} | {_points(found['ood'])} | {_points(found['in'])} |")
+    return "\n".join(lines)
+
+
+def rollouts_table(found: Mapping[str, Any]) -> str:
+    """Sampled answers at both ends of each run."""
+    head = "| sampled answers, first -> last four steps | steps | reward | tokens of thinking (5 = none) |"
+    lines = [head, "|---|---|---|---|"]
+    for run, row in found.items():
+        (before, after), (short, long) = row["reward"], row["tokens/thinking"]
+        lines.append(f"| {run} | {row['steps']} | {before:.2f} -> {after:.2f} | {short:.1f} -> {long:.1f} |")
     return "\n".join(lines)
 
 

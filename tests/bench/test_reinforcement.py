@@ -67,6 +67,13 @@ def test_the_runs_own_answers_are_compared_question_by_question(tmp_path):
     assert (found["start"], found["end"]) == ({"empty": 0.0, "free": 0.0}, {"empty": 0.5, "free": 0.75})
 
 
+def test_the_sampled_answers_of_both_ends_of_a_run_are_shown(tmp_path):
+    (tmp_path / "free-0").mkdir()
+    rows = [{"step": n + 1, "reward": float(n >= 4), "tokens/thinking": 9.0 - n} for n in range(8)]
+    (tmp_path / "free-0" / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "| free-0 | 8 | 0.00 -> 1.00 | 7.5 -> 3.5 |" in results(figures(tmp_path), {})
+
+
 def test_only_what_stands_between_the_marks_is_made_anew(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"plan\n{BEGIN}\nold\n{END}\nafter\n")
