@@ -90,10 +90,18 @@ def causal_answers(policy: Policy, run: Path, chosen: Mapping[str, Sequence[Aske
     """A row per OOD question and intervention (`CAUSAL`) on the thinkings that the run's answers have."""
     rows = [json.loads(line) for line in (run / FILE).read_text(encoding="utf-8").splitlines()]
     own = [thinking_of(row["answer"]) for row in rows if row["split"] == "ood"]
-    asked, told = chosen["ood"], []
+    asked = chosen["ood"]
+    forced = {
+        (n, f"<think>{thinking}</think><answer>"): one
+        for thinkings in interventions(own).values()
+        for n, (thinking, one) in enumerate(zip(thinkings, asked, strict=True))
+    }  # what says the same is asked once
+    texts = ask(policy, [one.question for one in forced.values()], [text for _, text in forced])
+    answers = dict(zip(forced, texts, strict=True))
+    told = []
     for how, thinkings in interventions(own).items():
-        texts = ask(policy, [one.question for one in asked], [f"<think>{text}</think><answer>" for text in thinkings])
-        told += [row_of(one, text, "ood", how) for one, text in zip(asked, texts, strict=True)]
+        for n, (thinking, one) in enumerate(zip(thinkings, asked, strict=True)):
+            told.append(row_of(one, answers[n, f"<think>{thinking}</think><answer>"], "ood", how))
     return told
 
 
