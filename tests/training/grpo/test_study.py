@@ -171,6 +171,15 @@ def test_captions_answer_in_words_behind_an_empty_thinking(world):
     assert text == f"<think></think><answer>red mug ({x},{y}).</answer><|im_end|>"
 
 
+def test_the_base_is_taught_and_can_be_asked(world, tmp_path):
+    words = ["--start", str(world / "model"), "--data", str(world / "train"), "--out", str(tmp_path), "--steps", "1"]
+    assert main(["base", *words]) == 0
+    before, after = (load_file(f / "model.safetensors") for f in (world / "model", tmp_path / "checkpoint"))
+    changed = [name for name, weight in before.items() if not torch.equal(weight, after[name])]
+    assert changed and not [name for name in changed if "visual" in name]
+    assert ask(open_policy(tmp_path / "checkpoint"), [ShardQuestions(world / "data" / "in", PROFILE)[0]], [""])
+
+
 # ---- rewards and arms ----
 
 

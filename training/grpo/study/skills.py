@@ -14,16 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
 from segzero_ros.backends.torch_cuda.weights import read_tokenizer
-from segzero_ros.tabletop.things import KINDS
-from training.demo_models.colour_augmentation import COLOUR_NAMES
-from training.demo_models.grounding_losses import dense_targets
-from training.demo_models.pretrain_reasoner import Batch, Batches, Optimiser, make_learner
-from training.demo_models.reasoner_model import CELL, SIZE, demo_profile, save
+from segzero_ros.profile import Profile
+from training.demo_models.pretrain_reasoner import make_learner
+from training.demo_models.reasoner.batch import Batch, SceneTensors, Words
+from training.demo_models.reasoner.learner import Optimiser
+from training.demo_models.reasoner_model import SIZE, demo_profile, save
 from training.demo_models.recipes.reasoner import Recipe
-from training.demo_models.shards import ShardFolder, choose, jittered, shifted, things_of
+from training.demo_models.recipes.shapes import DEMO
+from training.demo_models.shards import ShardFolder, choose, draw_jitter, jittered, shifted, things_of
 from training.demo_models.supervised_text import SupervisedText, Thing, write_supervised_text
 from training.grpo.study.splits import held_out_part
 
@@ -102,24 +104,27 @@ def skills(
     return made + [one for one in asked if one is not None]
 
 
-class SkillBatches(Batches):
-    """Batches of skills in place of thought-out answers."""
+class SkillBatches:
+    """Makes the batch of any step: skills in place of thought-out answers."""
+
+    def __init__(self, folder: ShardFolder, tokenizer: Tokenizer, profile: Profile, recipe: Recipe) -> None:
+        self.folder, self.tokenizer, self.profile, self.recipe = folder, tokenizer, profile, recipe
 
     def make(self, step: int) -> Batch:
         """The batch of `step`, from (seed, step) alone."""
         rng = np.random.default_rng((self.recipe.seed, step))
         pictures, scenes, examples, images = [], [], [], []
         for n in range(self.recipe.images):
-            image, _, scene = self.folder.pick(rng)
+            shard, number, scene = self.folder.pick(rng)
             shift = tuple(int(v) for v in rng.integers(-10, 11, 2))
             things = things_of(scene, SIZE, shift)
-            pictures.append(jittered(shifted(image, shift), rng))
+            pictures.append(jittered(shifted(self.folder.shards[shard].images[number], shift), *draw_jitter(rng)))
             scenes.append(things)
             for one in skills(scene["instructions"], things, self.recipe.questions, rng):
                 examples.append(self.example(one, things))
                 images.append(n)
-        dense = dense_targets(scenes, KINDS, COLOUR_NAMES, SIZE // CELL, CELL)
-        return Batch(torch.from_numpy(np.stack(pictures)), scenes, examples, images, dense)
+        words = Words.of(examples, images, scenes)
+        return Batch(torch.from_numpy(np.stack(pictures)), SceneTensors.of(scenes), words)
 
     def example(self, one: Mapping[str, Any], things: Mapping[int, Thing]) -> SupervisedText:
         """Tokens of a skill; an answer in words stands where the list of boxes would."""
@@ -145,12 +150,12 @@ def train_base(start: Path, data: Path, out: Path, recipe: Recipe = RECIPE) -> N
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     profile, tokenizer = demo_profile(), read_tokenizer(start / "tokenizer.json")
-    learner = make_learner(start, tokenizer, profile, recipe)
+    learner = make_learner(start, tokenizer, DEMO, recipe, torch.device("cpu"))
     optimiser = Optimiser(learner, recipe)
     batches = SkillBatches(ShardFolder(data, SIZE), tokenizer, profile, recipe)
     with (out / "log.jsonl").open("w", encoding="utf-8") as log:
-        for step, batch in enumerate(batches.run(0, recipe.steps)):
-            losses = learner.losses(batch)
+        for step in range(recipe.steps):
+            losses = learner.losses(batches.make(step))
             losses["total"].backward()
             nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
             optimiser.step(step)
