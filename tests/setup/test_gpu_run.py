@@ -14,12 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = str(ROOT / "tools" / "gpu")
 sys.path.insert(0, TOOLS)
 try:
+    import carried
     import gpu_machine
     import gpu_run
     import pieces
     import train_demo_models
-
-    import carried
 finally:
     sys.path.remove(TOOLS)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pieces
-
 from carried import ROOT, MissingError
 
 sys.path.insert(0, str(ROOT))

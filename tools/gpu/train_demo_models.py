@@ -20,11 +20,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import carried
 import gpu_machine
 import gpu_run
 import pieces
-
-import carried
 
 INTERRUPTED = 130
 
