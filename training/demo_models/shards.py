@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.backends.decoding.preprocess import resize_to
+from segzero_ros.errors import Code, RejectedInput
 from training.demo_models.supervised_text import Thing
 
 
@@ -58,6 +59,14 @@ def load_shard(path: Path, size: int) -> Shard:
     return Shard(np.load(cache, mmap_mode="r"), labels, Scenes(path / "scenes.jsonl"))
 
 
+def _of_simple_world(shard: Shard, path: Path) -> Shard:
+    world = shard.scenes[0].get("world", "simple") if len(shard.scenes) else "simple"
+    if world != "simple":
+        wanted = "the reasoner learns the ten kinds of the simple world; render some without --world"
+        raise RejectedInput(Code.CONFIG_VALUE, f"{path}: got pictures of the {str(world)[:40]} world, but {wanted}")
+    return shard
+
+
 class Picked(NamedTuple):
     """One picture of a folder: its shard, its number there, its scene."""
 
@@ -67,7 +76,10 @@ class Picked(NamedTuple):
 
 
 class ShardFolder:
-    """All shards of a folder; `refresh` finds those that have appeared since."""
+    """All shards of a folder; `refresh` finds those that have appeared since.
+
+    Of the simple world: the reasoner's heads and words are for its kinds and colours. ``RejectedInput`` for others.
+    """
 
     def __init__(self, path: Path, size: int) -> None:
         self.path, self.size = path, size
@@ -79,7 +91,7 @@ class ShardFolder:
         """Load up to `most` new shards; returns the number of images known."""
         for path in sorted(self.path.glob("shard-*")):
             if most and path.name not in self.shards and (path / "scenes.jsonl").exists():
-                self.shards[path.name] = load_shard(path, self.size)
+                self.shards[path.name] = _of_simple_world(load_shard(path, self.size), path)
                 most -= 1
         return sum(len(shard.scenes) for shard in self.shards.values())
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segzero_ros.tabletop.language import composed_wordings, wordings
-from segzero_ros.tabletop.language.query import USES
+from segzero_ros.tabletop.language.uses import USES
 from segzero_ros.tabletop.things import COLOURS, KINDS
 from training.demo_models.colour_augmentation import NAMES, TONES
 from training.demo_models.paraphrase import USE_OF
