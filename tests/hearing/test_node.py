@@ -158,4 +158,4 @@ def test_parameters_that_cannot_work_are_refused_at_start(make_room, wrong, mess
 
 def test_the_security_policy_allows_the_listener_what_it_uses_and_nothing_else(make_room):
     room = make_room()
-    room.until(lambda: used(room.listener) == allowed("segzero_listener"))
+    assert used(room.listener) == allowed("segzero_listener")
