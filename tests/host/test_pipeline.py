@@ -20,7 +20,7 @@ from segzero_ros.host.pipeline import HostPipeline
 from segzero_ros.host.process import command_line, start_own
 from tests.host.conftest import LIMIT_S, ask, named_memory, open_files, picture, until
 
-KILLS = 12  # bench.host has 200
+KILLS = 30  # bench.host has 200
 
 
 def gone(pid: int) -> bool:

@@ -70,7 +70,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=1000)
 @given(st.sampled_from(SAID), st.data())
 def test_a_message_with_any_other_values_is_read_as_its_class_or_refused(message: Message, data: st.DataObject) -> None:
     values = json.loads(encode(message)[LENGTH_BYTES:])
