@@ -217,8 +217,15 @@ class Robot:
         return bool(self.call(ChangeState, "segzero/change_state", request).success)
 
     def diagnostics(self) -> dict[str, Any]:
-        """Wait for the next diagnostics; the statuses of the node by their name."""
+        """Wait for the next diagnostics of this node (others publish there too); its statuses by their name."""
         arrays = self.listen("/diagnostics", DiagnosticArray)
-        before = len(arrays)
-        self.until(lambda: len(arrays) > before, "diagnostics")
-        return {status.name.rpartition(": ")[2]: status for status in arrays[-1].status}
+        before, own = len(arrays), f"{self.node.get_fully_qualified_name()}: "
+
+        def newest() -> dict[str, Any]:
+            found: dict[str, Any] = {}
+            for array in arrays[before:]:
+                found.update({one.name[len(own) :]: one for one in array.status if one.name.startswith(own)})
+            return found
+
+        self.until(newest, "diagnostics")
+        return newest()
