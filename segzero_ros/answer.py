@@ -8,16 +8,17 @@ each character once. (Upstream's ``<answer>\s*(.*?)\s*</answer>`` is cubic on an
 Read, because models write it: single quotes, code fences, words around the JSON, trailing commas, objects without their
 list: side by side, line by line, a list or a fence each. Refused, because a robot must not guess: numbers that are not
 plain (NaN, 1e999, true, "12", 5,000 digits), nesting, keys given twice, two boxes in one object, boxes without area
-inside the image, half an answer of several objects, two answers.
+inside the image, half an answer of several objects, two answers, a box beside the JSON that is none of its own, tags of
+thinking in another spelling.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from segzero_ros.errors import Code, RejectedInput, clean_text
 from segzero_ros.profile import Profile
-from segzero_ros.reasoner import CLOSE, OPEN, START, Finish, find_answer
+from segzero_ros.reasoner import CLOSE, END, OPEN, START, Finish, find_answer
 
 MAX_TARGETS = 64  # more than a scene on a table holds; bounds the segmenter's batch
 MAX_ANSWER_CHARS = 16_384  # 64 objects take about 6,000 characters; bounds the work per answer
@@ -25,6 +26,12 @@ _MAX_DEPTH = 4  # list, object, coordinates, and one to spare for a key we do no
 _MAX_SHOWN = 60  # characters of the model's text quoted in a detail
 _BOX = "bbox"  # in the key of every box
 _OPENING = re.compile(r"[\[{]")
+_KEY = re.compile(r"""["'][^"'\n]{1,60}["']\s{0,9}:""")
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_FOUR = re.compile(
+    r"(?<![\w.])(?:-?[0-9]{1,9}(?:\.[0-9]{1,20})?[\s,;()\[\]]{1,9}){3}-?[0-9]{1,9}(?:\.[0-9]{1,20})?(?![\w.])"
+)
+_TAG_LIKE = re.compile(r"<\s{0,9}/?\s{0,9}(?:think|thinking|thought|thoughts|reasoning|answer)\s{0,9}>", re.IGNORECASE)
 
 Value = float | str | None | list["Value"] | dict[str, "Value"]
 Point = tuple[float, float]
@@ -68,6 +75,8 @@ def parse_answer(text: str, profile: Profile, source_size: tuple[int, int], *, f
         *earlier, body = body.split(START)
         if any(_BOX in answer for answer in earlier):
             raise _unreadable("several answers one after the other", "one, with all objects in it")
+        if tag := next((tag for tag in _TAG_LIKE.findall(body) if tag not in (START, END)), None):
+            raise _unreadable(f"{_shown(tag)} in the answer", f"thinking in {OPEN} and {CLOSE} before it")
         items = _items(_read(body), profile)
         parsed = Parsed(clean_text(passage.thinking).strip(), _targets(items, profile, source_size))
     except RejectedInput as error:
@@ -97,7 +106,7 @@ def _unfence(text: str) -> tuple[str, bool]:
     """Return what stands in the ``` fences (all of the text where a box stands outside), and whether all are closed."""
     parts = text.split("```")
     closed = len(parts) > 1 and len(parts) % 2 == 1
-    if not closed or any(_BOX in part for part in parts[::2]):
+    if not closed or any(_BOX in part or _KEY.search(part) or _FOUR.search(part) for part in parts[::2]):
         return " ".join(parts), closed
     return "\n".join(parts[1::2]), closed
 
@@ -193,15 +202,38 @@ def _read(body: str) -> list[Value]:
     """Read every list and object in ``body``; words around them do not count, behind the last box brackets neither."""
     last, at = body.rfind(_BOX), 0
     values: list[Value] = []
+    words = []
     while (opening := _OPENING.search(body, at)) and (not values or opening.start() <= last):
         if not values and len(body) - opening.start() > MAX_ANSWER_CHARS:
             raise _unreadable(f"an answer of {len(body)} characters", f"at most {MAX_ANSWER_CHARS}")
+        words.append(body[at : opening.start()])
         reader = _Reader(body, opening.start())
         values.append(reader.value())
         at = reader.at
     if not values:
         raise _unreadable(_shown(body), "a JSON answer")
+    _check_words([*words, body[at:]], values)
     return values
+
+
+def _check_words(words: list[str], values: list[Value]) -> None:
+    """Refuse words around the JSON that name an object which it does not: a key, or four numbers of no box in it."""
+    known = set(_fours(values))
+    for text in words:
+        if key := _KEY.search(text):
+            raise _unreadable(f"{_shown(text[key.start() :])} beside the JSON", "every object in it, with a box")
+        for four in _FOUR.finditer(text):
+            if tuple(map(float, _NUMBER.findall(four[0]))) not in known:
+                raise _unreadable(f"{_shown(four[0])} beside the JSON", "every box in it")
+
+
+def _fours(value: Value) -> Iterator[tuple[float, ...]]:
+    """Yield every list of four numbers in ``value``; as deep as the reader goes."""
+    if isinstance(value, list) and len(value) == 4 and all(isinstance(number, float) for number in value):
+        yield tuple(number for number in value if isinstance(number, float))
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _fours(part)
 
 
 # ---- what it means ----

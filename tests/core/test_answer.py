@@ -393,6 +393,10 @@ PATHOLOGICAL = {
     "escapes": lambda n: '<answer>["' + '\\"' * (n // 2) + "</answer>",
     "quotes": lambda n: "<answer>{" + "'\"" * (n // 2) + "</answer>",
     "digits": lambda n: "<answer>[" + "9" * n + "</answer>",
+    "boxes in words": lambda n: "<answer>" + "10, 20, 60, 80 " * (n // 15) + ONE + "</answer>",
+    "numbers in words": lambda n: tagged(ONE + "1 " * (n // 2)),
+    "quotes in words": lambda n: tagged(ONE + "\"'" * (n // 2)),
+    "tags of another spelling": lambda n: tagged("< " * (n // 2) + ONE),
     "controls": lambda n: "<think>" + "\x07" * n + "</think><answer>[]</answer>",
     "objects": lambda n: tagged("[" + ",".join([item([1, 1, 9, 9])] * (n // 53)) + "]"),
 }

@@ -72,6 +72,15 @@ def test_cut_anywhere_it_is_truncated(name):
         f"{A[1:]}, {B}",
         f"[{A}]</answer> or rather <answer>[{B}]",
         f"[{A}]</answer><answer>[]",
+        f"{A}\n{B.replace('bbox', 'BBox')}",
+        f"[{A}] {B.replace('bbox_2d', 'box')}",
+        f"{A} {B.replace('bbox', chr(92) + 'u0062box')}",
+        f"```json\n[{A}]\n```\n{B.replace('bbox_2d', 'box_2d')}",
+        f"{A} and [200, 210, 300, 330]",
+        f"The other is at (200, 210), (300, 330): {A}",
+        f"{A} <|box_start|>(200,210),(300,330)<|box_end|>",
+        f"- bbox: [10, 20, 60, 80]\n[{B}]",
+        f'{A} {{"point_2d": [205, 215]}}',
     ],
 )
 def test_what_names_others_where_they_cannot_be_told_is_refused(body):
@@ -90,6 +99,13 @@ def test_a_profile_of_one_object_refuses_two_whatever_they_stand_in(between):
 def test_words_around_an_answer_do_not_count_brackets_behind_it_neither():
     assert boxes(tagged(f"Here: {A} (see [1] and {{so on}})")) == BOXES[:1]
     assert boxes(f"The [mug], {{maybe}}:\n```json\n[{A}]\n```\nas [asked].", STOCK) == BOXES[:1]
+
+
+def test_a_box_of_the_answer_may_be_said_in_words_too():
+    assert (
+        boxes(f"```json\n[{A}, {B}]\n```\nThe mug is at [200, 210, 300, 330], the spoon at 10, 20, 60, 80.", STOCK)
+        == (BOXES[:2])
+    )
 
 
 def test_no_object_said_twice_is_still_none():

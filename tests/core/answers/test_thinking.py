@@ -67,6 +67,15 @@ def test_a_profile_without_tags_knows_thinking_too(name):
     assert code(text[: text.index("</think>\n")], FREE, "budget") is Code.ANSWER_TRUNCATED
 
 
+@pytest.mark.parametrize("tag", ["<thinking>", "<THINK>", "< think >", "<reasoning>", "<Thought>"])
+def test_a_draft_in_tags_of_another_spelling_is_not_read_as_an_answer(tag):
+    closing = tag.replace("<", "</")
+    assert code(f"{tag}I would say {DRAFT}{closing}{REAL}", FREE) is Code.ANSWER_UNREADABLE
+    assert code(f"{tag}I would say {DRAFT}", FREE) is Code.ANSWER_UNREADABLE
+    assert code(f"<answer>{tag}{DRAFT}{closing}{REAL}</answer>") is Code.ANSWER_UNREADABLE
+    assert parse_answer(f"<answer>{REAL}</answer>", FREE, SIZE).targets
+
+
 def test_an_opening_tag_spelled_too_often_costs_nothing_at_the_end_of_the_text():
     text = f"<think>I use <think> tags.</think><answer>{REAL}</answer>"
     assert parse_answer(text, TAGGED, SIZE).thinking == "I use <think> tags."
