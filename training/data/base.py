@@ -141,11 +141,10 @@ def unusable(detail: str) -> RejectedInput:
 
 
 def read_question(text: object) -> str:
-    """Return a question as it stands; ``RejectedInput`` where the robot would refuse it as a command."""
+    """Return a question as the robot hears it (command.py); ``RejectedInput`` where it would refuse it."""
     if not isinstance(text, str):
         raise unusable(f"got the question {quote(text)}, want text; write what to find, for example 'the red mug'")
-    read_command(text, "question")
-    return text.strip()
+    return read_command(text, "question").text
 
 
 def read_boxes(value: object, size: tuple[int, int]) -> tuple[Box, ...]:
@@ -172,7 +171,7 @@ def _within(box: Sequence[float], size: tuple[int, int]) -> Box:
 
 
 def _box_fault(box: object, size: tuple[int, int]) -> str:
-    if not _are_numbers(box, 4):
+    if not are_numbers(box, 4):
         return f"got the box {quote(box)}, want four plain numbers [x0, y0, x1, y1]"
     assert isinstance(box, list)
     x0, y0, x1, y1 = box
@@ -192,7 +191,7 @@ def read_points(value: object, boxes: Sequence[Box]) -> tuple[tuple[Point, ...],
     if not isinstance(value, list) or len(value) != len(boxes):
         got = f"{len(value)} points" if isinstance(value, list) else f"points {quote(value)}"
         raise unusable(f"got {got} for {len(boxes)} boxes, want one [x, y], or [[x, y], [x, y]], per box, or no points")
-    several = [[item] if _are_numbers(item, 2) else item for item in value]
+    several = [[item] if are_numbers(item, 2) else item for item in value]
     faults = [fault for item, box in zip(several, boxes, strict=True) if (fault := _point_fault(item, box))]
     if faults:
         raise unusable("; ".join(faults))
@@ -200,14 +199,14 @@ def read_points(value: object, boxes: Sequence[Box]) -> tuple[tuple[Point, ...],
 
 
 def _point_fault(points: object, box: Box) -> str:
-    if not isinstance(points, list) or len(points) not in (1, 2) or not all(_are_numbers(p, 2) for p in points):
+    if not isinstance(points, list) or len(points) not in (1, 2) or not all(are_numbers(p, 2) for p in points):
         return f"got the points {quote(points)}, want one or two [x, y]"
     x0, y0, x1, y1 = box
     outside = [point for point in points if not (x0 <= point[0] <= x1 and y0 <= point[1] <= y1)]
     return f"got the point {quote(outside[0])} outside its box {quote(list(box))}; move one of them" if outside else ""
 
 
-def _are_numbers(value: object, count: int) -> bool:
+def are_numbers(value: object, count: int) -> bool:
     """Tell whether this is a list of so many finite numbers (True is none)."""
     return (
         isinstance(value, list)

@@ -30,7 +30,7 @@ from segzero_ros.cli.offline import INSTALL
 from segzero_ros.cli.parser import missing
 from segzero_ros.errors import nearest
 from segzero_ros.matching import Box, box_of_mask
-from training.data.base import Example, Examples, Mask, Rows, quote, read_boxes, read_question, unusable
+from training.data.base import Example, Examples, Mask, Rows, are_numbers, quote, read_boxes, read_question, unusable
 from training.data.files import find_name, inside, read_json, read_rgb
 from training.data.masks import decode_segmentation, inscribed_points, points_in_box, union
 
@@ -198,9 +198,9 @@ def _box_of(instance: Mapping[str, Any], size: tuple[int, int]) -> object:
     return _corners(instance.get("bbox"))
 
 
-def _corners(bbox: object) -> object:
+def _corners(bbox: Any) -> object:
     """Return [x0, y0, x1, y1] of COCO's [x, y, width, height]; what is no such thing as it is."""
-    if isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(number, int | float) for number in bbox):
+    if are_numbers(bbox, 4):
         x, y, width, height = bbox
         return [x, y, x + width, y + height]
     return bbox
@@ -231,6 +231,9 @@ class _Categories(Rows):
         question = read_question(named.get("name"))
         rgb = self._annotations.picture(image)
         size = rgb.shape[1], rgb.shape[0]
+        odd = [instance["iscrowd"] for instance in instances if instance.get("iscrowd") not in (None, 0, 1)]
+        if odd:
+            raise unusable(f"got iscrowd {quote(odd[0])}, want 0 or 1; export the set again")
         crowds = [instance for instance in instances if instance.get("iscrowd")]
         single = [instance for instance in instances if not instance.get("iscrowd")]
         if crowds and not single:
@@ -292,7 +295,14 @@ class _Expressions(Rows):
         found = [self._annotations.instances.get(_hashable(id)) for id in wanted]
         if not found or any(instance is None for instance in found):
             raise unusable(f"got the ann_id {quote(wanted)}, which the annotations do not have; use the set's own file")
-        return [instance for instance in found if instance is not None]
+        instances = [instance for instance in found if instance is not None]
+        image = ref.get("image_id")
+        others = [instance["image_id"] for instance in instances if instance.get("image_id", image) != image]
+        if others:
+            raise unusable(
+                f"got the image_id {quote(image)} and an object of {quote(others[0])}; use the set's own file"
+            )
+        return instances
 
 
 def _sentences(ref: Mapping[str, Any]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -139,10 +139,10 @@ def read_json(path: Path) -> Any:
         return parse_json(content.decode("cp1252", "replace"))
 
 
-def parse_json(text: str) -> Any:
-    """Return the value of a JSON text, or raise ``RejectedInput`` saying where it is broken."""
+def parse_json(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Return the value of a JSON text, or raise ``RejectedInput`` where it is broken; ``pairs`` makes its objects."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         where = f"character {error.pos + 1}" if error.lineno == 1 else f"line {error.lineno}"
         raise unusable(f"got no JSON at {where} ({error.msg}): {quote(error.doc[error.pos :][:20])}; mend it") from None

@@ -1,19 +1,19 @@
 """LabelMe's files as the tool writes them: beside each picture a NAME.json with ``shapes``.
 
-Every label is a question, and all the shapes of one picture that carry it are what it means: draw the mug, type "the
-red mug". Polygons are masks; a rectangle is a box without one. Shapes of one label and one ``group_id`` are one object,
-drawn in pieces. LabelMe cannot say that something is absent: such rows
-need a ``data.jsonl``. LabelMe shows pictures turned by their EXIF orientation, as we do.
+Every label is a question, and all the shapes of one picture that carry it (blanks around it and the way an accent is
+written do not count) are what it means: draw the mug, type "the red mug". Polygons are masks; a rectangle is a box
+without one. Shapes of one label and one ``group_id`` are one object, drawn in pieces. LabelMe cannot say that something
+is absent: such rows need a ``data.jsonl``. LabelMe shows pictures turned by their EXIF orientation, as we do.
 """
 
 from __future__ import annotations
 
-import math
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 from segzero_ros.errors import RejectedInput
-from training.data.base import Example, Examples, Rows, quote, read_question, unusable
+from training.data.base import Example, Examples, Rows, are_numbers, quote, read_question, unusable
 from training.data.coco import read_objects
 from training.data.files import read_json, read_rgb
 
@@ -45,20 +45,22 @@ class _Labels(Rows):
 
     def _read(self, row: tuple[Path, str]) -> Example:
         file, label = row
-        shapes, picture = _shapes(read_json(file)), self._pictures[file]
+        value, picture = read_json(file), self._pictures[file]
+        shapes = _shapes(value)
         question = read_question(label)
         if picture is None:
             raise unusable(f"got no picture {file.stem}.jpg or .png beside it; put it there")
         rgb = read_rgb(picture)
-        objects = [_object(pieces) for pieces in _grouped([shape for shape in shapes if shape["label"] == label])]
+        _check_size(value, rgb.shape)
+        objects = [_object(pieces) for pieces in _grouped([shape for shape in shapes if _label(shape) == label])]
         meant = read_objects(objects, (rgb.shape[1], rgb.shape[0]))
         return Example(f"{file.stem}-{label}", question, rgb, **meant._asdict())
 
 
-def _labels(file: Path) -> list[object]:
+def _labels(file: Path) -> list[str]:
     """Return the different labels of a file; a broken one has one, and says so when it is read."""
     try:
-        return list(dict.fromkeys(shape["label"] for shape in _shapes(read_json(file))))
+        return list(dict.fromkeys(_label(shape) for shape in _shapes(read_json(file))))
     except RejectedInput:
         return [""]
 
@@ -72,12 +74,26 @@ def _shapes(value: Any) -> list[dict[str, Any]]:
     return shapes
 
 
+def _label(shape: dict[str, Any]) -> str:
+    return unicodedata.normalize("NFC", shape["label"].strip())
+
+
+def _check_size(value: dict[str, Any], shape: tuple[int, ...]) -> None:
+    """Refuse a picture of another size than the one that was drawn on; older files do not say it."""
+    drawn, size = (value.get("imageWidth"), value.get("imageHeight")), (shape[1], shape[0])
+    if all(type(side) in (int, float) for side in drawn) and drawn != size:
+        raise unusable(
+            f"got a picture of {size[0]} x {size[1]} where the file says {quote(list(drawn))} "
+            "(imageWidth, imageHeight); use the picture that was drawn on, or draw anew"
+        )
+
+
 def _grouped(shapes: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Return the shapes of each object: those of one ``group_id`` together, every other alone."""
     objects: dict[str, list[dict[str, Any]]] = {}
     for n, shape in enumerate(shapes):
         group = shape.get("group_id")
-        objects.setdefault(f"alone {n}" if group is None else f"group {group!r}", []).append(shape)
+        objects.setdefault(f"alone {n}" if group in (None, "") else f"group {group!r}", []).append(shape)
     return list(objects.values())
 
 
@@ -94,9 +110,8 @@ def _object(pieces: list[dict[str, Any]]) -> dict[str, Any]:
 def _corners(shape: dict[str, Any]) -> list[list[float]]:
     """Return the corners of a polygon, or two (or all four) of a rectangle."""
     kind, points = shape.get("shape_type", "polygon"), shape.get("points")
-    if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
-        raise unusable(f"got the points {quote(points)}, want [[x, y], ...]")
-    numbers = all(type(number) in (int, float) and math.isfinite(number) for point in points for number in point)
-    if kind == "polygon" or (kind == "rectangle" and len(points) in (2, 4) and numbers):
+    if not isinstance(points, list) or not all(are_numbers(point, 2) for point in points):
+        raise unusable(f"got the points {quote(points)}, want [[x, y], ...], plain numbers")
+    if kind == "polygon" or (kind == "rectangle" and len(points) in (2, 4)):
         return points
     raise unusable(f"got a {quote(kind)} with {len(points)} points, want a polygon or a rectangle; draw it as one")

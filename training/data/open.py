@@ -77,8 +77,12 @@ def open_examples(source: str, *, split: str = "", seed: int = 0, count: int | N
 
 def _open_path(source: str, split: str) -> Examples:
     place, _, level = source.partition("::")
-    path = Path(place).expanduser()
-    if not path.exists():
+    try:
+        path = Path(place).expanduser()
+        there = bool(place) and path.exists()
+    except (OSError, RuntimeError, ValueError):  # a name no system takes, the home of nobody
+        there = False
+    if not there:
         hint = nearest(source, ["tabletop"]) if "/" not in source and "." not in source else ""
         raise unusable(f"got the data {source[:200]!r}, and there is no such file or folder{hint}")
 

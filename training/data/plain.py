@@ -68,8 +68,18 @@ class _Plain(Rows):
         return read_row(self._folder, _fields(line), str(number))
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object's fields; ``RejectedInput`` for a key given twice, of which JSON would keep the last."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise unusable(f"got the key {quote(twice)} twice; leave one out, or write a line for each")
+    return fields
+
+
 def _fields(line: str) -> dict[str, Any]:
-    fields = parse_json(line)
+    fields = parse_json(line, _once)
     if not isinstance(fields, dict):
         raise unusable(f'got {quote(fields)}, want a JSON object {{"image": ..., "question": ..., "boxes": [...]}}')
     for key in fields:

@@ -140,3 +140,104 @@ def test_a_set_without_an_example_is_refused_in_one_line_by_check_and_evaluation
             assert main(command) == 2, command
             error = capsys.readouterr().err
             assert error.count("\n") == 1 and folder.name in error, error
+
+
+# ---- numbers, names and sizes ----
+
+HUGE = 10**400  # a whole number to JSON, and more than a float holds
+
+
+def refusal(source, split=""):
+    """What the first row is refused for, or the whole."""
+    with pytest.raises(RejectedInput) as refused:
+        open_examples(source, split=split)[0]
+    return refused.value.detail
+
+
+@pytest.mark.parametrize("kind", ["polygon", "rectangle"])
+@pytest.mark.parametrize("number", [HUGE, "7", True, float("nan"), None], ids=["huge", "text", "true", "nan", "null"])
+def test_what_is_no_plain_number_is_no_corner_whatever_it_is_drawn_with(tmp_path, kind, number):
+    odd = shape("it", [[1, 1], [number, 20], [30, 40], [5, 5]], kind, 1)
+    beside = shape("it", [[40, 30], [60, 50]], "rectangle", 1)
+    for n, shapes in enumerate([[odd], [odd, beside]]):
+        assert "plain numbers" in refusal(labelme(tmp_path / str(n), *shapes))
+
+
+def test_an_annotated_box_beyond_all_numbers_is_refused_by_name(tmp_path):
+    assert "image 1 category 1: got the box [1.5, 0" in refusal(coco(tmp_path / "a", bbox=[1.5, 0, HUGE, 5]))
+
+
+@pytest.mark.parametrize("other", ["caf\u00e9 cup ", "cafe\u0301 cup", "cafe\u0301 cup\n"])
+def test_one_label_written_in_two_ways_is_one_question(tmp_path, other):
+    examples = open_examples(labelme(tmp_path / "a", shape("caf\u00e9 cup", SQUARE), shape(other, OTHER)))
+    assert [(example.question, len(example.boxes)) for example in examples] == [("caf\u00e9 cup", 2)]
+
+
+def test_an_empty_group_is_none(tmp_path):
+    (example,) = open_examples(labelme(tmp_path / "a", shape("it", SQUARE, group=""), shape("it", OTHER, group="")))
+    assert len(example.boxes) == 2
+
+
+def test_outlines_of_a_picture_that_was_resized_since_are_refused(tmp_path):
+    folder = labelme(tmp_path / "a", shape("it", SQUARE))
+    file = tmp_path / "a" / "shelf.json"
+    value = json.loads(file.read_text())
+    for size in (SIZE, (None, None)):
+        file.write_text(json.dumps({**value, "imageWidth": size[0], "imageHeight": size[1]}))
+        assert open_examples(folder)[0].boxes
+    file.write_text(json.dumps({**value, "imageWidth": 2 * SIZE[0], "imageHeight": 2 * SIZE[1]}))
+    assert "90 x 70 where the file says [180, 140]" in refusal(folder)
+
+
+def coco(folder, **annotation):
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "shelf.png").write_bytes(picture())
+    (folder / "images" / "other.png").write_bytes(picture())
+    value = {
+        "images": [{"id": 1, "file_name": "shelf.png"}, {"id": 2, "file_name": "other.png"}],
+        "annotations": [{"id": 7, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], **annotation}],
+        "categories": [{"id": 1, "name": "the tin"}],
+    }
+    (folder / "instances.json").write_text(json.dumps(value))
+    return str(folder)
+
+
+@pytest.mark.parametrize("flag", ["0", "false", 2, [0]])
+def test_a_crowd_is_one_by_a_plain_flag_only(tmp_path, flag):
+    assert "want 0 or 1" in refusal(coco(tmp_path / "a", iscrowd=flag))
+
+
+def test_a_reference_means_objects_of_its_own_picture(tmp_path):
+    folder = coco(tmp_path / "a")
+    refs = [{"ref_id": 1, "ann_id": 7, "image_id": image, "sentences": [{"sent": "it"}]} for image in (1, 2)]
+    (tmp_path / "a" / "refs.json").write_text(json.dumps(refs))
+    examples = open_examples(folder)
+    assert examples[0].boxes
+    with pytest.raises(RejectedInput, match="image_id 2 and an object of 1"):
+        examples[1]
+
+
+# ---- rows by hand ----
+
+
+def rows(folder, line):
+    folder.mkdir()
+    (folder / "1.png").write_bytes(picture())
+    (folder / "data.jsonl").write_text(line)
+    return str(folder)
+
+
+def test_a_key_given_twice_is_refused_and_not_the_first_forgotten(tmp_path):
+    line = '{"image": "1.png", "question": "it", "boxes": [[5, 5, 20, 20]], "boxes": [[30, 5, 60, 20]]}'
+    assert "the key 'boxes' twice" in refusal(rows(tmp_path / "a", line))
+
+
+def test_a_question_is_what_the_robot_will_hear(tmp_path):
+    line = '{"image": "1.png", "question": "the\\n red \\ud83d mug", "boxes": [[5, 5, 20, 20]]}'
+    assert open_examples(rows(tmp_path / "a", line))[0].question == "the red mug"
+
+
+@pytest.mark.parametrize("source", ["~nobody-of-this-name/photos", "x" * 5000, "a/" * 3000, "", "::instances"])
+def test_a_place_that_no_system_has_is_said_in_a_line(source, capsys):
+    assert main(["data", "check", source]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
