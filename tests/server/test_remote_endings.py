@@ -26,6 +26,7 @@ from tests.server.scripted_server import (
     ScriptedServer,
     event,
     finished,
+    pieces,
     refusing,
     said,
     saying,
@@ -39,12 +40,12 @@ MUG = Command("1", "the mug")
 BOM = b"\xef\xbb\xbf"
 
 
-def reasoner(server, *, stall_s=LIMIT_S, **options):
-    return RemoteReasoner(PROFILE, Server(read_endpoint(server.url), "", stall_s=stall_s, back_off_s=0.01), **options)
+def reasoner(server, *, stall_s=LIMIT_S, profile=PROFILE, **options):
+    return RemoteReasoner(profile, Server(read_endpoint(server.url), "", stall_s=stall_s, back_off_s=0.01), **options)
 
 
-def grounded(reasoner):
-    return Pipeline(PROFILE, reasoner, FakeSegmenter()).ground(FRAME, MUG)
+def grounded(reasoner, profile=PROFILE):
+    return Pipeline(profile, reasoner, FakeSegmenter()).ground(FRAME, MUG)
 
 
 def chunked(*parts: bytes) -> list[bytes]:
@@ -76,6 +77,44 @@ def test_nothing_behind_an_answer_takes_it_back(name, ended):
         for _ in range(3):
             result = grounded(reasoner(server, stall_s=2.0))
             assert (result.code, result.text) == (Code.OK, ANSWER)
+
+
+FREE = get_profile("qwen25vl_zero_shot")  # has no tag that says where its answer ends
+ONE = '{"bbox_2d": [10, 20, 60, 80], "point_2d": [30, 40]}'
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("stop", Code.OK),
+        ("eos_token", Code.OK),
+        ("length", Code.ANSWER_TRUNCATED),
+        ("abort", Code.ANSWER_TRUNCATED),
+        ("content_filter", Code.ANSWER_TRUNCATED),
+    ],
+)
+@pytest.mark.parametrize("notes", [{}, {"segzero": {"finish": "stop"}}], ids=["plain", "noted as whole"])
+def test_a_server_that_stops_before_its_model_does_has_given_half_an_answer(reason, code, notes):
+    ended = event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}], **notes})
+    with ScriptedServer(sending(STREAM, said(ONE), ended, DONE)) as server:
+        assert grounded(reasoner(server, profile=FREE), FREE).code is code
+
+
+def test_of_several_choices_the_first_is_the_answer():
+    def both(at, text):
+        return {"index": at, "delta": {"content": text}, "finish_reason": None}
+
+    apart = [event({"choices": [both(at, piece)]}) for piece in pieces(ANSWER) for at in (0, 1)]
+    together = [event({"choices": [both(1, "no"), both(0, piece)]}) for piece in pieces(ANSWER)]
+    for events in (apart, together):
+        with ScriptedServer(sending(STREAM, *events, finished(), DONE)) as server:
+            assert grounded(reasoner(server)).text == ANSWER
+
+
+def test_an_error_is_one_without_its_wrapper_too():
+    with ScriptedServer(sending(STREAM, event({"message": "out of memory", "code": 500}))) as server:
+        result = grounded(reasoner(server))
+    assert result.code is Code.SERVER_REFUSED and "out of memory" in result.detail
 
 
 @pytest.mark.parametrize("name", ["choices that are null", "no choices", "an empty event", "an empty object"])
@@ -130,6 +169,9 @@ def test_line_ends_of_any_kind_cut_anywhere_are_the_same_events():
         "http://b<x/v1",
         f"http://{'a' * 64}/v1",
         "http://b\u2028x/v1",
+        "http://box:0/v1",
+        "http://[::1]x:8/v1",
+        "http://[v1.box]:8/v1",
     ],
 )
 def test_a_host_that_nobody_can_look_up_is_refused_at_once(server):

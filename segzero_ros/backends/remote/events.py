@@ -110,7 +110,7 @@ def read_delta(event: bytes, key: str = "") -> Delta:
         raise _garbage(event, key) from None
     if not isinstance(content, dict):
         raise _garbage(event, key)
-    if content.get("error") or content.get("object") == "error":
+    if content.get("error") or content.get("object") == "error" or ("message" in content and "choices" not in content):
         # As good as a refused request, if no text came yet: some servers read it only once the stream has begun.
         detail = f"the server ended its answer with an error: {error_text(content, key)}"
         late = error_code(content) == Code.TIMEOUT.name
@@ -118,7 +118,7 @@ def read_delta(event: bytes, key: str = "") -> Delta:
     choices = content.get("choices") or []  # none in the counts at the end, null by some gateways
     if not isinstance(choices, list):
         raise _garbage(event, key)
-    choice = _object(choices[0]) if choices else {}
+    choice = next((choice for choice in map(_object, choices) if choice.get("index") in (None, 0)), {})
     delta = _object(choice.get("delta"))
     return Delta(
         text=_text(delta.get("content")),

@@ -29,6 +29,7 @@ from segzero_ros.errors import Code, RejectedInput
 CONNECT_S = 3.0  # a machine on the same network answers in milliseconds, or not at all
 MAX_RESPONSE_BYTES = 16 << 20  # 1,300 tokens with log-probabilities are 1 MB
 MAX_ERROR_BYTES = 16 << 10
+_BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]+\](?::[0-9]*)?")  # an IPv6 address as an authority
 _NO_HOST = re.compile(r"[\s<>\"'`{}|\\^%*,;()]")  # a host of these is looked up nowhere
 _READ = 1 << 16
 _AGENT = "segzero_ros"
@@ -85,6 +86,8 @@ def read_endpoint(server: str) -> Endpoint:
     if not server.isprintable() or " " in server or _NO_HOST.search(parts.netloc) or not parts.path.isascii():
         raise _no_address(server)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise _no_address(server)
+    if port == 0 or ("[" in parts.netloc and not _BRACKETED.fullmatch(parts.netloc.rpartition("@")[2])):
         raise _no_address(server)
     if parts.username is not None or parts.password is not None:
         raise RejectedInput(

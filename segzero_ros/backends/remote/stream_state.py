@@ -19,6 +19,8 @@ LINGER_S = 0.25  # after the answer's end, for the server's counts
 _TAIL = 64  # longer than any tag
 _NO_TAG = "\u2039"  # for "<" in thinking that comes apart: its tags are words, and the text must not say otherwise
 _FINISHES: tuple[Finish, ...] = ("stop", "budget", "deadline")
+# Why a server stops where the model does; with any other reason (length, abort, content_filter) more was to come.
+_ENDINGS = frozenset({"stop", "eos", "eos_token", "stop_sequence", "end_turn"})
 
 
 class StreamState:
@@ -123,7 +125,8 @@ class StreamState:
         confidence = sum(self._gaps) / len(self._gaps) if self._gaps else _number(self._notes.get("confidence"))
         if finish == "stop":
             noted_finish = self._notes.get("finish")
-            finish = noted_finish if noted_finish in _FINISHES else "budget" if self._cut_short else finish
+            finish = noted_finish if noted_finish in _FINISHES else finish
+            finish = "budget" if finish == "stop" and self._cut_short else finish
         tokens, steps = (int(_number(self._notes.get(key))) for key in ("tokens", "steps"))
         tokens, steps = (count if count <= MAX_TOKENS else 0 for count in (tokens, steps))
         return Answer(self.text, tokens or self._counted, min(1.0, confidence), timings, finish, steps)
@@ -161,7 +164,7 @@ class StreamState:
 
     def _ended(self, reason: str) -> None:
         """Note why the server stopped; a server that takes the stop text out of the answer gets it put back."""
-        self._cut_short, self._finished = reason == "length", True
+        self._cut_short, self._finished = reason not in _ENDINGS, True
         if reason == "stop" and self._tags and not self.thinking and self._complete_ns is None:
             self._push(END)
 
