@@ -199,7 +199,8 @@ _LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     }
 )
 ENCODINGS = frozenset(_LAYOUTS)
-_NO_PICTURE = re.compile(r"\d+[USF]C\d*$|bayer_|compressedDepth$")  # names of pixels without a meaning as colours
+# Names, in small letters, of pixels without a meaning as colours.
+_NO_PICTURE = re.compile(r"(?:type_)?\d+[usf]c\d*$|bayer_|compresseddepth$|disparity$")
 
 
 def image_decoder(
@@ -349,16 +350,18 @@ def bayer_pattern(compressed_format: str) -> str:
     """Return the Bayer encoding of a file's grey values by ``CompressedImage.format``, "" where it is a picture.
 
     image_transport writes "ENCODING; CODEC compressed PIXELS": what the camera sent, and what the file holds, which is
-    ENCODING where PIXELS is missing. Many drivers write "jpeg" only, or nothing; then it is a picture. Raises
-    ``RejectedInput`` IMAGE_ENCODING for pixels that are no colours, such as depth, or in an order that nobody knows.
+    ENCODING where PIXELS is missing. Many drivers write "jpeg" only, or nothing; then it is a picture. Capitals do not
+    count. Raises ``RejectedInput`` IMAGE_ENCODING for pixels that are no colours, such as depth, or in an order that
+    nobody knows.
     """
-    camera, *rest = (part.strip() for part in compressed_format.split(";"))
+    camera, *rest = (part.strip() for part in compressed_format.casefold().split(";"))
     words = rest[0].split() if rest else []
     held = words[2] if len(words) > 2 and words[1] == "compressed" else camera
-    if held.startswith("bayer_") and held in ENCODINGS:
+    names = [*camera.split(), held, *words]
+    if held.startswith("bayer_") and held in ENCODINGS and "compresseddepth" not in names:
         return held
-    for name in (camera, held, *words[:1]):
-        if _NO_PICTURE.match(name) and not (name is camera and name != held and name.startswith("bayer_")):
+    for name in names:
+        if _NO_PICTURE.match(name) and not (name == camera != held and name.startswith("bayer_")):
             raise RejectedInput(
                 Code.IMAGE_ENCODING,
                 f"got a compressed image of the format {compressed_format[:80]!r}, want a picture in colours or grey; "

@@ -123,9 +123,18 @@ def _intrinsics(info: CameraInfo, size: tuple[int, int]) -> tuple[float, float, 
     """
     fx, cx, fy, cy = (float(info.k[i]) for i in (0, 2, 4, 5))
     binning = max(1, info.binning_x), max(1, info.binning_y)
+    if any(info.k[i] for i in (3, 6, 7)):  # NaN, too
+        raise _unusable(
+            f"a camera matrix of {[float(number) for number in info.k]}", "give K row by row: fx 0 cx 0 fy cy 0 0 1"
+        )
     x0, y0, *part = info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height
     if not all(part):
         x0, y0, *part = 0, 0, info.width, info.height
+    if x0 + part[0] > info.width or y0 + part[1] > info.height:
+        raise _unusable(
+            f"a camera_info with a ROI, {part[0]} x {part[1]} from {x0}, {y0} on, not within {info.width} x {info.height}",
+            "give width and height of the whole sensor, and the ROI in its pixels",
+        )
     wanted = (part[0] // binning[0], part[1] // binning[1])
     if wanted != size:
         raise _unusable(

@@ -105,6 +105,7 @@ BLUE_MOSAIC[::2, ::2] = 220  # of the pattern BGGR
         ("", BLUE, ".jpg"),
         ("bayer_bggr8; png compressed ", BLUE_MOSAIC, ".png"),
         ("bayer_bggr8; png compressed bayer_bggr8", BLUE_MOSAIC, ".png"),
+        ("BAYER_BGGR8; PNG compressed ", BLUE_MOSAIC, ".png"),
     ],
 )
 def test_a_compressed_image_has_the_colours_that_its_format_names(kind, pixels, ending):
@@ -124,6 +125,12 @@ def test_a_compressed_image_has_the_colours_that_its_format_names(kind, pixels, 
         "8UC1;png compressed",
         "bayer_rggb16; png compressed ",
         "mono16; png compressed 16UC1",
+        "16uc1",
+        "TYPE_32FC1; png compressed",
+        "32fc1; compresseddepth rvl",
+        "bayer_rggb8; compressedDepth png",
+        "png bayer_rggb8",
+        "disparity",
     ],
 )
 def test_pixels_that_are_no_colours_are_refused_by_their_format_at_once(kind):

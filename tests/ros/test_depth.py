@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import PoseStamped
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from segzero_ros.errors import Code, RejectedInput
@@ -222,6 +222,10 @@ def matrix(fx=FX, fy=FY, cx=CX, cy=CY):
         (matrix(fx=-50.0), "fx=-50"),
         (matrix(cx=math.nan), "cx=nan"),
         (matrix(cy=1e300), "cy=1e"),
+        (changed(k=[FX, 0.0, 0.0, 0.0, FY, 0.0, CX, CY, 1.0]), "row by row"),
+        (changed(k=[FX, 0.0, CX, math.nan, FY, CY, 0.0, 0.0, 1.0]), "row by row"),
+        (changed(roi=RegionOfInterest(x_offset=60, width=64, height=48)), "64 x 48 from 60, 0 on"),
+        (changed(roi=RegionOfInterest(y_offset=2**32 - 1, width=64, height=48)), "not within 64 x 48"),
     ],
 )
 def test_a_camera_matrix_that_cannot_be_of_this_picture_is_refused(camera, says):
