@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import platform
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.checks import check_table, to_json
-from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, write_manifest
+from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, user_path, write_manifest
 from segzero_ros.cli.parser import Parser, explain, refuse
 from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import PROFILES, Profile, get_profile
@@ -68,7 +67,7 @@ def export_bundle(
     FileExistsError when `out` is there and `replace_old` is not set, RejectedInput for a checkpoint that is not whole
     and a cache that holds no answer. Nothing is left behind by a failure.
     """
-    out = out.expanduser().resolve()
+    out = user_path(str(out)).resolve()
     if out.exists() and not replace_old:
         raise FileExistsError(f"{out} exists; add --replace to replace it")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -186,8 +185,10 @@ def _checkpoint_note(checkpoint: Path) -> dict[str, Any]:
         "checkpoint": checkpoint.resolve().name,
         "sha256": {file.name: hash_file(file) for file in weights},
     }
+    from segzero_ros.backends.torch_cuda.weights import read_json
+
     training = checkpoint / "training.json"
-    return {**note, "training": json.loads(training.read_text())} if training.is_file() else note
+    return {**note, "training": read_json(training)} if training.is_file() else note
 
 
 def _commit() -> str:

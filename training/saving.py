@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -52,6 +53,17 @@ def recover_folder(place: Path) -> Path:
     if not place.exists() and _old(place).exists():
         _old(place).replace(place)
     return place
+
+
+def score_in(file: Path) -> float:
+    """Return the score that a validation.json names, less than any where there is none or none can be read."""
+    try:
+        return float(json.loads(file.read_text())["score"])
+    except FileNotFoundError:
+        return -math.inf
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        print(f"{file} cannot be read ({type(error).__name__}: {error}); the best is found anew", file=sys.stderr)
+        return -math.inf
 
 
 def replace_file(fresh: Path, place: Path) -> None:

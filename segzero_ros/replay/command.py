@@ -100,7 +100,7 @@ def recorded_config(about: Mapping[str, str]) -> NodeConfig:
         given = json.loads(about.get("parameters", "{}"))
         known = {parameter.name for parameter in parameters()}
         return NodeConfig.from_mapping({name: value for name, value in given.items() if name in known})
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise RejectedInput(Code.CONFIG_VALUE, f"the recording's parameters cannot be read ({error})") from None
 
 

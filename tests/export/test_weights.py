@@ -75,6 +75,10 @@ def cut_rows(part: str) -> Callable[[Tensors], Tensors]:
     return change
 
 
+def stored(part: str, kind: torch.dtype) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {name: tensor.to(kind) if part in name else tensor for name, tensor in tensors.items()}
+
+
 def opened_by_grpo(words: list[str]) -> None:
     args = grpo.parse(words)
     grpo._check_model(args)
@@ -87,6 +91,8 @@ REASONERS = [
     (prefixed("module."), r"missing .* and \d+ more\); \d+ unexpected \(module\."),
     (lambda t: {**t, "model.layers.4.mlp.up_proj.weight": torch.zeros(2, 2).half()}, r"1 unexpected \(.*layers\.4"),
     (cut_rows("o_proj"), r"1 of another shape \(.*o_proj"),
+    (stored("down_proj", torch.int32), r"12 weights in I32 \(.*down_proj.* and 9 more\)"),
+    (stored("up_proj", torch.float8_e4m3fn), r"\d+ weights in F8_E4M3 \("),
     (poisoned("down_proj", float("nan")), r"NaN or infinity in 1 weights \(.*down_proj"),
     (poisoned("patch_embed", float("-inf")), r"NaN or infinity in 1 weights \(.*patch_embed"),
 ]
@@ -179,6 +185,7 @@ BROKEN = [
     ("tokenizer.json", lambda file: file.write_text("[]"), "is no tokenizer"),
     ("config.json", cut, "config.json: could not be read"),
     ("config.json", lambda file: file.write_text("[1]"), "want a JSON object"),
+    ("config.json", lambda file: file.write_text("[" * 100_000), "config.json: could not be read"),
 ]
 
 
@@ -193,6 +200,20 @@ def test_a_broken_file_ends_an_export_in_one_line_and_leaves_nothing(
     error = capsys.readouterr().err
     assert status == 2 and error.count("\n") == 1 and said in error
     assert not list((tmp_path / "b").iterdir())
+
+
+@pytest.mark.parametrize("settings", [{"num_hidden_layers": 1}, {"num_hidden_layers": "two"}, {"hidden_size": None}])
+@pytest.mark.parametrize("profile", ["demo", "vision_reasoner_v2"])
+def test_settings_that_contradict_each_other_end_a_training_in_one_line(
+    whole: Path, tmp_path: Path, settings: dict[str, object], profile: str
+) -> None:
+    file = shutil.copytree(whole, tmp_path / "broken") / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "text_config": {**config["text_config"], **settings}}))
+    with pytest.raises(RejectedInput, match="broken"):
+        opened_by_grpo(
+            ["--model", str(file.parent), "--segmenter", "", "--data", ".", "--out", "x", "--profile", profile]
+        )
 
 
 @pytest.mark.parametrize(

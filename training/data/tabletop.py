@@ -135,7 +135,7 @@ class _Shards(Rows):
     """Pictures stay on disk, and so do their lines' values: a line is read when one of its questions is asked for."""
 
     def __init__(self, path: Path, shards: list[Path]) -> None:
-        self._lines = {shard: (shard / "scenes.jsonl").read_text(encoding="utf-8").splitlines() for shard in shards}
+        self._lines = {shard: _text(shard / "scenes.jsonl").splitlines() for shard in shards}
         self._images = {shard: _pixels(shard / "images.npy") for shard in shards}
         self._labels = {shard: _pixels(shard / "labels.npy") for shard in shards}
         self._rows = [
@@ -153,14 +153,27 @@ class _Shards(Rows):
         shard, line, asked = row
         if line >= min(len(self._images[shard]), len(self._labels[shard])):
             raise unusable("got a line without its picture in images.npy and labels.npy; render the shard again")
-        instruction = json.loads(self._lines[shard][line])["instructions"][asked]
         pixels = np.asarray(self._images[shard][line]), np.asarray(self._labels[shard][line])
-        return _example(f"{shard.name}-{line}-{asked}", *pixels, instruction)
+        try:
+            instruction = json.loads(self._lines[shard][line])["instructions"][asked]
+            return _example(f"{shard.name}-{line}-{asked}", *pixels, instruction)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise unusable(f"got no instruction ({type(error).__name__}: {error}); render the shard again") from None
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+        if pixels.dtype != np.uint8 or pixels.ndim < 3:
+            raise ValueError(f"{pixels.dtype} of {pixels.shape}, want pixels")
+    except (OSError, ValueError, EOFError) as error:
+        raise unusable(f"could not read {str(path)!r} ({error}); render the shard again: segzero train data") from None
+    return pixels
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise unusable(f"could not read {str(path)!r} ({error}); render the shard again: segzero train data") from None
 
@@ -169,6 +182,6 @@ def _questions(shard: Path, row: int, line: str) -> int:
     """Return how many questions a line of scenes.jsonl has."""
     try:
         return len(json.loads(line)["instructions"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         where = f"{shard / 'scenes.jsonl'} line {row + 1}"
         raise unusable(f"{where}: got {line[:40]!r}, want a scene; render the shard again") from None

@@ -135,7 +135,7 @@ def read_samples(path: Path) -> tuple[dict[str, Any], list[Record]]:
     for number, line in enumerate(whole[1:], start=2):
         try:
             records.append(read_line(line))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _no_samples(path, number, f"{type(error).__name__}: {error}"[:200]) from None
     return run, records
 
@@ -155,7 +155,7 @@ def whole_lines(path: Path) -> str:
 def _run_of(line: str) -> dict[str, Any] | None:
     try:
         run = json.loads(line)["run"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return run if isinstance(run, dict) else None
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from segzero_ros.errors import Code, RejectedInput
 from training.saving import check_states
 
+OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer_*", "global_step*")  # alone, by FSDP, by DeepSpeed
+
 
 def checkpoints(out: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
@@ -48,6 +50,10 @@ def check_checkpoint(folder: Path) -> None:
     if not isinstance(state.get("global_step"), int):
         raise RejectedInput(Code.CONFIG_VALUE, f"{folder / 'trainer_state.json'}: has no global_step")
     check_states(folder)
+    if not any(
+        any(folder.glob(name)) for name in OPTIMIZERS
+    ):  # transformers would go on with a fresh one, and say nothing
+        raise RejectedInput(Code.CONFIG_VALUE, f"{folder}: has no {OPTIMIZERS[0]}")
     if list(folder.glob("model*.safetensors")):
         check_whole(model_class(folder), folder)
     elif (folder / "config.json").is_file() and not list(folder.glob("pytorch_model_fsdp*")):

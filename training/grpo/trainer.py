@@ -33,7 +33,7 @@ from training.grpo.scoring import Scorer, summarise
 from training.packed_decoding import sample
 from training.processor import Picture, PictureProcessor
 from training.rewards.truth import Reward
-from training.saving import Stop, recover_folder, replace_folder, written
+from training.saving import Stop, recover_folder, replace_folder, score_in, written
 
 FREE = "make room or name another --out; the checkpoints before are whole, --resume goes on from them"
 _BATCH = 64  # greedy answers at once
@@ -350,7 +350,7 @@ class GroundingTrainer(GRPOTrainer):
         """Copy the weights to OUT/best when `summary` beats what is there; config, safetensors and tokenizer only."""
         file = recover_folder(self.out / "best") / "validation.json"
         score = summary["all"][self.validation.best_by]
-        if file.exists() and json.loads(file.read_text())["score"] >= score:
+        if score_in(file) >= score:
             return
         self._check_weights()
         partial = self.out / ".best"

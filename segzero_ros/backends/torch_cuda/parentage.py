@@ -102,7 +102,7 @@ def _hashes(note: Any, key: str) -> dict[str, str]:
 def _read(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refused(f"got {file}, which cannot be read ({error}); copy the checkpoint again") from None
     return found if isinstance(found, dict) else {}
 

@@ -1,8 +1,8 @@
 """A checkpoint directory is opened whole or refused: what transformers would fill with random numbers, or let pass.
 
-Refused (``RejectedInput``, one line): weights that are missing, unexpected, of another shape or not finite; files that
-are cut short, Git LFS pointers or pickles; a quantised checkpoint where plain weights are wanted; a tokenizer.json that
-is none; a KV cache too small for picture, prompt and answer.
+Refused (``RejectedInput``, one line): weights that are missing, unexpected, of another shape or type, or not finite;
+files that are cut short, Git LFS pointers or pickles; a quantised checkpoint where plain weights are wanted; a
+tokenizer.json that is none; a KV cache too small for picture, prompt and answer.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from segzero_ros.profile import Profile
 
 PIXELS_PER_TOKEN = 28  # of Qwen2.5-VL: patches of 14, two by two
 QUESTION = "the red mug to the left of the green bowl"  # as long as most commands are
+PLAIN = ("F64", "F32", "F16", "BF16")  # types of weights, as safetensors calls them
 NAMED = 3  # tensors that a refusal names; of the rest it says how many
 LFS_POINTER = b"version https://git-lfs"
 
@@ -72,11 +73,20 @@ def check_files(checkpoint: Path, *, quantised: bool = False) -> None:
         raise _refused(checkpoint, f"got {got}, want model.safetensors; save it with save_pretrained")
     for file in files:
         _refuse_pointer(file)
-        try:
-            with safe_open(file, "pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise _refused(file, f"could not be opened ({error}); the file is cut short or no safetensors") from None
+        odd = _not_plain(file)
+        if odd and not method:
+            mend = "give the model it was made of; a quantised one says so in its config.json"
+            raise _refused(file, f"got {len(odd)} weights in {odd[0][1]} ({_few([name for name, _ in odd])}); {mend}")
+
+
+def _not_plain(file: Path) -> list[tuple[str, str]]:
+    """Return names and types of weights that are no plain numbers: transformers would take their codes for values."""
+    try:
+        with safe_open(file, "pt") as opened:
+            types = [(name, str(opened.get_slice(name).get_dtype())) for name in opened.keys()]  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _refused(file, f"could not be opened ({error}); the file is cut short or no safetensors") from None
+    return [(name, kind) for name, kind in types if kind not in PLAIN and name.endswith((".weight", ".bias"))]
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -84,7 +94,7 @@ def read_json(file: Path) -> dict[str, Any]:
     _refuse_pointer(file)
     try:
         value = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _refused(file, f"could not be read ({error}); copy it again from where the checkpoint is whole") from None
     if not isinstance(value, dict):
         raise _refused(file, f"got {type(value).__name__}, want a JSON object as save_pretrained writes it")

@@ -364,6 +364,30 @@ def test_a_broken_shard_says_so(tmp_path):
         open_examples(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "asked", [7, {}, {"text": "it", "targets": 5}, {"text": "it", "targets": [1], "type": "one"}, None]
+)
+def test_a_scene_with_an_instruction_that_is_none_is_refused_by_its_line(tmp_path, asked):
+    shard = write_scenes(tmp_path) / "shard-00000"
+    scene = json.loads((shard / "scenes.jsonl").read_text())
+    (shard / "scenes.jsonl").write_text(json.dumps({**scene, "instructions": [asked]}))
+    assert "line 1: got no instruction" in refusal(open_examples(str(tmp_path)), 0)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{", b"[" * 100_000])
+def test_scenes_that_are_no_text_or_no_json_are_refused(tmp_path, content):
+    (write_scenes(tmp_path) / "shard-00000" / "scenes.jsonl").write_bytes(content)
+    with pytest.raises(RejectedInput, match=r"scenes\.jsonl"):
+        open_examples(str(tmp_path))
+
+
+@pytest.mark.parametrize("array", [np.zeros(3, np.uint8), np.zeros((2, 8, 8), np.float32), np.uint8(1)])
+def test_arrays_that_are_no_pixels_are_refused(tmp_path, array):
+    np.save(write_scenes(tmp_path) / "shard-00000" / "labels.npy", array)
+    with pytest.raises(RejectedInput, match=r"labels\.npy.*want pixels"):
+        open_examples(str(tmp_path))
+
+
 @pytest.mark.parametrize("grammar", ["plain", "composed"])
 def test_the_demo_world_is_the_same_forwards_and_backwards(grammar):
     pytest.importorskip("mujoco", reason="needs the demo world")

@@ -1,6 +1,8 @@
 """A GRPO run meets NaN, a power cut, Ctrl-C, a full disk and senseless numbers: nothing wrong is learned or saved."""
 
+import math
 import os
+import re
 import signal
 
 import pytest
@@ -19,7 +21,7 @@ from training.grpo import trainer as grpo_trainer  # noqa: E402
 from training.grpo.main import main  # noqa: E402
 from training.grpo.options import parse  # noqa: E402
 from training.grpo.resume import checkpoints, newest_whole  # noqa: E402
-from training.saving import recover_folder, replace_folder  # noqa: E402
+from training.saving import recover_folder, replace_folder, score_in  # noqa: E402
 
 Trainer = grpo_trainer.GroundingTrainer
 PROFILE = demo_profile()
@@ -111,7 +113,14 @@ def two_saves(world, tmp_path_factory):
         ("model.safetensors", cut),
         ("model.safetensors", poisoned),
         ("optimizer.pt", cut),
+        ("optimizer.pt", lambda file: file.unlink()),
         ("scheduler.pt", lambda file: file.write_bytes(b"")),
+        ("config.json", cut),
+        (
+            "config.json",
+            lambda file: file.write_text(re.sub('"num_hidden_layers": .', '"num_hidden_layers": 7', file.read_text())),
+        ),
+        ("trainer_state.json", lambda file: file.write_text("[" * 100_000)),
         ("trainer_state.json", cut),
         ("trainer_state.json", lambda file: file.unlink()),
     ],
@@ -180,6 +189,14 @@ def test_one_pass_is_one_pass_however_many_updates_a_rollout_gets(world, tmp_pat
     assert len(steps_of(twice)) == len(steps_of(once)) > 1, "rollouts"
     last = [json.loads((out / "log.jsonl").read_text().splitlines()[-1])["step"] for out in (once, twice)]
     assert last[1] == 2 * last[0], "updates"
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"score": null}', '{"sco', "[" * 100_000])
+def test_a_note_of_the_best_that_cannot_be_read_ends_no_training(tmp_path, capsys, text):
+    (tmp_path / "validation.json").write_text(text)
+    assert score_in(tmp_path / "validation.json") == -math.inf
+    assert "the best is found anew" in capsys.readouterr().err
+    assert score_in(tmp_path / "none.json") == -math.inf and not capsys.readouterr().err
 
 
 def test_a_replaced_folder_is_there_whole_whenever_the_power_is_cut(tmp_path):
