@@ -27,7 +27,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQua
 
 from export.checks import Check, check_table, to_json
 from export.parity_check import COUNT, ExampleLike, check_parity, tabletop_examples
-from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle, write_manifest
+from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, resolve_bundle, user_path, write_manifest
 from segzero_ros.cli.offline import run_renamed
 from segzero_ros.cli.parser import Parser, at_least, explain, refuse
 from segzero_ros.errors import RejectedInput
@@ -60,7 +60,7 @@ def quantise_bundle(
     Raises FileExistsError, ValueError for a graph with nothing to quantise or weights in a file beside it, and
     NotGoodEnough when the parity check does not pass: then nothing is written.
     """
-    out = out.expanduser().resolve()
+    out = user_path(str(out)).resolve()
     if out.exists():
         raise FileExistsError(f"{out} exists; remove it or name another")
     out.parent.mkdir(parents=True, exist_ok=True)

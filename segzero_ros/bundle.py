@@ -133,6 +133,15 @@ def expand_home(text: str) -> Path:
         return Path(text)
 
 
+def user_path(text: str) -> Path:
+    """Return the path that somebody named to be written to; CONFIG_VALUE where ~ is the home of nobody known."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        detail = f"got {text[:200]!r} ({error}); give an absolute path, or set HOME"
+        raise RejectedInput(Code.CONFIG_VALUE, detail) from None
+
+
 def bundle_folders() -> list[Path]:
     """Return the directories in which bundles are looked for by name, first one first."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or expand_home("~/.cache"))

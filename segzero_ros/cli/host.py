@@ -14,9 +14,8 @@ import queue
 import signal
 import socket
 import sys
-from pathlib import Path
 
-from segzero_ros.bundle import resolve_bundle
+from segzero_ros.bundle import resolve_bundle, user_path
 from segzero_ros.cli.options import DEFAULT_BUNDLE, add_engine_options, engine_options
 from segzero_ros.cli.parser import OK, REFUSED, Parser, refuse
 from segzero_ros.engines.environment import find_environment
@@ -75,7 +74,7 @@ def run_for_nodes(options: argparse.Namespace) -> int:
     )
     is_plain = options.backend == "fake" and not options.engines
     python = sys.executable if is_plain else str(find_environment(options.engines).python)
-    path = Path(options.socket).expanduser() if options.socket else default_path()
+    path = user_path(options.socket) if options.socket else default_path()
     listener = listen(path)
     states: queue.SimpleQueue[HostState | None] = queue.SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):

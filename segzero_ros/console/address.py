@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from segzero_ros.bundle import expand_home
 from segzero_ros.errors import Code, RejectedInput
 
 DAYS = 825  # that browsers let a certificate live
@@ -48,7 +49,7 @@ def address(listening: socket.socket, token: str, *, https: bool = False) -> str
 
 def given_certificate(chain: str, key: str) -> Certificate:
     """Return a certificate and its key (empty: in the same file); ``RejectedInput`` CONFIG_VALUE if unusable."""
-    found = Certificate(Path(chain).expanduser(), Path(key or chain).expanduser())
+    found = Certificate(expand_home(chain), expand_home(key or chain))
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(found.chain, found.key, password="")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError

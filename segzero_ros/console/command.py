@@ -2,9 +2,9 @@
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segzero_ros.bundle import user_path
 from segzero_ros.cli.parser import OK, Parser, at_least, missing, refuse
 from segzero_ros.errors import Code, RejectedInput
 
@@ -97,7 +97,7 @@ def _certificate(options: argparse.Namespace) -> "Certificate | None":
         return given_certificate(options.certificate, options.key)
     if not options.https:
         return None
-    state = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser()
+    state = user_path(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
     certificate = own_certificate(state / "segzero_ros" / "console")
     print(f"certificate of this machine's own, SHA-256 {certificate.fingerprint}", flush=True)
     return certificate

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from segzero_ros import __version__
+from segzero_ros.bundle import expand_home
 from segzero_ros.doctor.finding import Finding
 from segzero_ros.errors import RejectedInput, one_line
 from segzero_ros.frame import Frame
@@ -30,7 +31,7 @@ def examine(bundle_bytes: int) -> Iterator[Finding]:
     yield package()
     yield processor()
     yield memory(available_memory(), bundle_bytes)
-    yield disk(Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser())
+    yield disk(expand_home(os.environ.get("XDG_DATA_HOME") or "~/.local/share"))
     yield gpu()
     yield shared_memory()
     yield host_socket(default_path())

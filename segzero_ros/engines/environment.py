@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segzero_ros.bundle import expand_home
 from segzero_ros.errors import Code, RejectedInput, nearest
 
 NAMES = ("tensorrt_llm", "tensorrt", "cuda", "cpu")  # fastest first: the order in which they are taken
@@ -49,7 +50,7 @@ class Environment:
 
 def folders() -> list[Path]:
     """Return where engine environments are looked for: this user's, then the machine's (XDG base directories)."""
-    home = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
+    home = expand_home(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
     shared = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
     return [base / "segzero_ros" / "engines" for base in (home, *map(Path, filter(None, shared.split(os.pathsep))))]
 
@@ -108,7 +109,7 @@ def requirements_file(name: str) -> Path:
 
 def _named(name: str) -> Environment:
     if "/" in name:
-        environment = read_environment(Path(name).expanduser().absolute())
+        environment = read_environment(expand_home(name).absolute())
     elif name in NAMES:
         candidates = [environment for environment in environments() if environment.name == name]
         environment = candidates[0] if candidates else read_environment(folders()[0] / name)

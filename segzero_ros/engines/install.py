@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from segzero_ros import __version__
+from segzero_ros.bundle import user_path
 from segzero_ros.engines.environment import (
     COMPLETE,
     INSTALLABLE,
@@ -51,7 +52,7 @@ def install(name: str, python: str = "", directory: str = "", say: Say = print) 
     Raises ``RejectedInput``: CONFIG_VALUE (name, Python, place), BUNDLE_BACKEND (a step failed).
     """
     _check_name(name)
-    place = Path(directory).expanduser().absolute() if directory else folders()[0]
+    place = user_path(directory).absolute() if directory else folders()[0]
     with _only_one(place, name):
         _remove_leftovers(place, name)
         if not (_is_current(place / name, python) and _is_whole(place / name, name, say)):
@@ -62,7 +63,7 @@ def install(name: str, python: str = "", directory: str = "", say: Say = print) 
 def remove(name: str, directory: str = "") -> list[Path]:
     """Remove the environment ``name`` and return the folders that are gone; CONFIG_VALUE where there is none."""
     _check_name(name)
-    places = [Path(directory).expanduser().absolute()] if directory else folders()
+    places = [user_path(directory).absolute()] if directory else folders()
     place = next((place for place in places if os.path.lexists(place / name)), None)
     if place is None:
         where = ", ".join(map(str, places))

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from segzero_ros.bundle import expand_home
 from segzero_ros.errors import Code, RejectedInput
 
 MACHINES = ("x86_64", "aarch64")  # for which the pinned wheels are
@@ -74,7 +75,7 @@ def find_python(name: str, asked: str = "") -> Interpreter:
 
 def ask(command: str) -> Interpreter | None:
     """Start the Python ``command`` and return what it says of itself; None where there is none that works."""
-    path = shutil.which(Path(command).expanduser())
+    path = shutil.which(expand_home(command))
     if path is None:
         return None
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from segzero_ros.bundle import expand_home
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.hearing.audio import RATE_HZ, Samples
 from segzero_ros.hearing.recogniser import Transcript
@@ -36,14 +37,14 @@ def open_recogniser(settings: HearingSettings) -> "WhisperRecogniser":
     if not name:
         raise RejectedInput(Code.CONFIG_VALUE, f"got no model; give a folder or a downloaded name: {_how_to_get()}")
     is_folder = "/" in name or Path(name).is_dir()
-    if is_folder and not (Path(name).expanduser() / "model.bin").is_file():
+    if is_folder and not (expand_home(name) / "model.bin").is_file():
         raise RejectedInput(Code.CONFIG_VALUE, f"got the model {name[:200]!r}, which has no model.bin; {_how_to_get()}")
     device = settings.device
     if device == "auto":
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
     try:
         model = faster_whisper.WhisperModel(
-            str(Path(name).expanduser()) if is_folder else name,
+            str(expand_home(name)) if is_folder else name,
             device=device,
             compute_type="int8" if device == "cpu" else "float16",
             cpu_threads=settings.threads,

@@ -3,10 +3,9 @@
 import functools
 import sys
 from dataclasses import asdict, fields
-from pathlib import Path
 
 from segzero_ros.backends import EngineOptions, open_pipeline
-from segzero_ros.bundle import open_bundle, resolve_bundle
+from segzero_ros.bundle import expand_home, open_bundle, resolve_bundle
 from segzero_ros.config import NodeConfig
 from segzero_ros.engines.environment import find_environment
 from segzero_ros.host import messages
@@ -47,7 +46,7 @@ def start_host(config: NodeConfig, name: str, on_change: OnChange, *, segmenter_
     own is for ``HostPipeline.mask`` alone. Raises ``RejectedInput``.
     """
     if config.host:
-        start = functools.partial(connect, Path(config.host).expanduser())
+        start = functools.partial(connect, expand_home(config.host))
         wanted = None
     else:
         where = str(resolve_bundle(config.bundle)) if config.backend != "fake" else ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from segzero_ros import __version__
+from segzero_ros.bundle import user_path
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.recorder.entry import Channel, Entry
 from segzero_ros.recorder.sink import Sink
@@ -192,7 +193,7 @@ def is_in_use(path: Path) -> bool:
 
 def usable_folder(text: str) -> Path:
     """Return the folder to record to, made where it is not there; ``RejectedInput`` CONFIG_VALUE if it cannot be."""
-    folder = Path(text or "~/.local/state/segzero_ros/recordings").expanduser()
+    folder = user_path(text or "~/.local/state/segzero_ros/recordings")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):

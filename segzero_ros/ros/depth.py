@@ -132,7 +132,7 @@ def _intrinsics(info: CameraInfo, size: tuple[int, int]) -> tuple[float, float, 
         x0, y0, *part = 0, 0, info.width, info.height
     if x0 + part[0] > info.width or y0 + part[1] > info.height:
         raise _unusable(
-            f"a camera_info with a ROI, {part[0]} x {part[1]} from {x0}, {y0} on, not within {info.width} x {info.height}",
+            f"a camera_info whose ROI, {part[0]} x {part[1]} from {x0}, {y0} on, leaves {info.width} x {info.height}",
             "give width and height of the whole sensor, and the ROI in its pixels",
         )
     wanted = (part[0] // binning[0], part[1] // binning[1])

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from segzero_ros.bundle import expand_home
 from segzero_ros.config import BACKENDS as ENGINES
 from segzero_ros.config import NodeConfig, parameters
 from segzero_ros.errors import RejectedInput
@@ -269,7 +270,7 @@ def read_argument(name: str, text: str) -> Value:
     kind = known[name].kind if name in known else bool if name in ("respawn", "use_sim_time") else str
     if text == "":
         return ""
-    if name == "config" and not Path(text).expanduser().is_file():
+    if name == "config" and not _is_file(text):
         raise ValueError(f"launch argument config: got {text!r}, want a parameter file that is there")
     if name in _NAMES and not _NAME.fullmatch(text):
         raise ValueError(f"launch argument {name}: got {text!r}, want a ROS name: letters, digits, _ and /")
@@ -281,6 +282,13 @@ def read_argument(name: str, text: str) -> Value:
         raise ValueError(f"launch argument {name}: got {text!r}, want {wanted}") from None
     except RejectedInput as fault:
         raise ValueError(f"launch argument {name}: {fault.detail}") from None
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return expand_home(text).is_file()
+    except OSError:  # a name that no system takes
+        return False
 
 
 def launch_arguments(process: Process, pushed: str = "") -> dict[str, Any]:
@@ -303,7 +311,7 @@ def parameter_files(process: Process) -> list[str]:
     """Return the files that give ``process`` its parameters, what wins last; launch itself would guess their types."""
     files = [_parameter_file(process.defaults)] if process.defaults else []
     if process.config:
-        files.append(_without(str(Path(process.config).expanduser()), process.parameters))
+        files.append(_without(str(expand_home(process.config)), process.parameters))
     return files + ([_parameter_file(process.parameters)] if process.parameters else [])
 
 
@@ -318,9 +326,11 @@ def _without(config: str, names: Iterable[str]) -> str:
 
     try:
         root = yaml.compose(Path(config).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"launch argument config: {config} is no parameter file: {error}") from None
-    return _written(yaml.serialize(root)) if _drop(root, set(names), inside=False) else config
+        names_dropped = _drop(root, set(names), inside=False)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"launch argument config: {config} is no parameter file: {why}") from None
+    return _written(yaml.serialize(root)) if names_dropped else config
 
 
 def _drop(node: Any, names: set[str], *, inside: bool) -> bool:

@@ -1,6 +1,7 @@
 """The exit status is what --help says: 0 done, 1 bad data or a failed check, 2 wrong usage or unusable input."""
 
 import json
+import pwd
 import shutil
 from pathlib import Path
 
@@ -147,3 +148,35 @@ def test_a_home_that_nobody_can_write_is_one_line_where_it_is_needed(status, lin
     shown = capsys.readouterr().err
     assert said in shown
     assert shown.count("\n") == (status == REFUSED)
+
+
+NOBODYS = [
+    "host --backend fake --socket ~nobody-here/host.sock",
+    "engines install cpu --dir ~nobody-here/engines",
+    "engines remove cpu --dir ~nobody-here/engines",
+    "ground {f}/a.png mug --bundle ~nobody-here/b",
+    "export --reasoner {f} --segmenter {f} --profile abstaining_v2 --out ~nobody-here/b",
+    "console --certificate ~nobody-here/c.pem",
+    "data check ~nobody-here/photos",
+]
+
+
+@pytest.mark.parametrize("line", NOBODYS)
+def test_a_home_of_nobody_is_one_line(line, files, capsys):
+    assert status_of(line.format(f=files).split()) == REFUSED
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and shown.startswith("segzero "), shown
+
+
+@pytest.mark.parametrize("line", ["ground {f}/a.png mug --backend fake", "bundle list", "engines list"])
+def test_a_user_whom_the_system_does_not_know_is_served(line, files, monkeypatch, capsys):
+    """As in a container that runs under any number: no HOME, no entry for it."""
+
+    def unknown(_):
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert status_of(line.format(f=files).split()) == DONE
+    assert "Traceback" not in capsys.readouterr().err

@@ -141,6 +141,8 @@ def test_a_folder_that_cannot_be_written_is_refused_with_what_to_do(tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(RejectedInput, match="set record_dir to a folder"):
         usable_folder(str(tmp_path / "file" / "below"))
+    with pytest.raises(RejectedInput, match=r"nobody-here.*absolute path"):
+        usable_folder("~nobody-here/recordings")
 
 
 @pytest.mark.parametrize("content", [b"", b"no recording", b"\x89MCAP0\r"])

@@ -210,3 +210,17 @@ def test_an_argument_wins_over_every_section_of_a_file_and_the_file_over_default
 def test_the_demo_places_objects_and_waits_for_its_camera_unless_told_otherwise(ros):
     assert launched(ros, processes.demo(camera="none")[0]) == {"use_depth": True, "first_frame_sec": 60.0}
     assert launched(ros, processes.demo(camera="none", use_depth=False)[0])["use_depth"] is False
+
+
+@pytest.mark.parametrize("text", ["~nobody-here/robot.yaml", "x" * 5000, "nowhere.yaml", "/"])
+def test_a_parameter_file_that_is_not_there_is_named_whatever_it_is_called(text):
+    with pytest.raises(ValueError, match="launch argument config: got"):
+        processes.read_argument("config", text)
+
+
+@pytest.mark.parametrize("text", ["{", "a: b\n---\nc: d", "\t: x", "[" * 3000], ids=["open", "two", "tab", "deep"])
+def test_a_parameter_file_that_is_none_is_one_line(tmp_path, text):
+    (tmp_path / "robot.yaml").write_text(text)
+    with pytest.raises(ValueError, match="is no parameter file") as refused:
+        processes.parameter_files(processes.node(config=str(tmp_path / "robot.yaml"), bundle="x"))
+    assert "\n" not in str(refused.value)

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnxruntime
 
+from segzero_ros.bundle import expand_home
 from segzero_ros.errors import Code, RejectedInput, nearest
 
 # By the name a user gives them, best first where several are there ("auto"). A node one provider does not know falls
@@ -85,6 +86,6 @@ def _settings(name: str) -> dict[str, Any]:
     """Return a provider's settings; TensorRT's engines are kept between starts, by the graph's hash and the GPU."""
     if name != "TensorrtExecutionProvider":
         return {}
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segzero_ros" / "onnxruntime_tensorrt"
+    cache = expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "segzero_ros" / "onnxruntime_tensorrt"
     cache.mkdir(parents=True, exist_ok=True)
     return {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(cache)}

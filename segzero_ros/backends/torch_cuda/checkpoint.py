@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from segzero_ros.backends import EngineOptions
-from segzero_ros.bundle import Bundle
+from segzero_ros.bundle import Bundle, expand_home
 from segzero_ros.errors import Code, RejectedInput
 
 ARCHITECTURE = "Qwen2_5_VLForConditionalGeneration"
@@ -19,7 +19,7 @@ def checkpoint_of(bundle: Bundle, options: EngineOptions) -> Path:
     """
     made_from = str(bundle.provenance.get("reasoner", {}).get("checkpoint", ""))
     named = options.model or (made_from if Path(made_from).is_absolute() else "")
-    path = Path(named).expanduser()
+    path = expand_home(named)
     if not named or not (path / "config.json").is_file():
         raise _refused(
             f"got model {named!r}, want the directory of a checkpoint with its config.json; name it (model:=DIR, "
@@ -27,7 +27,7 @@ def checkpoint_of(bundle: Bundle, options: EngineOptions) -> Path:
         )
     try:
         architectures = json.loads((path / "config.json").read_text("utf-8")).get("architectures")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise _refused(f"got {path}, whose config.json cannot be read ({error}); save the checkpoint again") from None
     if architectures != [ARCHITECTURE]:
         raise _refused(f"got {path} with the architectures {architectures}, want [{ARCHITECTURE!r}]")
