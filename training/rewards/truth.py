@@ -19,8 +19,9 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.matching import Box
 
 _SHOWN = 80  # characters of a bad solution quoted in an error
-_BOX = re.compile(r"<box>\((\d+),(\d+)\),\((\d+),(\d+)\)</box>")
-_POINTS = re.compile(r"<points>\((\d+),(\d+)\),\((\d+),(\d+)\)</points>")
+_PAIR = r"\((\d{1,9}),(\d{1,9})\),\((\d{1,9}),(\d{1,9})\)"
+_BOX = re.compile(rf"<box>{_PAIR}</box>", re.ASCII)
+_POINTS = re.compile(rf"<points>{_PAIR}</points>", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,10 @@ class Reward:
 
 
 def read_solution_v1(text: str, size: tuple[int, int]) -> Truth:
-    """Read Seg-Zero's ``solution``: the first box and the first pair of points in ``text``; CONFIG_VALUE if missing."""
+    """Read Seg-Zero's ``solution``: its box and its two points; CONFIG_VALUE unless there is one of each."""
     box, points = _BOX.search(text), _POINTS.search(text)
-    if box is None or points is None:
-        raise _unusable(text, "<box>(x1,y1),(x2,y2)</box><points>(x,y),(x,y)</points> in whole pixels")
+    if box is None or points is None or text.count("<box>") > 1 or text.count("<points>") > 1:
+        raise _unusable(text, "one <box>(x1,y1),(x2,y2)</box><points>(x,y),(x,y)</points> in whole pixels")
     x0, y0, x1, y1 = (float(number) for number in box.groups())
     ax, ay, bx, by = (float(number) for number in points.groups())
     return Truth(((x0, y0, x1, y1),), (((ax, ay), (bx, by)),), size)
@@ -72,7 +73,7 @@ def read_solution_v1(text: str, size: tuple[int, int]) -> Truth:
 def read_solution_v2(text: str, size: tuple[int, int]) -> Truth:
     """Read VisionReasoner's ``solution``, a JSON list; ``[]`` is "no such object". CONFIG_VALUE for anything else."""
     try:
-        items = json.loads(text)
+        items = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         items = None
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
@@ -103,6 +104,13 @@ def write_solution_v2(truth: Truth) -> str:
             for box, points in zip(truth.boxes, truth.points, strict=True)
         ]
     )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; ValueError for a key given twice, of which the last would count."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key twice")
+    return dict(pairs)
 
 
 def _numbers(value: Any, count: int, text: str) -> Any:

@@ -25,7 +25,19 @@ def test_an_empty_list_says_there_is_no_such_object():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "(10,20),(110,220)", V1.replace("points", "point"), V1.replace("10", "1.5"), V1.replace(",", ", "), V2, "[]"],
+    [
+        "",
+        "(10,20),(110,220)",
+        V1.replace("points", "point"),
+        V1.replace("10", "1.5"),
+        V1.replace(",", ", "),
+        V2,
+        "[]",
+        V1 + V1.replace("10", "11"),
+        V1 + "<box>(1,2),(3,4)</box>",
+        V1.replace("110", "9" * 400),
+        V1.replace("110", "\u0661\u0660"),
+    ],
 )
 def test_what_is_no_v1_solution_is_refused(text):
     with pytest.raises(RejectedInput, match=r"<box>\(x1,y1\)") as refused:
@@ -51,6 +63,7 @@ def test_what_is_no_v1_solution_is_refused(text):
         V2.replace("220", '"220"'),
         V2.replace(", 220", ""),
         V2.replace("40", "40, 50"),
+        V2.replace('{"bbox_2d"', '{"bbox_2d": [1, 2, 3, 4], "bbox_2d"', 1),
         "[" * 5000,
         "9" * 5000,
     ],
