@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,23 +50,37 @@ class RecordedCommand:
         """Decode the picture, as the node does; ``RejectedInput`` where that is none, or there is none."""
         if self.image is None:
             raise RejectedInput(Code.NO_FRAME, "no picture was recorded with this command")
-        return message_decoder(self.image.message, is_compressed=self.image.type == "sensor_msgs/msg/CompressedImage")()
+        with _as_recorded(self.image):
+            is_compressed = self.image.type == "sensor_msgs/msg/CompressedImage"
+            return message_decoder(self.image.message, is_compressed=is_compressed)()
 
     def instances(self) -> tuple[Instance, ...]:
-        """Return the objects of the answer; their numbers have the 32 bits of the message."""
+        """Return the objects of the answer; their numbers have the 32 bits of the message. Raises as ``frame``."""
         if self.segmentation is None:
             return ()
-        found = self.segmentation.message.instances
-        return tuple(
-            Instance(one.label, one.score, (one.x0, one.y0, one.x1, one.y1), (one.point_x, one.point_y), k)
-            for k, one in enumerate(found, start=1)
-        )
+        with _as_recorded(self.segmentation):
+            found = self.segmentation.message.instances
+            return tuple(
+                Instance(one.label, one.score, (one.x0, one.y0, one.x1, one.y1), (one.point_x, one.point_y), k)
+                for k, one in enumerate(found, start=1)
+            )
 
     def labels(self) -> Labels:
-        """Return the label image of the answer, (H, W), 0 x 0 where there was no picture."""
+        """Return the label image of the answer, (H, W), 0 x 0 where there was no picture. Raises as ``frame``."""
         if self.segmentation is None:
             return np.zeros((0, 0), np.uint8)
-        return labels_of(self.segmentation.message.mask)
+        with _as_recorded(self.segmentation):
+            return labels_of(self.segmentation.message.mask)
+
+
+@contextmanager
+def _as_recorded(record: Record) -> Iterator[None]:
+    """Refuse (IMAGE_UNREADABLE) a message of another kind than its event says, or with fields that cannot be true."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError) as error:
+        why = f"got a {record.type} on {record.topic} that is not what its event says ({error})"
+        raise RejectedInput(Code.IMAGE_UNREADABLE, f"{why}; the recording is damaged") from None
 
 
 def read_commands(recording: Recording) -> Iterator[RecordedCommand]:
@@ -101,7 +116,7 @@ def _survey(recording: Recording) -> _Survey:
             continue
         event = _event(item)
         if event.get("event") in ANSWERS:
-            survey.wanted.update(number for key in ("image", "answer") if (number := event.get(key)) is not None)
+            survey.wanted.update(number for key in ("image", "answer") if (number := _number(event, key)) is not None)
             last = last if event.get("event") == "correction" else str(event.get("id"))
         elif event.get("event") == "button" and last:
             survey.marked.add(last)
@@ -125,7 +140,7 @@ class _Reading:
             self.words[id] = str(event.get("text", ""))
         if event.get("event") not in ANSWERS:
             return
-        image, answer = (self._use(event.get(key)) for key in ("image", "answer"))
+        image, answer = (self._use(_number(event, key)) for key in ("image", "answer"))
         name = str(event.get("code"))
         code = Code[name] if name in Code.__members__ else Code.INTERNAL  # of a newer version
         words, text, raw = self.words.pop(id, ""), str(event.get("command", "")), str(event.get("text", ""))
@@ -141,6 +156,12 @@ class _Reading:
         if self._left[number] <= 0:
             self.kept.pop(number, None)
         return record
+
+
+def _number(event: Mapping[str, Any], key: str) -> int | None:
+    """Return the number of the record that an event names, None without one."""
+    number = event.get(key)
+    return number if type(number) is int else None
 
 
 def _event(record: Record) -> Mapping[str, Any]:

@@ -43,7 +43,10 @@ def replay(recorded: RecordedCommand, pipeline: Pipeline) -> Verdict:
         frame = recorded.frame()
     except RejectedInput as error:
         return _verdict([f"the picture cannot be decoded any more: {error}"])
-    return _verdict(changes(recorded, pipeline.ground(frame, Command(recorded.id, recorded.text))))
+    try:
+        return _verdict(changes(recorded, pipeline.ground(frame, Command(recorded.id, recorded.text))))
+    except RejectedInput as error:
+        return _verdict([f"the recorded answer cannot be read: {error}"])
 
 
 def changes(recorded: RecordedCommand, now: Segmentation) -> list[str]:

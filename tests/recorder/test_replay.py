@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,11 +13,12 @@ from segzero_ros.errors import Code
 from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
 from segzero_ros.recorder.commands import EVENTS, RecordedCommand, read_commands
-from segzero_ros.recorder.reader import open_recording
+from segzero_ros.recorder.reader import Record, open_recording
 from segzero_ros.recorder.store import recordings
 from segzero_ros.replay.command import Engines
 from segzero_ros.replay.compare import replay
 from tests.recorder.files import entry, make_store
+from training.data.from_recording import write_rows
 
 
 def event(**fields: Any) -> Any:
@@ -89,6 +91,61 @@ def test_events_that_are_none_and_pictures_that_are_gone_end_in_words(tmp_path: 
     )
     [command] = commands(path)
     assert replay(command, fake_pipeline()).changes == ("no picture was recorded with it",)
+
+
+@pytest.mark.parametrize("number", [[1], {}, "1", True, 1.5, -1])
+def test_an_event_that_names_no_record_has_no_picture(number: Any, tmp_path: Path) -> None:
+    path = recording(
+        tmp_path, event(event="answer", id="a", command="the mug", text="", code="OK", image=number, answer=number)
+    )
+    [command] = commands(path)
+    assert (command.image, command.segmentation) == (None, None)
+
+
+def recorded(image: Any, answer: Any, id: str = "a", text: str = "the mug") -> RecordedCommand:
+    """An answer with messages of these fields."""
+
+    def record(kind: str, message: Any) -> Record:
+        made = Record("x", "/x", f"sensor_msgs/msg/{kind}", 0, 1, b"")
+        made.__dict__["message"] = message
+        return made
+
+    return RecordedCommand(id, text, text, "", Code.OK, record("Segmentation", answer), record("Image", image), {})
+
+
+HEADER = SimpleNamespace(stamp=SimpleNamespace(sec=1, nanosec=0), frame_id="camera")
+IMAGE = SimpleNamespace(
+    header=HEADER, height=40, width=50, encoding="mono8", is_bigendian=0, step=50, data=bytes(range(200)) * 10
+)
+INSTANCE = SimpleNamespace(label="mug", score=1.0, x0=0.0, y0=0.0, x1=50.0, y1=40.0, point_x=9.0, point_y=9.0)
+MASK = SimpleNamespace(height=40, width=50, encoding="mono8", is_bigendian=0, data=b"\1" * 2000)
+DAMAGED = {
+    "a picture of another kind": (SimpleNamespace(data="text"), SimpleNamespace(instances=[], mask=MASK)),
+    "an answer of another kind": (IMAGE, SimpleNamespace(data="text")),
+    "objects without boxes": (IMAGE, SimpleNamespace(instances=[SimpleNamespace(label="x")], mask=MASK)),
+    "a mask that is cut": (
+        IMAGE,
+        SimpleNamespace(instances=[INSTANCE], mask=SimpleNamespace(**{**vars(MASK), "data": b"\1" * 1999})),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_recording_whose_messages_are_not_what_its_events_say_ends_in_words(name: str, tmp_path: Path) -> None:
+    verdict = replay(recorded(*DAMAGED[name]), fake_pipeline())
+    assert verdict.kind == "different" and "is damaged" in verdict.changes[0]
+    assert write_rows([recorded(*DAMAGED[name])], tmp_path / "rows", with_answers=True)["no picture"] == 1
+
+
+@pytest.mark.parametrize("id", ["../../out", "/out", "a/b", ".", "x" * 300, "\ud83d", "a\0b"])
+def test_what_an_answer_is_called_does_not_say_where_its_row_goes(id: str, tmp_path: Path) -> None:
+    answer = recorded(IMAGE, SimpleNamespace(instances=[INSTANCE], mask=MASK), id, "the \ud83d mug")
+    assert write_rows([answer], tmp_path / "a" / "rows", with_answers=True)["answers.jsonl"] == 1
+    [row] = map(json.loads, (tmp_path / "a" / "rows" / "answers.jsonl").read_text("utf-8").splitlines())
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 3 and (tmp_path / "a" / "rows" / row["mask"]).is_file()
+    assert all(path.is_relative_to(tmp_path / "a" / "rows") for path in files)
+    assert row["question"].endswith(" mug")
 
 
 def test_a_recording_without_commands_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,6 +153,18 @@ def test_what_is_no_recording_is_refused(content: bytes, tmp_path: Path) -> None
         open_recording(path)
 
 
+def test_a_length_that_no_machine_has_memory_for_is_damage(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.write([entry("a mug " * 500)])
+    store.close()
+    [path] = recordings(tmp_path)
+    content = path.read_bytes()
+    chunk = content.index(b"zstd") - 4 - 4 - 8  # compression's length, CRC, uncompressed size: MCAP's Chunk record
+    path.write_bytes(content[:chunk] + b"\xff" * 8 + content[chunk + 8 :])
+    with pytest.raises(RejectedInput, match="is damaged"):
+        texts(path)
+
+
 # ---- cut files ----
 
 

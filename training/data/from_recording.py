@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.cli.parser import NOT_OK, OK, Parser
-from segzero_ros.errors import ANSWERED, Code, RejectedInput
+from segzero_ros.errors import ANSWERED, Code, RejectedInput, clean_text
+from segzero_ros.pipeline import Instance, Labels
 from segzero_ros.recorder.commands import RecordedCommand, read_commands
 from segzero_ros.recorder.reader import open_recording
 from training.data.base import unusable
@@ -64,13 +66,14 @@ def write_rows(commands: Iterable[RecordedCommand], folder: Path, *, with_answer
         if not file:
             continue
         try:
-            rgb = command.frame().rgb
+            rgb, found = command.frame().rgb, (command.instances(), command.labels())
         except RejectedInput:
             counts["no picture"] += 1
             continue
-        row = {"id": command.id, "image": _write_picture(folder, rgb), "question": command.text, "boxes": None}
+        id, question = clean_text(command.id), clean_text(command.text)
+        row = {"id": id, "image": _write_picture(folder, rgb), "question": question, "boxes": None}
         if file != TO_LABEL:
-            row = _answered(folder, row, command)
+            row = _answered(folder, row, command, *found)
         else:
             why = "marked" if command.is_marked else command.code_name
             print(f"to label: {command.text!r} ({why}), {row['image']}")
@@ -107,13 +110,14 @@ def _file_of(command: RecordedCommand, with_answers: bool) -> str:
     return ANSWERS if with_answers and not command.is_carried else ""
 
 
-def _answered(folder: Path, row: dict[str, Any], command: RecordedCommand) -> dict[str, Any]:
+def _answered(
+    folder: Path, row: dict[str, Any], command: RecordedCommand, instances: Sequence[Instance], labels: Labels
+) -> dict[str, Any]:
     """Return the row with the answer's boxes, and its masks where they agree with them."""
-    row = {**row, "boxes": [list(one.box) for one in command.instances()]}
-    labels = command.labels()
+    row = {**row, "boxes": [list(one.box) for one in instances]}
     if set(np.unique(labels)) - {0} != set(range(1, len(row["boxes"]) + 1)) or not row["boxes"]:
         return row
-    name = f"{command.id}-corrected" if command.is_corrected else command.id
+    name = f"{_file_name(command.id)}{'-corrected' * command.is_corrected}"
     with_mask = {**row, "mask": f"masks/{name}.png"}
     _write_png(folder / with_mask["mask"], labels)
     try:
@@ -122,6 +126,12 @@ def _answered(folder: Path, row: dict[str, Any], command: RecordedCommand) -> di
         (folder / with_mask["mask"]).unlink()
         return row
     return with_mask
+
+
+def _file_name(id: str) -> str:
+    """Return an id as a file name; what a recording calls an answer is not to say where a file goes."""
+    is_plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", id)
+    return id if is_plain else hashlib.sha256(id.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _write_picture(folder: Path, rgb: NDArray[np.uint8]) -> str:
