@@ -128,6 +128,8 @@ def read_mask_objects(path: Path, size: tuple[int, int]) -> tuple[Mask, ...]:
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds; Windows' cp1252 where it is not UTF-8, as some of ReasonSeg's files are not."""
     try:
+        if path.exists() and not path.is_file():
+            raise unusable(f"got {str(path)!r}, which is no file; a device may never end, a pipe never begin")
         if path.stat().st_size > MAX_JSON_BYTES:
             raise unusable(f"got {str(path)!r} of more than {MAX_JSON_BYTES} bytes; split it")
         content = path.read_bytes()

@@ -71,13 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def evaluate(options: Namespace) -> int:
     """Ask all questions and tell the figures."""
     check_folders(options.out, options.samples)
+    check_page(options.page)
     if options.data == sealed.NAME:
         return take_sealed_test(options)
     if options.page and missing(["matplotlib"]):
         raise unusable(f"got --page, whose charts need matplotlib; {INSTALL}")
     examples = open_data(options)
     about = describe(options, len(examples))
-    done = earlier(options, about)
+    done = earlier(options, about, examples)
     records = [*done, *go_on(options, examples, about, done)]
     seconds = sum(record.milliseconds["total_ms"] for record in records) / 1000  # of all parts of a resumed run
     summary = about | {"seconds": round(seconds, 1)} | summarise(records)
@@ -116,6 +117,15 @@ def check_folders(*files: Path | None) -> None:
     for file in files:
         if file and (file.is_dir() or not file.parent.is_dir()):
             raise unusable(f"got {str(file)!r}, want a file in a folder that is there; make the folder first")
+    if len({file.resolve() for file in files if file}) < sum(map(bool, files)):
+        raise unusable("got one file for --out and --samples, want two; the figures would write over the samples")
+
+
+def check_page(folder: Path | None) -> None:
+    """Refuse a folder of a page that cannot be made."""
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder) if folder else None
+    if there and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise unusable(f"got --page {folder}, which cannot be made in {there}; name another one")
 
 
 def go_on(options: Namespace, examples: Examples, about: dict[str, Any], done: Sequence[Record]) -> Iterator[Record]:
@@ -149,7 +159,9 @@ def tokens_of(options: Namespace) -> Callable[[str], int] | None:
 
 def write_json(file: Path | None, values: dict[str, Any]) -> None:
     """Write figures as JSON where a file is named."""
-    if file:
+    if file and file.exists() and not file.is_file():  # a device, a pipe: to be written, not to be replaced
+        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    elif file:
         fresh = file.with_name(f".{file.name}.partial")
         try:
             fresh.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -210,7 +222,7 @@ def open_data(options: Namespace) -> Examples:
     return SpokenExamples(options.count)
 
 
-def earlier(options: Namespace, about: dict[str, Any]) -> list[Record]:
+def earlier(options: Namespace, about: dict[str, Any], examples: Examples) -> list[Record]:
     """Return the records of a killed run that --resume goes on with; a file of anything else is refused untouched."""
     file = options.samples
     if options.resume and not file:
@@ -224,6 +236,8 @@ def earlier(options: Namespace, about: dict[str, Any]) -> list[Record]:
         return []
     run, records = read_samples(file)
     check_same_run(file, run, about, records)
+    for record in (*records[:1], *records[-1:]):
+        check_same_sample(file, record, examples)
     os.truncate(file, len(text.encode("utf-8")))  # a line cut short by the kill goes
     return records
 
@@ -242,6 +256,16 @@ def check_same_run(file: Path, run: dict[str, Any], about: dict[str, Any], recor
             raise unusable(f"got {str(file)!r} of a run with {key} {was!r}, now {now!r}; repeat its options or move it")
     if [record.number for record in records] != list(range(len(records))):
         raise unusable(f"got {str(file)!r} with samples left out or out of order; move it and begin anew")
+
+
+def check_same_sample(file: Path, record: Record, examples: Examples) -> None:
+    """Raise CONFIG_VALUE where the data has another question, or another truth, than a sample was asked with."""
+    if record.absent is None:  # its row could not be read then
+        return
+    example = examples[record.number]
+    if (example.question, example.boxes) != (record.text, record.true_boxes):
+        changed = f"whose data was changed since, sample {record.number} at least"
+        raise unusable(f"got {str(file)!r}, {changed}; move it and begin anew")
 
 
 # What makes two runs the same one, so that the second may go on where the first was killed.

@@ -64,7 +64,10 @@ def write_page(folder: Path, summary: Mapping[str, Any], records: Records, examp
     file = folder / "index.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(page(summary, records, examples), encoding="utf-8")
+        # A model can write half a character.
+        file.write_text(page(summary, records, examples), encoding="utf-8", errors="replace")
+    except ValueError as error:
+        raise RejectedInput(Code.CONFIG_VALUE, f"a sample's labels cannot be read ({error}); begin anew") from None
     except OSError as error:
         why = error.strerror or error
         raise RejectedInput(Code.CONFIG_VALUE, f"could not write {str(file)!r} ({why}); name another --page") from None

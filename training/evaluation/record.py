@@ -117,9 +117,45 @@ def read_line(line: str) -> Record:
     """Return the record of one line; ValueError, KeyError or TypeError when it is none."""
     values = json.loads(line)
     given: dict[str, Any] = {field.name: values[field.name] for field in fields(Record)}
+    for name, value in given.items():
+        if not _is_of(name, value):
+            raise ValueError(f"{name} is {value!r:.60}")
+    if not len(given["boxes"]) == len(given["points"]) == len(given["scores"]):
+        raise ValueError("boxes, points and scores of different objects")
+    base64.b64decode(given["labels"], validate=True)
     for name in _LISTS:
         given[name] = tuple(tuple(one) for one in given[name])
     return Record(**given | {"scores": tuple(given["scores"])})
+
+
+_TYPES = {field.name: field.type for field in fields(Record)}
+_LENGTHS = {"boxes": 4, "true_boxes": 4, "points": 2}
+_AS_SAID = ("answer", "detail")  # a model can write half a character
+_LARGEST = 1e15  # of any number: pixels, tokens, ms
+
+
+def _is_of(name: str, value: Any) -> bool:
+    """Whether a value of JSON is of the type of the record's field ``name``."""
+    kind = _TYPES[name]
+    if name in _LENGTHS:
+        return isinstance(value, list) and all(_are_numbers(one, _LENGTHS[name]) for one in value)
+    if name == "scores":
+        return isinstance(value, list) and _are_numbers(value, len(value))
+    if name == "milliseconds":
+        return isinstance(value, dict) and {*STAGES} <= value.keys() and _are_numbers([*value.values()], len(value))
+    if value is None:
+        return kind in (int | None, bool | None)
+    if kind in (int, int | None):
+        return type(value) is int and abs(value) < _LARGEST
+    if kind in (bool, bool | None):
+        return type(value) is bool
+    return isinstance(value, str) and (name in _AS_SAID or value.isascii() or bool(value.encode()))
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    if not isinstance(values, list) or len(values) != count:
+        return False
+    return all(type(one) in (int, float) and abs(one) < _LARGEST for one in values)  # NaN is not below anything
 
 
 def read_samples(path: Path) -> tuple[dict[str, Any], list[Record]]:
@@ -143,6 +179,8 @@ def read_samples(path: Path) -> tuple[dict[str, Any], list[Record]]:
 def whole_lines(path: Path) -> str:
     """Return the file's text up to its last line feed."""
     try:
+        if path.exists() and not path.is_file():  # a device may never end, a pipe never begin
+            raise OSError("it is no file")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error

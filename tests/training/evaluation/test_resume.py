@@ -1,6 +1,8 @@
 """A killed evaluation goes on where it was, asks nothing twice, and never mixes two runs."""
 
 import json
+import os
+import threading
 
 import pytest
 
@@ -10,8 +12,10 @@ from segzero_ros.pipeline import Pipeline
 from segzero_ros.profile import get_profile
 from training.evaluation import main as evaluate
 from training.evaluation.main import main
+from training.evaluation.page import page
 from training.evaluation.record import read_samples
 from training.evaluation.run import Listener, ask_all
+from training.evaluation.summary import summarise
 
 from .made_examples import MUG, Made, bad_row, example, said
 
@@ -167,6 +171,64 @@ def test_a_full_disk_is_one_line_and_leaves_no_partial_figures(engine, file, mon
     with pytest.raises(RejectedInput, match=r"No space left.*--resume"):
         main(arguments(file, "--out", str(tmp_path / "figures.json")))
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+JUNK = [None, [], {}, "x", 5, -1.5, True, float("nan"), 10**400, [[1]], [None], {"total_ms": "x"}, "\ud83d"]
+
+
+def test_a_line_that_was_changed_by_hand_is_refused_or_is_a_record(engine, file, tmp_path):
+    assert main(arguments(file)) == 0
+    head, first, *_ = file.read_text().splitlines()
+    values, refused = json.loads(first), []
+    for name in values:
+        for junk in JUNK:
+            file.write_text(f"{head}\n{json.dumps({**values, name: junk})}\n")
+            try:
+                run, records = read_samples(file)
+            except RejectedInput as error:
+                refused.append(error.detail)
+                continue
+            figures = summarise(records)
+            if isinstance(junk, str):
+                page({**run, **figures}, records, GIVEN)
+    assert len(refused) > 200
+    assert all("line 2" in detail and len(detail) < 500 for detail in refused)
+
+
+def test_data_that_was_changed_since_is_refused(engine, file, monkeypatch):
+    assert main(arguments(file)) == 0
+    whole = file.read_text()
+    for changed in (example("s0", MUG, question="cup 0"), example("s0", (1.0, 1.0, 9.0, 9.0), question="mug 0")):
+        others = (example(f"s{n}", MUG, question=f"mug {n}") for n in range(1, 5))
+        made = Made(changed, *others, bad_row())
+        monkeypatch.setattr(evaluate, "open_examples", lambda *_, made=made, **__: made)
+        with pytest.raises(RejectedInput, match="changed since, sample 0"):
+            main(arguments(file, "--resume"))
+        assert file.read_text() == whole
+
+
+def test_figures_are_not_written_over_samples_nor_a_page_into_a_file(engine, file, tmp_path):
+    with pytest.raises(RejectedInput, match="want two"):
+        main(arguments(file, "--out", f"{tmp_path}/./{file.name}"))
+    file.write_text("mine")
+    for place in (file, file / "page"):
+        with pytest.raises(RejectedInput, match="--page"):
+            main(["--backend", "fake", "--data", "made", "--page", str(place)])
+    assert file.read_text() == "mine" and not engine.commands
+
+
+def test_a_device_is_written_to_and_not_replaced_and_not_read_for_ever(engine, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: said_to_pipe.append(pipe.read_text()))
+    said_to_pipe = []
+    reader.start()
+    assert main(["--backend", "fake", "--data", "made", "--out", str(pipe)]) == 0
+    reader.join(30)
+    assert json.loads(said_to_pipe[0])["count"] == 6 and pipe.is_fifo()
+    for words in (["--compare", str(pipe), str(pipe)], arguments(pipe, "--resume")):
+        with pytest.raises(RejectedInput, match="no file"):
+            main(words)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
