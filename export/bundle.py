@@ -23,9 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.checks import check_table, to_json
+from export.checks import LENGTH, SIDE, check_table, to_json
 from segzero_ros.bundle import MANIFEST, Bundle, hash_file, open_bundle, user_path, write_manifest
-from segzero_ros.cli.parser import Parser, explain, refuse
+from segzero_ros.cli.parser import Parser, at_least, explain, refuse
 from segzero_ros.errors import RejectedInput
 from segzero_ros.profile import PROFILES, Profile, get_profile
 
@@ -277,16 +277,20 @@ def _parser() -> Parser:
     parser.add_argument("--tracker", type=Path, help="SAM 2 checkpoint directory with memory: the bundle can follow")
     parser.add_argument("--profile", required=True, help=f"one of {', '.join(PROFILES)}")
     parser.add_argument("--out", type=Path, required=True, help="bundle directory; its name is the bundle's name")
-    parser.add_argument("--image-size", type=int, help="side of the reasoner's picture (default: the profile's)")
+    parser.add_argument(
+        "--image-size",
+        type=SIDE,
+        help="side of the reasoner's picture (default: the profile's)",
+    )
     parser.add_argument("--prompt", help="user message with {question} in it (default: the profile's)")
     parser.add_argument("--system", help="system message (default: the profile's)")
-    parser.add_argument("--max-length", type=int, default=2048, help="tokens of picture, prompt and reply together")
+    parser.add_argument("--max-length", type=LENGTH, default=2048, help="tokens of picture, prompt and reply together")
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
     parser.add_argument(
         "--arithmetic", choices=("half", "float"), default="float", help="half: FP16 for GPUs and TensorRT"
     )
     parser.add_argument(
-        "--compare", type=int, default=4, help="pictures to compare graphs and checkpoints on; 0 = none"
+        "--compare", type=at_least(0), default=4, help="pictures to compare graphs and checkpoints on; 0 = none"
     )
     parser.add_argument("--evaluation", type=Path, help="JSON file to put into the manifest, from `segzero eval --out`")
     untested = "leave out the picture and questions by which engines are checked when they open, and the spelling"

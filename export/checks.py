@@ -4,7 +4,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from segzero_ros.bundle import MAX_IMAGE_SIDE
 from segzero_ros.cli.output import format_table
+from segzero_ros.cli.parser import at_least
+
+# The ``type=`` of options: pixels of a picture's side, tokens of a KV cache (at most twice the longest context of the
+# models that are exported), requests at once.
+SIDE, LENGTH, BATCH = at_least(28, MAX_IMAGE_SIDE), at_least(1, 1 << 18), at_least(1, 1024)
 
 
 @dataclass(frozen=True, slots=True)

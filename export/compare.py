@@ -41,7 +41,7 @@ from segzero_ros.backends.onnx.reasoner import OnnxReasoner
 from segzero_ros.backends.onnx.segmenter import OnnxSegmenter
 from segzero_ros.backends.onnx.session import open_session
 from segzero_ros.bundle import open_bundle
-from segzero_ros.cli.parser import Parser, Renamed
+from segzero_ros.cli.parser import Parser, Renamed, at_least
 from segzero_ros.frame import Frame
 from segzero_ros.matching import mask_iou
 from segzero_ros.profile import Profile
@@ -296,8 +296,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reasoner", type=Path, help="checkpoint the bundle's reasoner was exported from")
     parser.add_argument("--segmenter", type=Path, help="checkpoint the bundle's segmenter was exported from")
     parser.add_argument("--data", choices=("drawn", "tabletop"), default="drawn", help="pictures to compare on")
-    parser.add_argument("--count", type=int, default=10, help="pictures and prompts")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=at_least(1), default=10, help="pictures and prompts")
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table here")
     parser.add_argument("--json", type=Path, dest="out", action=Renamed, new="--out")
     parser.add_argument("--parent", type=Path, help="of a quantised bundle: the one it was made from")

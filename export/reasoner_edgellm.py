@@ -33,6 +33,7 @@ from typing import Any
 
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from export.checks import BATCH, LENGTH, SIDE
 from segzero_ros.backends.torch_cuda.weights import (
     PIXELS_PER_TOKEN,
     check_cache,
@@ -358,9 +359,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--environment", type=Path, required=True, help="the exporter's own; made when not there")
     parser.add_argument("--profile", default="vision_reasoner_v2", help=f"its picture's size; {', '.join(PROFILES)}")
-    parser.add_argument("--image-size", type=int, help="side in pixels in place of the profile's")
-    parser.add_argument("--max-length", type=int, default=4096, help="tokens: picture, prompt and reply together")
-    parser.add_argument("--max-batch", type=int, default=1, help="requests served at once: robots on one device")
+    parser.add_argument("--image-size", type=SIDE, help="side in pixels in place of the profile's")
+    parser.add_argument("--max-length", type=LENGTH, default=4096, help="tokens: picture, prompt and reply together")
+    parser.add_argument("--max-batch", type=BATCH, default=1, help="requests served at once: robots on one device")
     parser.add_argument("--name", default="", help="by which the server knows it; default: the checkpoint's directory")
     parser.add_argument("--replace", action="store_true", help="replace OUT if it is there")
     options = parser.parse_args(arguments)

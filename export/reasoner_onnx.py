@@ -31,6 +31,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import nn
 
+from export.checks import LENGTH, SIDE
 from export.families import family_of
 from export.families.base import ExportFamily
 from export.families.language import LOGIT_ROWS, Language, write_language
@@ -150,9 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path, help="directory written by save_pretrained, with tokenizer.json")
     parser.add_argument("out", type=Path, help="directory to write the graphs to")
     parser.add_argument(
-        "--image-size", type=int, default=840, help="side of the squashed picture (multiple of 28; of 32 for Qwen3-VL)"
+        "--image-size",
+        type=SIDE,
+        default=840,
+        help="side of the squashed picture (multiple of 28; of 32 for Qwen3-VL)",
     )
-    parser.add_argument("--max-length", type=int, default=2048, help="capacity of the KV cache in tokens")
+    parser.add_argument("--max-length", type=LENGTH, default=2048, help="capacity of the KV cache in tokens")
     parser.add_argument("--store", choices=("half", "float"), default="half", help="precision of the stored matrices")
     parser.add_argument("--arithmetic", choices=("half", "float"), default="float", help="half: FP16 for GPUs")
     options = parser.parse_args(arguments)

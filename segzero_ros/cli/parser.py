@@ -61,7 +61,8 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a name that is no choice of ``action``; argparse itself would list them all."""
         if action.choices is not None and value not in action.choices:
-            raise argparse.ArgumentError(action, f"got {value[:100]!r}{nearest(value, action.choices)}")
+            choices = [str(choice) for choice in action.choices]
+            raise argparse.ArgumentError(action, f"got {str(value)[:100]!r}{nearest(str(value), choices)}")
 
     def error(self, message: str) -> NoReturn:
         """Print one line and how to get help; end with status 2."""

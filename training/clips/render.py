@@ -19,10 +19,10 @@ from pathlib import Path
 
 os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa's software driver: one process per core is faster than many threads
 
-from segzero_ros.cli.parser import Parser
+from segzero_ros.cli.parser import Parser, at_least
 from segzero_ros.tabletop.render import Renderer
 from segzero_ros.tabletop.scene import SPLITS, Split
-from training.clips.script import MOTIONS, Motion, clip_seed, write_script
+from training.clips.script import MOTIONS, SEEDS_PER_SET, SETS, Motion, clip_seed, write_script
 from training.clips.shards import ShardWriter, shard_path
 from training.clips.truth import draw
 
@@ -67,19 +67,27 @@ def _written(orders: list[Order], processes: int) -> Iterator[tuple[Order, float
         yield from zip(orders, pool.map(write_shard, orders), strict=True)
 
 
+FIRST, SET = at_least(0, SEEDS_PER_SET - 1), at_least(0, SETS - 1)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = Parser("python -m training.clips.render", __doc__ or "")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards; made when missing")
-    parser.add_argument("--clips", type=int, default=2000, help="how many in all (default 2000)")
-    parser.add_argument("--first", type=int, default=0, help="number of the first clip, a multiple of --shard (0)")
+    parser.add_argument("--clips", type=at_least(1, SEEDS_PER_SET), default=2000, help="how many in all (default 2000)")
+    parser.add_argument(
+        "--first",
+        type=at_least(0, SEEDS_PER_SET - 1),
+        default=0,
+        help="number of the first clip, a multiple of --shard (0)",
+    )
     parser.add_argument("--split", choices=SPLITS, default="train")
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other clips (default 0)")
-    parser.add_argument("--frames", type=int, default=8, help="of a clip (default 8)")
-    parser.add_argument("--side", type=int, default=256, help="of the square, pixels (default 256)")
-    parser.add_argument("--shard", type=int, default=50, help="clips in a shard (default 50)")
+    parser.add_argument("--seed", type=SET, default=0, help="another one gives other clips (default 0)")
+    parser.add_argument("--frames", type=at_least(1, 10_000), default=8, help="of a clip (default 8)")
+    parser.add_argument("--side", type=at_least(32, 4096), default=256, help="of the square, pixels (default 256)")
+    parser.add_argument("--shard", type=at_least(1, 10_000), default=50, help="clips in a shard (default 50)")
     parser.add_argument("--motion", choices=MOTIONS, help="only this one (default: all, mixed)")
-    parser.add_argument("--processes", type=int, default=1, help="how many at once (default 1)")
+    parser.add_argument("--processes", type=at_least(1, 256), default=1, help="how many at once (default 1)")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     orders = [

@@ -10,7 +10,7 @@ from pathlib import Path
 from export.checks import check_table
 from export.parity_check import COUNT, check_parity
 from segzero_ros.bundle import open_bundle
-from segzero_ros.cli.parser import Parser, refuse
+from segzero_ros.cli.parser import Parser, at_least, refuse
 from segzero_ros.errors import RejectedInput
 from training.data.open import open_examples
 
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parent", type=Path, required=True, help="the 16-bit bundle it was made from")
     parser.add_argument("--data", default="tabletop", help="questions with their truth, as for `segzero eval`")
     parser.add_argument("--split", default="val", help="of the data (default val: the test set stays unseen)")
-    parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--count", type=int, default=COUNT, help=f"questions (default {COUNT})")
+    parser.add_argument("--seed", type=at_least(0), default=3)
+    parser.add_argument("--count", type=at_least(1), default=COUNT, help=f"questions (default {COUNT})")
     options = parser.parse_args(arguments)
     try:
         examples = open_examples(options.data, split=options.split, seed=options.seed, count=options.count)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segzero_ros.cli.parser import Parser
+from segzero_ros.cli.parser import Parser, at_least
 from segzero_ros.errors import Code, RejectedInput
 from training.evaluation.intervals import interval
 
@@ -67,10 +67,10 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", required=True)
     parser.add_argument("--val", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--questions", type=int, default=480, help="held-out questions, even over the kinds")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    parser.add_argument("--steps", type=at_least(1), default=40)
+    parser.add_argument("--seeds", type=at_least(0), nargs="+", default=[0, 1])
+    parser.add_argument("--questions", type=at_least(1), default=480, help="held-out questions, even over the kinds")
+    parser.add_argument("--jobs", type=at_least(1, 256), default=1, help="runs side by side")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("more", nargs="*", help="after --: options of every run")

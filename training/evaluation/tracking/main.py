@@ -22,13 +22,13 @@ os.environ.setdefault("LP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 
-from segzero_ros.cli.parser import Parser
+from segzero_ros.cli.parser import Parser, at_least, number_in
 from segzero_ros.errors import RejectedInput
 from segzero_ros.tabletop.scene import SPLITS
-from training.clips.script import MOTIONS, Motion
+from training.clips.script import MOTIONS, SETS, Motion
 from training.clips.truth import Clip
 from training.evaluation.intervals import interval
-from training.evaluation.tracking.clips import evaluation_clips
+from training.evaluation.tracking.clips import MOST_CLIPS, evaluation_clips
 from training.evaluation.tracking.events import startable
 from training.evaluation.tracking.judge import Judged, follow, judge
 from training.evaluation.tracking.sheet import contact_sheet
@@ -104,16 +104,19 @@ def _cell(figure: dict[str, float] | None, counted: bool) -> str:
     return f"{figure['value']:.3f}" + (f" of {figure['of']}" if counted else "")
 
 
+SET, SECONDS = at_least(0, SETS - 1), number_in(0.0, 60.0, above=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = Parser("python -m training.evaluation.tracking", __doc__ or "")
     parser.add_argument("--tracker", choices=TRACKERS, required=True, help="stay: masks stay where they were")
     parser.add_argument("--bundle", help="name or folder of the bundle whose tracker it is")
-    parser.add_argument("--clips", type=int, default=40, help="how many (default 40)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other clips (default 0)")
+    parser.add_argument("--clips", type=at_least(1, MOST_CLIPS), default=40, help="how many (default 40)")
+    parser.add_argument("--seed", type=SET, default=0, help="another one gives other clips (default 0)")
     parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--frames", type=int, default=60, help="of a clip (default 60)")
-    parser.add_argument("--step", type=float, default=0.1, help="seconds between frames (default 0.1)")
+    parser.add_argument("--frames", type=at_least(1, 10_000), default=60, help="of a clip (default 60)")
+    parser.add_argument("--step", type=SECONDS, default=0.1, help="seconds between frames (default 0.1)")
     parser.add_argument("--motion", choices=MOTIONS, help="only this one")
     parser.add_argument("--json", type=Path, help="write the figures, and those of every thing, there")
     parser.add_argument("--sheets", type=Path, help="write a picture of each clip into this folder")
