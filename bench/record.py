@@ -94,8 +94,11 @@ def device_slug() -> str:
 
 
 def write(result: Mapping[str, Any], path: Path) -> None:
-    """Write a result as JSON, whole or not at all."""
+    """Write a result as JSON, whole or not at all; a device or a pipe is written to, not replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)

@@ -49,6 +49,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ground a sentence in a picture file; 1 when nothing was found."""
+    check_files(options)
     result = ground(read_picture(options.image), options)
     if options.out:
         from segzero_ros.overlay import draw_overlay
@@ -58,6 +59,19 @@ def run(options: argparse.Namespace) -> int:
         write_picture(options.mask, result.labels)
     print(json.dumps(as_json(result)) if options.json else format_result(result))
     return OK if result.code is Code.OK else NOT_OK
+
+
+def check_files(options: argparse.Namespace) -> None:
+    """Refuse (CONFIG_VALUE), before anything is asked, what would write over the picture, or nowhere."""
+    files = [file.resolve() for file in (options.image, options.out, options.mask) if file]
+    if len(set(files)) < len(files):
+        twice = next(file for file in files if files.count(file) > 1)
+        detail = f"got {str(twice)[:200]!r} twice among IMAGE, --out and --mask; name a file for each"
+        raise RejectedInput(Code.CONFIG_VALUE, detail)
+    for file in (options.out, options.mask):
+        if file and not file.parent.is_dir():
+            detail = f"could not write {str(file)[:200]!r} (there is no such folder); make it first"
+            raise RejectedInput(Code.CONFIG_VALUE, detail)
 
 
 def shipped_picture() -> Path:

@@ -1,6 +1,8 @@
 """Medians, ratios and tables: what is printed follows from what was measured."""
 
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from bench.contestant import thinking_pieces
 from bench.figures import ratio, spread, spreads
 from bench.interleave import Measured, interleave
-from bench.record import RESULTS, record
+from bench.record import RESULTS, record, write
 from bench.report import PAGE, PICTURE, TABLES, contestants, goal_table, renewed
 from export.queries import EvalQuery
 from segzero_ros.command import Command
@@ -117,3 +119,13 @@ def test_the_picture_is_of_the_results():
     with Image.open(PICTURE) as picture:
         drawn = json.loads(picture.text["bars"])
     assert drawn == contestants(json.loads(sources[0].read_text(encoding="utf-8")))
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path):
+    pipe, said = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: said.append(pipe.read_text()))
+    reader.start()
+    write({"figure": 1}, pipe)
+    reader.join(30)
+    assert said == ['{\n "figure": 1\n}\n'] and pipe.is_fifo()

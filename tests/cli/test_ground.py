@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -126,9 +127,20 @@ def test_an_empty_or_an_endless_command_is_refused(picture, command, code, capsy
     assert len(said) < 500
 
 
-def test_a_file_that_cannot_be_written_is_one_line(picture, capsys):
+def test_a_file_that_cannot_be_written_is_one_line_before_anything_is_asked(picture, capsys):
     assert ground(picture, "the mug", "--out", "/nowhere/at/all.png") == 2
-    assert "/nowhere/at/all.png" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "/nowhere/at/all.png" in shown.err and shown.err.count("\n") == 1 and not shown.out
+
+
+@pytest.mark.parametrize("given", ["--out {p}", "--mask {p}", "--out {p}.png --mask {d}/./{n}.png"])
+def test_nothing_is_written_over_the_picture_or_over_each_other(picture, given, capsys):
+    path = Path(picture)
+    before = path.read_bytes()
+    words = given.format(p=path, d=path.parent, n=path.name).split()
+    assert ground(picture, "the mug", *words) == 2
+    assert "twice among IMAGE, --out and --mask" in capsys.readouterr().err
+    assert path.read_bytes() == before and [*path.parent.iterdir()] == [path]
 
 
 @pytest.fixture
