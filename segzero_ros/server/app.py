@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -77,12 +78,18 @@ def make_app(served: Served, queue: Turns) -> Starlette:
             # In a thread: a megabyte of base64 must not hold up the texts of other robots.
             return await asyncio.to_thread(answer, await _body(request), peer, asyncio.get_running_loop())
 
+    async def elsewhere(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        wanted = "GET /v1/models, POST /v1/chat/completions or GET /health"
+        return refused(Refusal(status, f"got {request.method[:20]} {request.url.path[:100]}, want {wanted}"))
+
     return Starlette(
+        exception_handlers={HTTPException: elsewhere},
         routes=[
             Route("/health", _guarded(health, "")),
             Route("/v1/models", _guarded(list_models, served.key)),
             Route("/v1/chat/completions", _guarded(complete, served.key), methods=["POST"]),
-        ]
+        ],
     )
 
 

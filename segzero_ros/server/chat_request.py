@@ -153,6 +153,8 @@ def _stops(value: Any) -> tuple[str, ...]:
         raise _bad(f"got stop = {str(value)[:100]!r}, want at most {MAX_STOPS} texts")
     if not all(isinstance(stop, str) and 0 < len(stop) <= MAX_STOP_CHARS for stop in stops):
         raise _bad(f"got a stop that is no text of 1..{MAX_STOP_CHARS} characters")
+    if any(clean_text(stop) != stop for stop in stops):  # cleaned, it may be empty: found before the first word
+        raise _bad("got a stop with control characters or half of one, want text that an answer can hold")
     return tuple(stops)
 
 

@@ -18,7 +18,7 @@ OWNER = "segzero"  # by which backends/remote/__init__.py knows that it talks to
 DONE = b"data: [DONE]\n\n"
 WAITING = b": waiting\n\n"  # a comment: shows a client in the queue that the server is alive
 
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 class StopText:
@@ -90,7 +90,7 @@ def event(content: dict[str, Any]) -> bytes:
 
 def failure(refusal: Refusal) -> dict[str, Any]:
     """Return an error as OpenAI writes it."""
-    kind = _TYPES.get(refusal.status, "server_error")
+    kind = _TYPES.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
     return {"error": {"message": refusal.detail, "type": kind, "param": None, "code": refusal.code or refusal.status}}
 
 

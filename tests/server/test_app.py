@@ -75,6 +75,8 @@ def test_health_and_models_say_who_it_is(server, bundle):
     [
         ("GET", "/nowhere", None, 404),
         ("GET", "/v1/chat/completions", None, 405),
+        ("POST", "/v1/models", {}, 405),
+        ("GET", "/../../etc/passwd", None, 404),
         ("POST", "/v1/chat/completions", b"", 400),
         ("POST", "/v1/chat/completions", b"\xff\xfe", 400),
         ("POST", "/v1/chat/completions", b"[" * 100_000, 400),
@@ -86,8 +88,8 @@ def test_what_is_wrong_is_an_error_without_a_traceback(server, method, path, bod
     found, _, content = request(server, method, path, body)
     assert found == status
     assert b"Traceback" not in content and b'File "' not in content
-    if status == 400:
-        assert json.loads(content)["error"]["type"] == "invalid_request_error"
+    error = json.loads(content)["error"]
+    assert error["message"] and error["type"] == ("not_found_error" if status == 404 else "invalid_request_error")
 
 
 def test_a_body_too_large_is_refused_before_it_is_read(server):
