@@ -386,8 +386,9 @@ def hash_file(file: Path) -> str:
 
 
 def _bad_format(file: Path, got: str, wanted: str) -> RejectedInput:
+    shown = got if len(got) <= 200 else f"{got[:200]}..."
     return RejectedInput(
-        Code.BUNDLE_FORMAT, f"{file}: got {got}, want {wanted}; export the bundle again with this version of segzero"
+        Code.BUNDLE_FORMAT, f"{file}: got {shown}, want {wanted}; export the bundle again with this version of segzero"
     )
 
 

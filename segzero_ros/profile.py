@@ -125,4 +125,4 @@ def get_profile(name: str) -> Profile:
     try:
         return PROFILES[name]
     except KeyError:
-        raise RejectedInput(Code.BUNDLE_PROFILE, f"got the profile {name!r}{nearest(name, PROFILES)}") from None
+        raise RejectedInput(Code.BUNDLE_PROFILE, f"got the profile {name[:100]!r}{nearest(name, PROFILES)}") from None

@@ -40,7 +40,7 @@ def make_caution(name: str, provenance: Mapping[str, Any]) -> Caution:
     try:
         mean, inverse = np.asarray(world["mean"], np.float64), np.asarray(world["inverse_covariance"], np.float64)
         limit, said = float(world["limit"]), str(world["name"])[:200]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return no_caution
     if (mean.shape, inverse.shape) != ((STATISTICS,), (STATISTICS, STATISTICS)):
         return no_caution

@@ -112,3 +112,9 @@ def test_a_bundle_is_told_its_world_and_opens_as_before(tmp_path):
     after = open_bundle(copy).provenance["world"]
     assert after.keys() == before.keys()
     assert np.allclose(after["mean"], before["mean"], atol=0.5)
+
+
+@pytest.mark.parametrize("limit", [10**400, "x", None, [1]])
+def test_a_world_with_a_limit_that_is_none_cautions_of_nothing(limit):
+    world = {"mean": [0.0], "inverse_covariance": [[1.0]], "name": "x", "limit": limit}
+    assert make_caution("b", {"world": world}) is no_caution

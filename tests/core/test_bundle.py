@@ -96,6 +96,15 @@ def test_a_name_that_would_begin_another_line_of_a_log_is_refused_in_one(folder:
     assert refusal.code is Code.BUNDLE_FORMAT and str(refusal).isprintable()
 
 
+@pytest.mark.parametrize("key", ["format", "profile", "name", "prompt", "image_size", "files"])
+def test_however_long_a_wrong_value_is_its_refusal_is_a_line(folder: Path, key: str) -> None:
+    for value in (["x" * 100_000], "x" * 100_000):
+        edit(folder, lambda content, value=value: content.update({key: value}))
+        with pytest.raises(RejectedInput) as error:
+            open_bundle(folder)
+        assert len(error.value.detail) < len(str(folder)) + 600
+
+
 def test_what_lies_beside_the_manifest_is_not_part_of_it(folder: Path) -> None:
     (folder / "README.md").write_text("a picture, perhaps")
     assert open_bundle(folder).name == "small"
