@@ -1,4 +1,5 @@
-"""Finds what must not be in the source: running what was read, a shell, code from files, a server for the whole world.
+"""Finds what must not be in the source: running what was read, a shell, code from files, a server for the whole
+world, a certificate that is not looked at, a file that anybody may write.
 
 Covered: the spellings that people use: modules and functions under other names, ``getattr`` with a constant, keywords
 by ``**``. Not covered: names put together while the program runs.
@@ -65,6 +66,8 @@ UNSAFE_MODULES = {
     "jsonpickle",
     "imp",
 }
+# Parts of a module that is harmless otherwise: they unpickle what comes over a socket.
+UNSAFE_PARTS = {"multiprocessing.connection", "multiprocessing.managers", "multiprocessing.dummy.connection"}
 BUILTINS = ("builtins.", "__builtins__.")
 SHELLS = re.compile(r"(/bin/|/usr/bin/)?(ba|da|z|k)?sh")
 # An address that stands for all of this machine's, by itself or in front of a port.
@@ -100,9 +103,12 @@ def dangers(file: Path) -> Iterator[str]:
             yield from (f"{file}:{node.lineno}: {danger}" for danger in call_dangers(node, names))
         elif id(node) not in texts and listens_everywhere(node):
             yield f"{file}:{node.lineno}: listens everywhere"
+        elif trusts_anybody(node):
+            yield f"{file}:{node.lineno}: trusts any certificate"
         elif isinstance(node, ast.Dict):
             yield from (f"{file}:{node.lineno}: {name}" for name in unsafe_items(node))
-    yield from (f"{file}: {name}" for name in imported(tree) if name.partition(".")[0] in UNSAFE_MODULES)
+    unsafe = (name for name in imported(tree) if name.partition(".")[0] in UNSAFE_MODULES or name in UNSAFE_PARTS)
+    yield from (f"{file}: {name}" for name in unsafe)
     yield from (f"{file}: {name}" for name in sorted(set(names.values()) - called) if runs(name))
 
 
@@ -113,6 +119,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.module or ""
+            yield from (name for alias in node.names if (name := f"{node.module}.{alias.name}") in UNSAFE_PARTS)
 
 
 def full_names(tree: ast.AST) -> dict[str, str]:
@@ -183,6 +190,9 @@ def call_dangers(call: ast.Call, names: Mapping[str, str]) -> Iterator[str]:
     if called == "numpy.load" and len(call.args) > 2:
         yield "allow_pickle by its place"
     yield from server_dangers(call, method, given)
+    if given.get("verify") == "False" and called.startswith(("requests.", "httpx.", "aiohttp.", "urllib3.")):
+        yield "trusts any certificate"
+    yield from file_dangers(call, called)
     if call.args and isinstance(call.args[0], ast.List | ast.Tuple):
         words = [_constant(element) for element in call.args[0].elts[:2]]
         if len(words) == 2 and SHELLS.fullmatch(str(words[0])) and re.fullmatch("-[a-z]*c", str(words[1])):
@@ -194,10 +204,26 @@ def server_dangers(call: ast.Call, method: str, given: Mapping[str | None, str])
     addresses = [element for argument in call.args[:2] for element in _first(argument)] if method in SERVERS else []
     if method in ("start_server", "create_server") and len(call.args) > 1:
         addresses.append(call.args[1])
-    if any(isinstance(node, ast.Constant) and node.value in ("", None) for node in addresses):
+    if any(isinstance(node, ast.Constant) and node.value in ("", "0", None) for node in addresses):
         yield "listens everywhere"
     if any(given.get(name) in ("''", "None") for name in ("host", "bind", "address")) and method != "field":
         yield "listens everywhere"
+
+
+def file_dangers(call: ast.Call, called: str) -> Iterator[str]:
+    """A file, or from now on every one, that anybody may write."""
+    modes = [value for node in call.args[:2] if type(value := _constant(node)) is int]
+    if called.endswith("chmod") and any(mode & 0o002 for mode in modes):
+        yield "writable by anybody"
+    if called == "os.umask" and any(not mode & 0o002 for mode in modes):
+        yield "writable by anybody"
+
+
+def trusts_anybody(node: ast.AST) -> bool:
+    if isinstance(node, ast.Attribute):
+        return node.attr == "CERT_NONE"
+    targets = node.targets if isinstance(node, ast.Assign) and _constant(node.value) is False else []
+    return any(isinstance(target, ast.Attribute) and target.attr == "check_hostname" for target in targets)
 
 
 def _first(argument: ast.expr) -> list[ast.expr]:

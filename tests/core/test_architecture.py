@@ -281,6 +281,16 @@ ANYWHERE = ".".join("0000")
         "zmq.bind('tcp://*:5555')",
         "s.bind((socket.INADDR_ANY, 80))",
         "host = '0:0:0:0:0:0:0:0'",
+        "asyncio.start_server(f, '0', 80)",
+        "context.verify_mode = ssl.CERT_NONE",
+        "context.check_hostname = False",
+        "requests.get(url, verify=False)",
+        "from multiprocessing.connection import Listener",
+        "from multiprocessing import managers",
+        "import multiprocessing.connection as c",
+        "os.chmod(path, 0o777)",
+        "path.chmod(0o666)",
+        "os.umask(0)",
     ],
 )
 def test_the_search_for_dangers_finds_each(line: str, tmp_path: Path) -> None:
@@ -307,6 +317,10 @@ def test_the_search_for_dangers_finds_each(line: str, tmp_path: Path) -> None:
         "subprocess.run(['ls', '-c'])",
         "importlib.import_module('json')",
         "x = 0",
+        "path.chmod(0o600)",
+        "os.umask(0o077)",
+        "from multiprocessing import shared_memory",
+        "requests.get(url, verify=chain)",
         "zip(('', 1), y)",
     ],
 )
