@@ -17,6 +17,7 @@ to its cache first). Nothing is fetched.
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segzero_ros.answer import Point
-from segzero_ros.errors import nearest
+from segzero_ros.errors import RejectedInput, nearest
 from segzero_ros.frame import MAX_COMPRESSED_BYTES, decode_compressed
 from segzero_ros.matching import Box
 from training.data.base import Example, Examples, Mask, at_row, quote, read_boxes, read_points, read_question, unusable
@@ -74,13 +75,16 @@ def open_huggingface(path: Path, split: str) -> Examples:
 def _table(path: Path, split: str) -> Any:
     import datasets
 
+    datasets.utils.logging.set_verbosity(logging.CRITICAL)  # what it has to say of a broken file is said here
     try:
         if path.is_file() or not any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
             files = _of_split([path] if path.is_file() else parquet_files(path), split)
             return datasets.Dataset.from_parquet([str(file) for file in files])
         _check_inside(path)
         table = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, TypeError, datasets.exceptions.DatasetsError) as error:
+    except (RejectedInput, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - what a damaged set leads to in two libraries has no type in common
         raise unusable(f"could not read {str(path)!r} ({_first_line(error)}); save or copy it again") from None
     if isinstance(table, datasets.DatasetDict):
         return _split_of(table, split, path)

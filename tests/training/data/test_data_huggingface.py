@@ -168,3 +168,20 @@ def test_a_saved_set_names_no_file_outside_its_folder(tmp_path, file, change):
     (tmp_path / "set" / file).write_text(json.dumps({**state, **change}))
     with pytest.raises(RejectedInput, match=r"outside|inside|splits"):
         open_examples(str(tmp_path / "set"), split="")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "5", '{"_data_files": []}', "[" * 100_000])
+@pytest.mark.parametrize("file", ["state.json", "dataset_info.json"])
+def test_a_saved_set_whose_notes_are_none_is_refused_in_words(tmp_path, file, content):
+    datasets.Dataset.from_dict({"problem": ["it"], "solution": ["[]"], "image": ["none"]}).save_to_disk(str(tmp_path))
+    (tmp_path / file).write_text('{"features": 5}' if file == "dataset_info.json" and "files" in content else content)
+    with pytest.raises(RejectedInput) as refused:
+        open_examples(str(tmp_path))
+    assert len(refused.value.detail) < 500
+
+
+def test_a_broken_table_is_refused_in_words_and_nothing_else_is_said(tmp_path, capfd):
+    (tmp_path / "train.parquet").write_bytes(b"PAR1" + b"x" * 500 + b"PAR1")
+    with pytest.raises(RejectedInput, match="could not read"):
+        open_examples(str(tmp_path / "train.parquet"))
+    assert "Failed to read schema" not in capfd.readouterr().err
