@@ -30,13 +30,14 @@ from segzero_ros.backends.sam2_memory import (
 from segzero_ros.frame import Frame
 from segzero_ros.matching import mask_iou
 from segzero_ros.segmenter import Segmenter, Tracks, check_start
-from segzero_ros.tracking.guard import SUPPORT, Judge, Mask, Thing, share_out
+from segzero_ros.tracking.guard import Judge, Mask, Thing, share_out
 from segzero_ros.tracking.look import lab_of
 from segzero_ros.tracking.motion import Motion
 from segzero_ros.tracking.window import Window, first_of, plan
 
 AGREED = 0.5  # IoU of the memory's mask and the prompted one, for that to be taken
 MOST = 2  # windows that are looked at in one step
+SUPPORT = 0.4  # share of a thing's corners that agree on its move
 URGENT = 4  # steps that a thing seems to have waited whose corners do not agree
 
 
@@ -99,9 +100,9 @@ class GuardedMemoryTracker:
         self._steps += 1
         things = [one.thing for one in self._followed]
         moves = self._motion.step(frame, [thing.shown for thing in things])
-        for thing, own in zip(things, moves.things, strict=True):
-            thing.expect(own, moves.camera)
         lab = lab_of(frame.rgb)
+        for thing, own in zip(things, moves.things, strict=True):
+            thing.expect(own, moves.camera, lab)
         taken = np.logical_or.reduce(
             [thing.mask for thing in things if not thing.hidden] or [np.zeros(lab.shape[:2], np.bool_)]
         )
@@ -123,7 +124,7 @@ class GuardedMemoryTracker:
                 things[row].waited = 0 if window in looked else things[row].waited + 1
         share_out(masks, things)
         for thing, mask in zip(things, masks, strict=True):
-            thing.settle(mask)
+            thing.settle(mask, lab)
         return Tracks(tuple(one.past.track_id for one in self._followed), masks, scores, presence)
 
     def forget(self, track_id: int) -> None:

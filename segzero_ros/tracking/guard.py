@@ -1,11 +1,14 @@
 """What is known of a thing that is followed, and which of several masks of it is believed.
 
 A thing has an expected mask: a running mean of what was seen of it, carried along as its corners moved
-(``motion.py``). A mask that fits it, has about the thing's usual area and its look is seen, and goes into the mean; so
-no mask creeps from frame to frame onto what touches the thing. One that is smaller and within the expected mask is what
-shows of a thing that is partly hidden, and leaves the mean as it is. What fits nothing is not the thing.
-Covered: things that touch, that are partly hidden, that are hidden for a while or leave the picture and come back.
-Not covered: two things of one look that cross while they are hidden; things that change their shape.
+(``motion.py``), or as the camera did where the thing's picture, laid over the frame, does not fit there
+(``template.py``). What of it does not look as it did is covered, and neither told nor learned. A mask that fits, has
+about the thing's usual area and its look is seen, and goes into the mean; so no mask creeps from frame to frame onto
+what touches the thing. One that is smaller and within the expected mask is what shows of a thing that is partly hidden,
+and leaves the mean as it is. What fits nothing is not the thing.
+Covered: things that touch, that are partly hidden, that are hidden for a while or leave the picture and come back;
+what passes before a thing in its own colours. Not covered: two things of one look that cross while they are hidden;
+things that change their shape; what passes before a coloured thing in the same colour without a pattern.
 """
 
 from __future__ import annotations
@@ -20,16 +23,23 @@ from numpy.typing import NDArray
 from segzero_ros.matching import box_of_mask, mask_iou
 from segzero_ros.tracking.look import Look, alike, look_of, sightings
 from segzero_ros.tracking.motion import STILL, Move, after, growth, move_box, move_picture
+from segzero_ros.tracking.template import Template
 from segzero_ros.tracking.window import Box, size_for
 
 FITS = 0.6  # IoU with the expected mask of a mask that is of the whole thing
 GAIN = 0.3  # of what is seen now in the running mean
 WHOLE = 0.8  # of the usual area: less is a part, 1 / WHOLE of it the most that something hidden comes back as
 GROWN = 1.35  # of the usual area: more is something else, too
+ADDED = 0.1  # of a mask: more beyond what is expected must look like the thing
+STRETCHED = 1.6  # times a side of its box, the most with which all of a thing comes back elsewhere
 RETURNED = 2.0  # of the usual area, the most with which a thing comes back: it may be nearer, or was cut off
 WITHIN = 0.8  # share of a part that lies within the expected mask, or of that within the whole that comes back
-SHOWN = 0.2  # share of the usual area that must show
-SUPPORT = 0.4  # share of corners that agree, for the expected mask to be told for itself
+SHOWN = 0.1  # share of the usual area that must show
+SAME = 0.8  # IoU of what is covered with that of the frame before, for it to be the same
+LASTING = 10  # frames after which what is covered, and seen as the thing by the segmenter, is the thing
+FOUND = 0.8  # share of the expected mask that must look as it did, to believe a move that is not the camera's
+LEAD = 0.05  # share by which the camera's move must be the better one, to be believed before the corners'
+COVERED = 0.5  # share of a mask that must look as what is expected there did
 ALIKE = 0.4  # of the thing's look, where it is expected: an arm may hide most of it
 ALIKE_AGAIN = 0.6  # of what was hidden and comes back where it should be
 ALIKE_ELSEWHERE = 0.85  # of what is found by its look: much is of nearly a colour
@@ -38,10 +48,21 @@ REACH = 1.0  # how far from where it was expected a hidden thing comes back, in 
 WIDER = 0.25  # ... and more for each frame that it has been hidden
 PATIENCE = 5  # frames for which a hidden thing is looked for where it should be only; then every other one
 TINY = 4  # pixels
+EDGE = 2  # pixels from the picture's edge, where a thing may be cut off
 SOFT = 255  # in the running mean: surely the thing
 
 Mask = NDArray[np.bool_]
 Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Laid:
+    """A thing laid over a frame: its move since all of it was seen, and what of it is covered then; see ``Thing``."""
+
+    since: Move
+    soft: Picture
+    covered: Mask
+    clear: float
 
 
 @dataclass(slots=True)
@@ -52,7 +73,9 @@ class Thing:
     in which all of it showed, and how it moved ``since``: what leaves the picture comes back whole. ``shown``: the last
     mask told. ``box``: of the whole thing, also outside the picture. ``area``: its usual one. ``look``: that of the
     first frame. ``size``: of its window (``window.py``). ``hidden``: for how many frames. ``waited``: steps since its
-    window was looked at. ``sighting``: where something looks like it while it is hidden.
+    window was looked at. ``sighting``: where something looks like it while it is hidden. ``template``: its picture at
+    the time of ``kept``. ``covered``: what of the expected mask (H, W) does not look as it did, for how many frames it
+    ``lasts`` so, and ``clear``, the share that does.
     """
 
     soft: Picture
@@ -63,9 +86,13 @@ class Thing:
     area: float
     look: Look
     size: float
+    template: Template
+    covered: Mask
     hidden: int = 0
     waited: int = 0
     sighting: Mask | None = None
+    clear: float = 1.0
+    lasts: int = 0
 
     @classmethod
     def begin(cls, mask: Mask, lab: Picture) -> Thing:
@@ -73,20 +100,64 @@ class Thing:
         box = np.array(box_of_mask(mask))
         shown = mask.copy()
         size = size_for(box, (mask.shape[1], mask.shape[0]))
-        return cls(_soft(shown), _soft(shown), STILL, shown, box, float(shown.sum()), look_of(lab, shown), size)
+        return cls(
+            _soft(shown),
+            _soft(shown),
+            STILL,
+            shown,
+            box,
+            float(shown.sum()),
+            look_of(lab, shown),
+            size,
+            Template.cut(lab, shown),
+            np.zeros_like(shown),
+        )
 
-    def expect(self, own: Move, camera: Move) -> None:
-        """Move on to the next frame: as the thing's corners did, or with the camera while it is hidden."""
-        move = camera if self.hidden else own
-        self.since = after(move, self.since)
-        self.soft, self.box = move_picture(self.kept, self.since), move_box(self.box, move)
+    def expect(self, own: Move, camera: Move, lab: Picture) -> None:
+        """Move on to the next frame ``lab``: as the thing's corners did, or with the camera while it is hidden.
+
+        Corners may be those of what passes before it: where the thing looks as it did is the better place.
+        """
+        last, covered = self.since, self.covered
+        self._take(self._laid(after(camera, last), lab))
+        move = camera
+        if not self.hidden and not np.allclose(own, camera):
+            move = self._better(own, move, last, lab)
+        same = self.covered.any() and mask_iou(self.covered, covered) >= SAME
+        self.lasts = self.lasts + 1 if same else 0
+        self.box = move_box(self.box, move)
         self.area *= growth(move)
         self.size = size_for(self.box, (self.soft.shape[1], self.soft.shape[0]), self.size)
+
+    def _better(self, move: Move, other: Move, last: Move, lab: Picture) -> Move:
+        """The move after which more of it looks as it did: this one, if most does, or the other, as it is now."""
+        laid = self._laid(after(move, last), lab)
+        if laid.clear < max(self.clear - LEAD, FOUND):
+            return other
+        self._take(laid)
+        return move
+
+    def _laid(self, since: Move, lab: Picture) -> _Laid:
+        """Where it is if it has moved so since all of it was seen."""
+        soft = move_picture(self.kept, since)
+        mask = _half(soft)
+        covered = self.template.covered(lab, mask, since)
+        return _Laid(since, soft, covered, 1 - float(covered.sum()) / max(1.0, float(mask.sum())))
+
+    def _take(self, laid: _Laid) -> None:
+        self.since, self.soft, self.covered, self.clear = laid.since, laid.soft, laid.covered, laid.clear
 
     @property
     def mask(self) -> Mask:
         """Where it should be now (H, W)."""
-        return np.asarray(self.soft > SOFT // 2, np.bool_)
+        return _half(self.soft)
+
+    @property
+    def usual(self) -> float:
+        """Its usual area, or that of its expected mask if this is smaller and not cut off by the picture's edge."""
+        rows, columns = self.soft.shape
+        is_inside = self.box.min() > EDGE and self.box[2] < columns - EDGE and self.box[3] < rows - EDGE
+        return min(self.area, float(self.mask.sum())) if is_inside else self.area
 
     @property
     def place(self) -> Box:
@@ -114,20 +185,25 @@ class Thing:
         by = np.divide(size, self.soft.shape[::-1])
         self.soft = np.asarray(cv2.resize(self.soft, size, interpolation=cv2.INTER_LINEAR), np.uint8)
         self._keep(self.soft)
+        self.template, self.covered = self.template.rescaled(by), np.zeros(self.soft.shape, np.bool_)
         self.shown = cv2.resize(self.shown.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         self.box, self.area = self.box * np.tile(by, 2), self.area * float(by.prod())
 
-    def settle(self, told: Mask) -> None:
+    def settle(self, told: Mask, lab: Picture) -> None:
         """The thing is under ``told`` (H, W) in this frame, or, where that is empty, hidden one frame longer."""
         if not told.any():
             self.hidden += 1
             return
-        if self.hidden and float((told & self.mask).sum()) < WITHIN * float(told.sum()):
+        area = float(told.sum())
+        if self.hidden and (area >= WHOLE * self.area or float((told & self.mask).sum()) < COVERED * area):
             self._keep(_soft(told))
+            self.template, self.covered = Template.cut(lab, told), np.zeros_like(told)
         self.hidden, self.shown, self.sighting = 0, told, None
-        self.area += SETTLE * (float(told.sum()) - self.area)
-        if told.sum() >= WHOLE * self.area:
+        if area >= WHOLE * self.area or self.clear >= FOUND:
+            self.area += SETTLE * (area - self.area)
+        if area >= WHOLE * self.usual:
             self.box = np.array(box_of_mask(told))
+            self.template = self.template.renewed(lab, self.mask, self.since, self.covered)
             self._keep(self.soft)
 
     def _keep(self, soft: Picture) -> None:
@@ -138,12 +214,14 @@ class Judge:
     """Judges masks of one thing in one window of a frame."""
 
     def __init__(self, thing: Thing, window: tuple[slice, slice], lab: Picture, support: float) -> None:
-        """``lab``: the frame in L*a*b*; ``support``: the share of the thing's corners that agree on its move."""
+        """``lab``: the frame in L*a*b*; ``support``: the share of the thing's corners that agree, told as a score."""
         self._thing, self._window, self.support = thing, window, support
         self._lab = lab[window]
         self._soft = thing.soft[window]
-        place = self._soft > SOFT // 2 if thing.sighting is None else thing.sighting[window]
-        self.expected: Mask = np.ascontiguousarray(place)
+        self._place = _half(self._soft)
+        self._clear = ~thing.covered[window]
+        sought = self._place if thing.sighting is None else thing.sighting[window]
+        self.expected: Mask = np.ascontiguousarray(sought)
 
     @property
     def is_expected(self) -> bool:
@@ -152,58 +230,130 @@ class Judge:
 
     def fits(self, mask: Mask) -> bool:
         """Whether a mask (h, w) of the window shows the whole thing where it is expected."""
+        return self._is_whole(mask) and self._is_clear(mask)
+
+    def _is_clear(self, mask: Mask) -> bool:
+        """Whether a mask, where the thing is expected, looks as that did; else it is of what stands before it."""
+        here = mask & self.expected
+        return bool((here & self._clear).sum() >= COVERED * here.sum())
+
+    def _is_whole(self, mask: Mask) -> bool:
+        """Whether a mask is of the thing by its place, area and look, whatever is covered."""
         area = float(mask.sum())
         return (
             self.is_expected
-            and WHOLE * self._thing.area <= area <= GROWN * self._thing.area
+            and WHOLE * self._thing.usual <= area <= GROWN * self._thing.area
             and mask_iou(mask, self.expected) >= FITS
             and self._is_alike(mask)
+            and self._adds_its_own(mask)
         )
 
     def choose(self, *masks: Mask) -> Mask:
         """The mask (h, w) to tell, from what is seen at the expected place first; empty where the thing is not seen."""
         if not self.is_expected:
-            return next((mask for mask in masks if self._came_back(mask)), np.zeros_like(self.expected))
+            back = (self._returned(mask) for mask in masks)
+            return next((mask for mask in back if mask.any()), np.zeros_like(self.expected))
+        masks = tuple(touching(mask, self.expected) for mask in masks)
+        self._forgive(masks)
         seen = [mask for mask in masks if self.fits(mask)]
         if seen:
             mean = np.mean(np.stack(seen).astype(np.float32), axis=0)
-            self._soft[...] = self._soft + GAIN * (SOFT * mean - self._soft)
-            return np.asarray(self._soft > SOFT // 2, np.bool_)
+            gain = GAIN * (self._clear | (mean < COVERED))  # what a mask has of what is covered is not the thing's
+            self._soft[...] = self._soft + gain * (SOFT * mean - self._soft)
+            return _half(self._soft) & self._clear
         for mask in masks:
-            if self._grew_back(mask):
-                self._soft[...] = _soft(mask)
-                return mask
+            part = mask & self._clear
+            if self._grew_back(part):
+                self._soft[part] = SOFT
+                return part
         return next(self._parts(masks), np.zeros_like(self.expected))
+
+    def _forgive(self, masks: tuple[Mask, ...]) -> None:
+        """Believe that what seems to be covered for long is the thing itself, if it is of its look and in a mask."""
+        if self._thing.lasts < LASTING or not self._is_alike(self.expected & ~self._clear, ALIKE_AGAIN):
+            return
+        if any(self._is_whole(mask) for mask in masks):
+            self._clear[...] = True
+            self._thing.covered[self._window] = False
 
     def _parts(self, masks: tuple[Mask, ...]) -> Iterator[Mask]:
         """What shows of a thing that is partly hidden: where most agree, else what is expected."""
         votes = np.sum(np.stack([*masks, self.expected]), axis=0)
-        part = np.asarray(votes > (len(masks) + 1) / 2, np.bool_)
+        part = np.asarray(votes > (len(masks) + 1) / 2, np.bool_) & self._clear
         area = float(part.sum())
         within = float((part & self.expected).sum()) >= WITHIN * area
         if area >= max(TINY, SHOWN * self._thing.area) and within and self._is_alike(part):
             yield part
-        if self.support >= SUPPORT and self._is_alike(self.expected):
-            yield self.expected
+        rest = self.expected & self._clear
+        if float(rest.sum()) >= SHOWN * self._thing.area and self._is_alike(rest):
+            yield rest
 
-    def _came_back(self, mask: Mask) -> bool:
-        """Whether a mask is of the hidden thing's size and look, and near where it should be."""
-        thing, area = self._thing, float(mask.sum())
+    def _returned(self, mask: Mask) -> Mask:
+        """Of a mask what shows of the hidden thing, if it is of its size and look and near where it should be."""
+        thing, nothing = self._thing, np.zeros_like(mask)
+        seen, whole = largest(mask & self._clear), largest(mask)
+        in_place = bool(seen.any()) and self._is_in_place(seen)
+        part = seen if in_place and float(seen.sum()) < WHOLE * float(mask.sum()) else whole
+        if not in_place and self._is_in_place(part) and thing.lasts < LASTING:
+            return nothing  # it is what stands before the thing
+        area = float(part.sum())
         if area < TINY or not SHOWN * thing.area <= area <= RETURNED * thing.area:
-            return False
+            return nothing
         rows, columns = self._window
-        apart = thing.distance(mask, (columns.start, rows.start))
-        least = ALIKE_AGAIN if thing.sighting is None else ALIKE_ELSEWHERE
-        return apart <= REACH + WIDER * thing.hidden and self._is_alike(mask, least)
+        apart = thing.distance(part, (columns.start, rows.start))
+        least = ALIKE_AGAIN if in_place else ALIKE_ELSEWHERE
+        as_before = area >= WHOLE * thing.area and self._is_shaped(part)
+        if apart > REACH + WIDER * thing.hidden or not (in_place or as_before or self._is_at_edge(part)):
+            return nothing
+        return part if self._is_alike(part, least) else nothing
 
-    def _grew_back(self, mask: Mask) -> bool:
-        """Whether a mask is what is expected and the rest of the thing, which was hidden."""
-        area, kept = float(mask.sum()), float((mask & self.expected).sum())
+    def _is_shaped(self, mask: Mask) -> bool:
+        """Whether a mask's box has about the sides of the thing's."""
+        box = np.array(box_of_mask(mask))
+        ratio = (box[2:] - box[:2]) / np.maximum(1.0, self._thing.box[2:] - self._thing.box[:2])
+        return bool((ratio > 1 / STRETCHED).all() and (ratio < STRETCHED).all())
+
+    def _is_in_place(self, mask: Mask) -> bool:
+        """Whether most of a mask is where the thing should be."""
+        return float((mask & self._place).sum()) >= COVERED * float(mask.sum())
+
+    def _is_at_edge(self, mask: Mask) -> bool:
+        """Whether a mask ends at the edge of the picture."""
+        rows, columns = self._window
+        height, width = self._thing.soft.shape
+        return bool(
+            (rows.start == 0 and mask[0].any())
+            or (rows.stop == height and mask[-1].any())
+            or (columns.start == 0 and mask[:, 0].any())
+            or (columns.stop == width and mask[:, -1].any())
+        )
+
+    def _grew_back(self, part: Mask) -> bool:
+        """Whether what shows of a mask is what is expected and the rest of the thing, which was hidden."""
+        area, kept = float(part.sum()), float((part & self.expected).sum())
         whole = WHOLE * self._thing.area <= area <= self._thing.area / WHOLE
-        return whole and kept >= WITHIN * self.expected.sum() and self._is_alike(mask)
+        kept_enough = kept >= WITHIN * float((self.expected & self._clear).sum())
+        return whole and kept_enough and self._is_alike(part) and self._adds_its_own(part)
+
+    def _adds_its_own(self, mask: Mask) -> bool:
+        """Whether what a mask has beyond what is expected looks like the thing, or is little."""
+        added = mask & ~self.expected
+        return bool(added.sum() <= ADDED * mask.sum()) or self._is_alike(added)
 
     def _is_alike(self, mask: Mask, least: float = ALIKE) -> bool:
         return alike(look_of(self._lab, mask), self._thing.look) >= least
+
+
+def touching(mask: Mask, place: Mask) -> Mask:
+    """The connected pieces of a mask (H, W) of which some is in the place."""
+    _, pieces = cv2.connectedComponents(mask.view(np.uint8))
+    return np.asarray(np.isin(pieces, np.unique(pieces[mask & place])) & mask, np.bool_)
+
+
+def largest(mask: Mask) -> Mask:
+    """The largest connected piece of a mask (H, W)."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
+    return np.asarray(pieces == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), np.bool_) if count > 2 else mask
 
 
 def share_out(masks: NDArray[np.bool_], things: Sequence[Thing]) -> None:
@@ -213,6 +363,10 @@ def share_out(masks: NDArray[np.bool_], things: Sequence[Thing]) -> None:
         claims = masks[:, rows, columns]
         sure = np.where(claims, np.stack([thing.soft[rows, columns] for thing in things]).astype(np.int16), -1)
         masks[:, rows, columns] = np.arange(len(things))[:, None] == sure.argmax(axis=0)
+
+
+def _half(soft: Picture) -> Mask:
+    return np.asarray(soft > SOFT // 2, np.bool_)
 
 
 def _soft(mask: Mask) -> Picture:

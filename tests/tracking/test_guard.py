@@ -42,9 +42,9 @@ def judge(thing: Thing, lab: Any, support: float = 1.0) -> Judge:
 
 def seen_once(thing: Thing, mask: Any, lab: Any, support: float = 1.0) -> Any:
     """One step of a thing that stood still."""
-    thing.expect(STILL, STILL)
+    thing.expect(STILL, STILL, lab)
     told = judge(thing, lab, support).choose(mask)
-    thing.settle(told)
+    thing.settle(told, lab)
     return told
 
 
@@ -77,7 +77,7 @@ def test_what_shows_of_a_partly_hidden_thing_is_told_and_the_whole_is_expected()
     thing, part = begun(), square(60, 40, 14)
     lab = picture(red=AT, arm=square(74, 20, 50, 80))
     told = seen_once(thing, part, lab)
-    assert np.array_equal(told, part)
+    assert (told ^ part).sum() <= 40, "but for a column at the arm's edge"
     assert np.array_equal(thing.soft > 127, AT)
     assert np.array_equal(seen_once(thing, AT, picture(red=AT)), AT)
 
@@ -88,10 +88,11 @@ def test_a_sliver_is_not_a_thing() -> None:
     assert not seen_once(thing, sliver, lab, support=0.0).any()
 
 
-def test_a_supported_expectation_is_told_where_nothing_fits_and_an_unsupported_one_is_not() -> None:
+def test_the_expected_mask_is_told_where_nothing_fits_and_it_looks_as_it_did() -> None:
     elsewhere = square(5, 5)
     assert np.array_equal(seen_once(begun(), elsewhere, picture(red=AT), support=0.9), AT)
-    assert not seen_once(begun(), elsewhere, picture(red=AT), support=0.1).any()
+    gone = picture(red=square(60, 40, 3))
+    assert not seen_once(begun(), elsewhere, gone, support=0.9).any()
 
 
 def test_without_any_mask_the_expected_one_is_told() -> None:
@@ -129,14 +130,14 @@ def test_it_does_not_come_back_as_another_colour_or_size() -> None:
 
 def test_a_hidden_thing_is_expected_to_move_with_the_camera() -> None:
     thing, pan = hidden(2), np.array([[1.0, 0, 12], [0, 1, -5]])
-    thing.expect(STILL, pan)
+    thing.expect(STILL, pan, picture(arm=square(72, 35)))
     assert np.array_equal(thing.soft > 127, square(72, 35))
     assert thing.box == pytest.approx([72, 35, 112, 75])
 
 
 def test_a_thing_that_left_the_picture_is_known_to_be_outside() -> None:
     thing, pan = begun(), np.array([[1.0, 0, -120], [0, 1, 0]])
-    thing.expect(pan, pan)
+    thing.expect(pan, pan, picture())
     assert not (thing.soft > 127).any()
     assert thing.box[2] < 0
     assert not judge(thing, picture()).is_expected
@@ -147,20 +148,21 @@ def test_a_thing_that_leaves_by_and_by_comes_back_whole() -> None:
     for step in range(1, 21):
         move = np.array([[1.0, 0, -8 if step <= 10 else 8], [0, 1, 0]])
         left = 60 - 8 * step if step <= 10 else 60 - 8 * (20 - step)
-        thing.expect(move, move)
         shown = square(left, 40) if left > -40 else NONE
         shown = shown & (np.arange(160) < left + 40)[None]
-        thing.settle(judge(thing, picture(red=shown)).choose(shown))
+        lab = picture(red=shown)
+        thing.expect(move, move, lab)
+        thing.settle(judge(thing, lab).choose(shown), lab)
     assert np.array_equal(thing.soft > 127, AT)
     assert np.array_equal(thing.shown, AT)
 
 
 def test_the_usual_area_follows_slowly_what_is_seen_and_at_once_where_the_camera_comes_nearer() -> None:
     thing, nearer = begun(), np.array([[1.1, 0, 0], [0, 1.1, 0]])
-    thing.settle(square(60, 40, 48))
+    thing.settle(square(60, 40, 48), picture(red=square(60, 40, 48)))
     assert AT.sum() < thing.area < 1.01 * AT.sum()
     before = thing.area
-    thing.expect(nearer, nearer)
+    thing.expect(nearer, nearer, picture())
     assert thing.area == pytest.approx(1.21 * before)
 
 
@@ -182,3 +184,45 @@ def test_a_pixel_belongs_to_the_thing_that_is_surest_of_it_and_no_other_changes(
     assert masks.sum(axis=0).max() == 1
     assert np.array_equal(masks[0], square(60, 40, 20))
     assert np.array_equal(masks[1], square(80, 40, 20) | square(110, 50, 9))
+
+
+def test_corners_of_what_passes_before_a_thing_do_not_take_it_along() -> None:
+    thing, passing = begun(), np.array([[1.0, 0, 15], [0, 1, 0]])
+    for step in range(3):
+        lab = picture(red=AT, arm=square(30 + 15 * step, 0, 50, 120))
+        thing.expect(passing, STILL, lab)
+        thing.settle(judge(thing, lab).choose(AT), lab)
+    assert np.array_equal(thing.soft > 127, AT)
+    assert thing.hidden == 1, "all of it is behind the arm now"
+    lab = picture(red=AT, arm=square(100, 0, 50, 120))
+    assert np.array_equal(seen_once(thing, AT, lab), AT)
+
+
+def test_a_thing_that_moves_by_itself_is_expected_where_it_went() -> None:
+    thing, own = begun(), np.array([[1.0, 0, 12], [0, 1, 0]])
+    thing.expect(own, STILL, picture(red=square(72, 40)))
+    assert np.array_equal(thing.soft > 127, square(72, 40))
+    assert thing.clear == 1
+
+
+def test_a_mask_of_what_passes_before_a_hidden_thing_is_not_the_thing() -> None:
+    """Not even if it has the thing's colours: a grey arm before a grey mug."""
+    thing = Thing.begin(AT, lab_of(np.where(AT[..., None], np.uint8(120), np.uint8(200)).repeat(3, axis=2)))
+    arm = lab_of(np.where(square(40, 0, 80, 120)[..., None], np.uint8(105), np.uint8(200)).repeat(3, axis=2))
+    for _ in range(3):
+        assert not seen_once(thing, AT, arm).any()
+
+
+def test_what_comes_back_elsewhere_has_the_shape_it_had() -> None:
+    tall, wide = square(110, 10, 20, 80), square(100, 60)
+    assert not seen_once(hidden(20), tall, picture(red=tall)).any()
+    assert np.array_equal(seen_once(hidden(20), wide, picture(red=wide)), wide)
+
+
+def test_a_thing_that_looks_otherwise_for_long_and_is_still_there_is_seen_again() -> None:
+    """A label that was turned to the camera while something passed: the colours are its own, elsewhere."""
+    thing = Thing.begin(AT, picture(red=AT, blue=square(60, 40, 20)))
+    turned = picture(red=AT, blue=square(80, 40, 20))
+    told = [seen_once(thing, AT, turned) for _ in range(20)]
+    assert not np.array_equal(told[0], AT)
+    assert np.array_equal(told[-1], AT)
