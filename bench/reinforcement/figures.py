@@ -14,7 +14,7 @@ from training.demo_models.reasoner_model import SIZE, demo_profile
 from training.grpo.questions import HELD_OUT_PER_PICTURE
 from training.grpo.study.answers import CAUSAL, CAUSAL_FILE, FILE, StudyQuestions
 from training.grpo.study.arms import ARMS, SETTINGS
-from training.grpo.study.measures import candidates, named_things, paired_interval, thinking_of
+from training.grpo.study.measures import named_things, paired_interval, thinking_of
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -192,7 +192,7 @@ def over_steps(run: Path, data: Path) -> list[dict[str, Any]]:
 def _named(row: Row, questions: StudyQuestions) -> tuple[bool, bool]:
     asked = questions.asked(row["number"])
     named = named_things(thinking_of(row["answer"]), asked.things, SIZE)
-    return set(asked.targets) <= named, candidates(asked.targets, asked.things) <= named
+    return set(asked.targets) <= named, asked.candidates <= named
 
 
 def _spread(rows: Rows) -> list[Row]:

@@ -22,18 +22,20 @@ from training.grpo.study.measures import candidates, named_things, shuffled, swa
 from training.grpo.study.splits import Part, held_out_part
 
 COUNTS = {"ood": 200, "in": 100}
+SECOND_COUNTS = {"ood": 200, "in": 200}
 FILE, CAUSAL_FILE = "answers.jsonl", "causal.jsonl"
 CAUSAL = ("control", "emptied", "shuffled", "swapped")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """A question with what its scene holds: `things` as in scenes.jsonl, ids of its `targets`."""
+    """A question with what its scene holds: `things` as in scenes.jsonl, ids of its `targets` and `candidates`."""
 
     number: int
     question: GrpoSample
     things: Sequence[Mapping[str, Any]]
     targets: tuple[int, ...]
+    candidates: frozenset[int]
     part: Part
 
 
@@ -43,8 +45,9 @@ class StudyQuestions(ShardQuestions):
     def asked(self, number: int) -> Asked:
         """Question `number` and its scene."""
         at, instruction = self._find(number)
-        targets = tuple(instruction["targets"])
-        return Asked(number, self[number], self.scenes[at]["objects"], targets, held_out_part(instruction))
+        targets, things = tuple(instruction["targets"]), self.scenes[at]["objects"]
+        among = frozenset(instruction.get("candidates") or candidates(targets, things))
+        return Asked(number, self[number], things, targets, among, held_out_part(instruction))
 
 
 def choose_questions(folder: Path, count: int) -> list[Asked]:
@@ -53,10 +56,10 @@ def choose_questions(folder: Path, count: int) -> list[Asked]:
     return [questions.asked(number) for number in held_out(questions, count, seed=0)]
 
 
-def ask_runs(data: Path, out: Path, counts: Mapping[str, int] = COUNTS) -> list[Path]:
+def ask_runs(data: Path, out: Path, counts: Mapping[str, int] = COUNTS, causal: Sequence[str] = ("ood",)) -> list[Path]:
     """Write OUT/ARM-SEED/answers.jsonl, then causal.jsonl, where they are not yet there; returns the former.
 
-    CONFIG_VALUE without a run.
+    `causal`: the splits whose thinkings are changed. CONFIG_VALUE without a run.
     """
     torch.set_num_threads(1)
     runs = [folder for name in ARMS for folder in sorted(out.glob(f"{name}-*")) if checkpoints(folder)]
@@ -64,9 +67,10 @@ def ask_runs(data: Path, out: Path, counts: Mapping[str, int] = COUNTS) -> list[
         raise RejectedInput(Code.CONFIG_VALUE, f"got {out} without a run; make one: python -m training.grpo.study free")
     chosen = {name: choose_questions(data / name, count) for name, count in counts.items()}
     for file, ways in ((FILE, own_answers), (CAUSAL_FILE, causal_answers)):
+        some = chosen if file == FILE else {name: chosen[name] for name in causal}
         for run in runs:
             if not (run / file).exists() and (file == FILE or run.name.startswith("free-")):
-                write_rows(run / file, ways(open_policy(checkpoints(run)[-1]), run, chosen))
+                write_rows(run / file, ways(open_policy(checkpoints(run)[-1]), run, some))
     return [run / FILE for run in runs]
 
 
@@ -87,22 +91,30 @@ def own_answers(policy: Policy, run: Path, chosen: Mapping[str, Sequence[Asked]]
 
 
 def causal_answers(policy: Policy, run: Path, chosen: Mapping[str, Sequence[Asked]]) -> list[dict[str, Any]]:
-    """A row per OOD question and intervention (`CAUSAL`) on the thinkings that the run's answers have."""
+    """A row per question and intervention (`CAUSAL`) on the thinkings that the run's answers have."""
     rows = [json.loads(line) for line in (run / FILE).read_text(encoding="utf-8").splitlines()]
-    own = [thinking_of(row["answer"]) for row in rows if row["split"] == "ood"]
-    asked = chosen["ood"]
+    told = []
+    for split, asked in chosen.items():
+        own = [thinking_of(row["answer"]) for row in rows if row["split"] == split]
+        told += _behind(policy, asked, interventions(own), split)
+    return told
+
+
+def _behind(
+    policy: Policy, asked: Sequence[Asked], thinkings: Mapping[str, Sequence[str]], split: str
+) -> list[dict[str, Any]]:
     forced = {
         (n, f"<think>{thinking}</think><answer>"): one
-        for thinkings in interventions(own).values()
-        for n, (thinking, one) in enumerate(zip(thinkings, asked, strict=True))
+        for some in thinkings.values()
+        for n, (thinking, one) in enumerate(zip(some, asked, strict=True))
     }  # what says the same is asked once
     texts = ask(policy, [one.question for one in forced.values()], [text for _, text in forced])
     answers = dict(zip(forced, texts, strict=True))
-    told = []
-    for how, thinkings in interventions(own).items():
-        for n, (thinking, one) in enumerate(zip(thinkings, asked, strict=True)):
-            told.append(row_of(one, answers[n, f"<think>{thinking}</think><answer>"], "ood", how))
-    return told
+    return [
+        row_of(one, answers[n, f"<think>{thinking}</think><answer>"], split, how)
+        for how, some in thinkings.items()
+        for n, (thinking, one) in enumerate(zip(some, asked, strict=True))
+    ]
 
 
 def interventions(thinkings: Sequence[str]) -> dict[str, list[str]]:
@@ -133,7 +145,7 @@ def row_of(asked: Asked, text: str, split: str, how: str) -> dict[str, Any]:
         "thinks": bool(thinking),
         "words": len(thinking.split()),
         "names_targets": set(asked.targets) <= named,
-        "names_candidates": candidates(asked.targets, asked.things) <= named,
+        "names_candidates": asked.candidates <= named,
         "question": asked.question.text,
         "answer": text,
     }

@@ -49,6 +49,11 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
     }
 )
 """Of every arm: options of `segzero train grpo`. Paid are box IoU, count and form; thinking and length are not."""
+SECOND: Mapping[str, Any] = MappingProxyType(
+    dict(SETTINGS)
+    | {"steps": 120, "lr": 3e-4, "warmup": 5, "mix": "second=3,next=2", "evaluate-every": 40, "save-every": 120}
+)
+"""Of the second study's arms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,9 +176,15 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
 
 
 def arm_arguments(
-    name: str, seed: int, base: Path, data: Path, out: Path, more: Sequence[str] = ()
+    name: str,
+    seed: int,
+    base: Path,
+    data: Path,
+    out: Path,
+    more: Sequence[str] = (),
+    settings: Mapping[str, Any] = SETTINGS,
 ) -> argparse.Namespace:
     """What `segzero train grpo` would be called with; `more` comes last and wins."""
-    given = dict(SETTINGS) | {"model": base, "data": data / "train", "val": data / "ood", "out": out, "seed": seed}
+    given = dict(settings) | {"model": base, "data": data / "train", "val": data / "ood", "out": out, "seed": seed}
     words = [str(word) for key, value in given.items() for word in (f"--{key}", value)]
     return parse([*words, *ARMS[name].options, *more])

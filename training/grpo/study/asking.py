@@ -44,8 +44,8 @@ def open_policy(checkpoint: Path) -> Policy:
 
 
 @torch.no_grad()
-def ask(policy: Policy, questions: Sequence[GrpoSample], forced: Sequence[str]) -> list[str]:
-    """The greedy answer to each question, beginning with its `forced` text ("" = the model begins)."""
+def ask(policy: Policy, questions: Sequence[GrpoSample], forced: Sequence[str], temperature: float = 0.0) -> list[str]:
+    """The answer to each question, beginning with its `forced` text ("" = the model begins); greedy at 0."""
     stop = policy.processor.tokenizer.convert_tokens_to_ids(EOS)
     texts: list[str] = []
     for at in range(0, len(questions), _TOGETHER):
@@ -55,7 +55,7 @@ def ask(policy: Policy, questions: Sequence[GrpoSample], forced: Sequence[str]) 
         visual = policy.packed.encode_image(torch.from_numpy(np.stack(list(pictures.values()))))
         ids = [policy.question_ids(question, text) for question, text in zip(some, given, strict=True)]
         images = [place[question.picture] for question in some]
-        said = sample(policy.packed.packed, visual, ids, images, 1, MOST_TOKENS, [stop], 0.0).ids
+        said = sample(policy.packed.packed, visual, ids, images, 1, MOST_TOKENS, [stop], temperature).ids
         spoken = policy.processor.batch_decode(said, skip_special_tokens=True)
         texts += [text + more for text, more in zip(given, spoken, strict=True)]
     return texts
