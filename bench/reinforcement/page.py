@@ -18,13 +18,14 @@ PANELS = {
 }
 
 
-def renew(page: Path, text: str) -> None:
+def renew(page: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Put `text` between the page's two marks; ValueError where they are not both there."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = marks
+    before, begin, rest = page.read_text(encoding="utf-8").partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"{page}: want the lines {BEGIN!r} and {END!r}, between which the results are written")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{page}: want the lines {first!r} and {last!r}, between which the results are written")
+    page.write_text(f"{before}{first}\n\n{text}\n\n{last}{after}", encoding="utf-8")
 
 
 def results(figures: Mapping[str, Any], steps: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -49,7 +50,7 @@ def validation_text(last: Mapping[str, Any]) -> str:
     asked, step = f"{last['questions']} OOD questions", last["steps"][-1]
     return (
         f"On the {asked} that the runs answered themselves (seeds {last['seeds']}): right at step 0 {shares['start']}; "
-        f"at step {step} {shares['end']}; free - empty {_points(last['difference'])}."
+        f"at step {step} {shares['end']}; free - empty {points(last['difference'])}."
     )
 
 
@@ -70,7 +71,7 @@ def differences_table(figures: Mapping[str, Any]) -> str:
     """Points with their 95 % intervals."""
     lines = ["| difference, questions right | OOD | ID |", "|---|---|---|"]
     for title, found in figures["differences"].items():
-        lines.append(f"| {title} | {_points(found['ood'])} | {_points(found['in'])} |")
+        lines.append(f"| {title} | {points(found['ood'])} | {points(found['in'])} |")
     return "\n".join(lines)
 
 
@@ -87,7 +88,7 @@ def rollouts_table(found: Mapping[str, Any]) -> str:
 def causal_table(figures: Mapping[str, Any]) -> str:
     """What each intervention costs."""
     lines = ["| thinking of the free arm | costs, OOD right |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {how} | {_points(cost)} |" for how, cost in figures["causal"].items())])
+    return "\n".join([*lines, *(f"| {how} | {points(cost)} |" for how, cost in figures["causal"].items())])
 
 
 def verdict_text(figures: Mapping[str, Any]) -> str:
@@ -125,5 +126,6 @@ def _percents(by_seed: Mapping[Any, float]) -> str:
     return ", ".join(f"{100 * value:.1f}" for value in by_seed.values())
 
 
-def _points(found: Mapping[str, float]) -> str:
+def points(found: Mapping[str, float]) -> str:
+    """A difference in points with its interval."""
     return f"{100 * found['value']:+.1f} ({100 * found['low']:+.1f} to {100 * found['high']:+.1f})"

@@ -6,9 +6,10 @@ import pytest
 
 pytest.importorskip("torch", reason="offline stack not installed")
 
-from bench.reinforcement.figures import figures, last_validations
+from bench.reinforcement import second
+from bench.reinforcement.figures import figures, last_validations, read_rows
 from bench.reinforcement.page import BEGIN, END, renew, results
-from training.grpo.study.answers import CAUSAL, FILE
+from training.grpo.study.answers import CAUSAL, FILE, SAMPLED_FILE
 
 
 def write_run(out, name, right, *, how=("own",), in_right=0.5):
@@ -82,3 +83,32 @@ def test_only_what_stands_between_the_marks_is_made_anew(tmp_path):
     page.write_text("plan\n")
     with pytest.raises(ValueError, match="want the lines"):
         renew(page, "new")
+
+
+def test_a_success_of_the_second_study_is_one_by_its_own_conditions(tmp_path):
+    write_run(tmp_path, "free-0", 0.9, how=("own", *CAUSAL), in_right=0.9)
+    write_run(tmp_path, "empty-0", 0.5, in_right=0.5)
+    write_run(tmp_path, "none-0", 0.4, in_right=0.4)
+    for name, causal in (("free-0", True), ("none-0", False)):
+        rows = read_rows(tmp_path / name / FILE)
+        more = [row | {"split": "in", "how": how} for row in rows if row["split"] == "ood" for how in CAUSAL if causal]
+        more = [row | {"right": row["number"] < 36 if row["how"] == "control" else False} for row in more]
+        write_lines(tmp_path / name / FILE, rows + more)
+        named = [row | {"how": "sampled", "names_candidates": causal} for row in rows if row["how"] == "own"]
+        write_lines(tmp_path / name / SAMPLED_FILE, named)
+    found = second.figures(tmp_path)
+    assert found["verdict"] == dict.fromkeys(found["verdict"], True)
+    assert found["differences"]["free - empty"]["all"]["value"] == pytest.approx(0.4)
+    assert found["causal"]["swapped"]["value"] == pytest.approx(0.9)
+    assert found["named"]["value"] == 1.0
+    assert "| free - empty | +40.0 (" in second.results(found, {})
+
+
+def test_the_second_study_claims_nothing_of_what_was_not_run(tmp_path):
+    found = second.figures(tmp_path)
+    assert set(found["verdict"].values()) == {None}
+    assert "not run: free, empty, supervised, random, none" in second.results(found, {})
+
+
+def write_lines(file, rows):
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from training.grpo.study.splits import Part, held_out_part
 
 COUNTS = {"ood": 200, "in": 100}
 SECOND_COUNTS = {"ood": 200, "in": 200}
-FILE, CAUSAL_FILE = "answers.jsonl", "causal.jsonl"
+FILE, CAUSAL_FILE, SAMPLED_FILE = "answers.jsonl", "causal.jsonl", "sampled.jsonl"
 CAUSAL = ("control", "emptied", "shuffled", "swapped")
 
 
@@ -37,6 +37,9 @@ class Asked:
     targets: tuple[int, ...]
     candidates: frozenset[int]
     part: Part
+
+
+Ways = Callable[[Policy, Path, Mapping[str, Sequence[Asked]]], list[dict[str, Any]]]
 
 
 class StudyQuestions(ShardQuestions):
@@ -56,22 +59,47 @@ def choose_questions(folder: Path, count: int) -> list[Asked]:
     return [questions.asked(number) for number in held_out(questions, count, seed=0)]
 
 
-def ask_runs(data: Path, out: Path, counts: Mapping[str, int] = COUNTS, causal: Sequence[str] = ("ood",)) -> list[Path]:
+def ask_runs(data: Path, out: Path, counts: Mapping[str, int] = COUNTS) -> list[Path]:
     """Write OUT/ARM-SEED/answers.jsonl, then causal.jsonl, where they are not yet there; returns the former.
 
-    `causal`: the splits whose thinkings are changed. CONFIG_VALUE without a run.
+    CONFIG_VALUE without a run.
     """
+    runs = find_runs(out)
+    chosen = {name: choose_questions(data / name, count) for name, count in counts.items()}
+    complete(runs, FILE, own_answers, chosen)
+    complete(of_arms(runs, "free"), CAUSAL_FILE, causal_answers, {"ood": chosen["ood"]})
+    return [run / FILE for run in runs]
+
+
+def ask_second_runs(data: Path, out: Path, counts: Mapping[str, int] = SECOND_COUNTS) -> list[Path]:
+    """As `ask_runs`, with thinkings changed in both splits; and sampled.jsonl of free and none."""
+    runs = find_runs(out)
+    chosen = {name: choose_questions(data / name, count) for name, count in counts.items()}
+    complete(runs, FILE, own_answers, chosen)
+    complete(of_arms(runs, "free"), CAUSAL_FILE, causal_answers, chosen)
+    complete(of_arms(runs, "free", "none"), SAMPLED_FILE, sampled_answers, chosen)
+    return [run / FILE for run in runs]
+
+
+def find_runs(out: Path) -> list[Path]:
+    """Folders with a checkpoint, arm by arm; CONFIG_VALUE where there is none."""
     torch.set_num_threads(1)
     runs = [folder for name in ARMS for folder in sorted(out.glob(f"{name}-*")) if checkpoints(folder)]
     if not runs:
         raise RejectedInput(Code.CONFIG_VALUE, f"got {out} without a run; make one: python -m training.grpo.study free")
-    chosen = {name: choose_questions(data / name, count) for name, count in counts.items()}
-    for file, ways in ((FILE, own_answers), (CAUSAL_FILE, causal_answers)):
-        some = chosen if file == FILE else {name: chosen[name] for name in causal}
-        for run in runs:
-            if not (run / file).exists() and (file == FILE or run.name.startswith("free-")):
-                write_rows(run / file, ways(open_policy(checkpoints(run)[-1]), run, some))
-    return [run / FILE for run in runs]
+    return runs
+
+
+def of_arms(runs: Sequence[Path], *names: str) -> list[Path]:
+    """Those of `runs` that are of one of the arms."""
+    return [run for run in runs if run.name.rpartition("-")[0] in names]
+
+
+def complete(runs: Sequence[Path], file: str, ways: Ways, chosen: Mapping[str, Sequence[Asked]]) -> None:
+    """Write `file` of every run that lacks it."""
+    for run in runs:
+        if not (run / file).exists():
+            write_rows(run / file, ways(open_policy(checkpoints(run)[-1]), run, chosen))
 
 
 def write_rows(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -87,6 +115,16 @@ def own_answers(policy: Policy, run: Path, chosen: Mapping[str, Sequence[Asked]]
     for split, asked in chosen.items():
         texts = ask(policy, [one.question for one in asked], [forced] * len(asked))
         rows += [row_of(one, text, split, "own") for one, text in zip(asked, texts, strict=True)]
+    return rows
+
+
+def sampled_answers(policy: Policy, run: Path, chosen: Mapping[str, Sequence[Asked]]) -> list[dict[str, Any]]:  # noqa: ARG001
+    """A row per question, sampled once at temperature 1: what the model thinks, where the greedy answer is one mode."""
+    torch.manual_seed(0)
+    rows = []
+    for split, asked in chosen.items():
+        texts = ask(policy, [one.question for one in asked], [""] * len(asked), 1.0)
+        rows += [row_of(one, text, split, "sampled") for one, text in zip(asked, texts, strict=True)]
     return rows
 
 

@@ -151,10 +151,7 @@ def run_arm(args: argparse.Namespace) -> int:
 
 def ask_all(args: argparse.Namespace) -> int:
     """OUT/ARM-SEED/answers.jsonl of every arm that has a checkpoint."""
-    from training.grpo.study.answers import COUNTS, SECOND_COUNTS, ask_runs
+    from training.grpo.study.answers import ask_runs, ask_second_runs
 
-    if args.second:
-        ask_runs(args.data, args.out, SECOND_COUNTS, tuple(SECOND_COUNTS))
-    else:
-        ask_runs(args.data, args.out, COUNTS)
+    (ask_second_runs if args.second else ask_runs)(args.data, args.out)
     return OK
