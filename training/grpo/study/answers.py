@@ -22,7 +22,7 @@ from training.grpo.study.measures import candidates, named_things, shuffled, swa
 from training.grpo.study.splits import Part, held_out_part
 
 COUNTS = {"ood": 200, "in": 100}
-SECOND_COUNTS = {"ood": 200, "in": 200}
+SECOND_COUNTS = {"ood": 400, "in": 400}
 FILE, CAUSAL_FILE, SAMPLED_FILE = "answers.jsonl", "causal.jsonl", "sampled.jsonl"
 CAUSAL = ("control", "emptied", "shuffled", "swapped")
 

@@ -77,12 +77,12 @@ def _add_second(stages: Any) -> None:
         orders.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=f"shards {about}")
     orders.set_defaults(work=make_orders)
     naming = stages.add_parser("naming", help="second study: a base that lists things and answers")
-    naming.add_argument(
-        "--start", type=Path, required=True, metavar="DIR", help="whose tower and word vectors it takes"
-    )
+    naming.add_argument("--start", type=Path, required=True, metavar="DIR", help="a checkpoint of the demo reasoner")
     naming.add_argument("--data", type=Path, required=True, metavar="DIR", help="shards to train on")
     naming.add_argument("--steps", type=at_least(1), help="in place of the study's")
     naming.add_argument("--seconds", type=at_least(1), help="the clock passes through the steps")
+    naming.add_argument("--seed", type=at_least(0), help="in place of the study's; another one draws other questions")
+    naming.add_argument("--fresh", action="store_true", help="new layers of language over the checkpoint's tower")
     naming.set_defaults(work=teach_naming)
     pilot = stages.add_parser("pilot", help="second study: what thinking is worth to a base")
     pilot.add_argument("--base", type=Path, required=True, metavar="DIR", help="a checkpoint")
@@ -107,7 +107,9 @@ def teach_naming(args: argparse.Namespace) -> int:
     from training.grpo.study.naming import RECIPE, train_base
 
     torch.set_num_threads(1)
-    train_base(args.start, args.data, args.out, replace(RECIPE, steps=args.steps or RECIPE.steps), args.seconds)
+    seed = RECIPE.seed if args.seed is None else args.seed
+    recipe = replace(RECIPE, steps=args.steps or RECIPE.steps, seed=seed)
+    train_base(args.start, args.data, args.out, recipe, seconds=args.seconds, fresh=args.fresh)
     return OK
 
 

@@ -1,9 +1,8 @@
 """The second study's base: it names things, and it answers; what it names is not chosen by what is asked.
 
-The tower and the vectors of the words are those of a checkpoint, the layers between begin from random numbers. They
-learn answers to `orders.questions` and to "the red mug", three in five behind a thinking that lists the things of one
-kind or one colour with their places, drawn without a look at the question, the rest behind an empty one. Where the list
-happens to hold what is asked about, the answer can use it.
+A checkpoint, its tower left as it is, learns answers to `orders.questions` and to "the red mug", three in five behind a
+thinking that lists the things of one kind or one colour with their places, drawn without a look at the question, the
+rest behind an empty one. Where the list happens to hold what is asked about, the answer can use it.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
 from segzero_ros.backends.torch_cuda.weights import load_whole, read_tokenizer
@@ -36,7 +36,7 @@ THINKS = 0.6  # of the answers
 BY_KIND = 0.6  # of the lists; the others are by colour
 SHARES = {"name": 0.25, "first": 0.25, "second": 0.3, "next": 0.2}  # of the questions
 RECIPE = Recipe(
-    vision_steps=0, vision_rate=0.0, steps=1000, images=6, questions=6, muon=0.02, adam=2e-3, decay_from=0.4, seed=7
+    vision_steps=0, vision_rate=0.0, steps=1000, images=6, questions=6, muon=0.01, adam=1e-3, decay_from=0.4, seed=7
 )
 
 
@@ -73,7 +73,7 @@ def lesson(things: Mapping[int, Thing], count: int, rng: np.random.Generator) ->
 class NamingBatches:
     """Makes the batch of any step from (seed, step) alone."""
 
-    def __init__(self, folder: ShardFolder, tokenizer: Any, recipe: Recipe) -> None:
+    def __init__(self, folder: ShardFolder, tokenizer: Tokenizer, recipe: Recipe) -> None:
         self.folder, self.tokenizer, self.profile, self.recipe = folder, tokenizer, demo_profile(), recipe
 
     def make(self, step: int) -> Batch:
@@ -94,10 +94,8 @@ class NamingBatches:
         return Batch(torch.from_numpy(np.stack(pictures)), SceneTensors.of(scenes), Words.of(examples, images, scenes))
 
 
-def new_learner(start: Path, recipe: Recipe) -> Learner:
-    """A learner whose layers of language are random; tower, word vectors and throw-away heads are those of `start`."""
-    tokenizer = read_tokenizer(start / "tokenizer.json")
-    torch.manual_seed(recipe.seed)
+def new_learner(start: Path, tokenizer: Tokenizer, recipe: Recipe) -> Learner:
+    """A learner whose layers of language are random; tower and word vectors are those of `start`."""
     learner = make_learner(None, tokenizer, DEMO, recipe, torch.device("cpu"))
     kept = {
         name: value
@@ -108,11 +106,22 @@ def new_learner(start: Path, recipe: Recipe) -> Learner:
     return learner
 
 
-def train_base(start: Path, data: Path, out: Path, recipe: Recipe = RECIPE, seconds: int | None = None) -> None:
-    """Teach a new learner; OUT/checkpoint and OUT/log.jsonl. With `seconds` the clock passes through the steps."""
+def _of_checkpoint(start: Path, tokenizer: Tokenizer, recipe: Recipe) -> Learner:
+    return make_learner(start, tokenizer, DEMO, recipe, torch.device("cpu"))
+
+
+def train_base(
+    start: Path, data: Path, out: Path, recipe: Recipe = RECIPE, *, seconds: int | None = None, fresh: bool = False
+) -> None:
+    """Teach a checkpoint, or with `fresh` new layers of language over its tower; OUT/checkpoint and OUT/log.jsonl.
+
+    With `seconds` the clock passes through the recipe's steps, however many are made.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    learner = new_learner(start, recipe)
+    torch.manual_seed(recipe.seed)
     tokenizer = read_tokenizer(start / "tokenizer.json")
+    begin = new_learner if fresh else _of_checkpoint
+    learner = begin(start, tokenizer, recipe)
     optimiser = Optimiser(learner, recipe)
     batches = NamingBatches(ShardFolder(data, SIZE), tokenizer, recipe)
     schedule, step = Schedule(recipe.steps, seconds, time.monotonic()), 0
