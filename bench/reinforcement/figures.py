@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.demo_models.reasoner_model import SIZE, demo_profile
 from training.grpo.questions import HELD_OUT_PER_PICTURE
 from training.grpo.study.answers import CAUSAL, CAUSAL_FILE, FILE, StudyQuestions
-from training.grpo.study.arms import ARMS, SETTINGS
+from training.grpo.study.arms import ARMS, FIRST, SETTINGS
 from training.grpo.study.measures import named_things, paired_interval, thinking_of
 
 Row = Mapping[str, Any]
@@ -91,7 +91,7 @@ def causal(of_free: Mapping[int, Rows]) -> dict[str, Any]:
 def figures(out: Path) -> dict[str, Any]:
     """All that the page reports, of the runs that are there."""
     runs = read_runs(out)
-    pairs = {"free - empty": PRIMARY} | {f"{name} - none": ("none", name) for name in ARMS if name != "none"}
+    pairs = {"free - empty": PRIMARY} | {f"{name} - none": ("none", name) for name in FIRST if name != "none"}
     result: dict[str, Any] = {"shares": shares(runs), "differences": {}}
     for title, (first, second) in pairs.items():
         found = {split: compare(runs, first, second, split) for split in ("ood", "in")}
@@ -102,7 +102,7 @@ def figures(out: Path) -> dict[str, Any]:
     if last := last_validations(out):
         result["last validation"] = last
     result["rollouts"] = rollouts(out)
-    result["not run"] = [name for name in ARMS if name not in runs]
+    result["not run"] = [name for name in FIRST if name not in runs]
     return result | {"verdict": verdict(result)}
 
 

@@ -19,7 +19,7 @@ LEAST_COST = 0.10  # of another question's thinking
 LEAST_NAMED = 0.10  # answers more that name every candidate
 BEGIN = "<!-- results: python -m bench.reinforcement --second -->"
 END = "<!-- end of results of the second study -->"
-PAIRS = (PRIMARY, *(("none", name) for name in ARMS if name != "none"), ("random", "free"), ("supervised", "free"))
+PAIRS = (PRIMARY, *(("none", name) for name in ARMS if name != "none"), ("random", "free"), ("empty", "required"))
 
 Runs = Mapping[str, Mapping[int, Rows]]
 

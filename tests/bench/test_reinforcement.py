@@ -107,7 +107,7 @@ def test_a_success_of_the_second_study_is_one_by_its_own_conditions(tmp_path):
 def test_the_second_study_claims_nothing_of_what_was_not_run(tmp_path):
     found = second.figures(tmp_path)
     assert set(found["verdict"].values()) == {None}
-    assert "not run: free, empty, supervised, random, none" in second.results(found, {})
+    assert "not run: free, empty, supervised, random, none, required" in second.results(found, {})
 
 
 def write_lines(file, rows):

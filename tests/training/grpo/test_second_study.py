@@ -14,9 +14,12 @@ from segzero_ros.errors import RejectedInput  # noqa: E402
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
 from training.demo_models.reasoner_model import build_model, demo_profile, train_tokenizer  # noqa: E402
 from training.demo_models.supervised_text import Thing  # noqa: E402
+from training.grpo.main import grounded_settings  # noqa: E402
 from training.grpo.options import NO_THINKING  # noqa: E402
+from training.grpo.questions import ShardQuestions  # noqa: E402
+from training.grpo.scoring import Scorer  # noqa: E402
 from training.grpo.study.answers import choose_questions  # noqa: E402
-from training.grpo.study.arms import SECOND, SETTINGS, arm_arguments  # noqa: E402
+from training.grpo.study.arms import SECOND, SETTINGS, RequiredScorer, arm_arguments  # noqa: E402
 from training.grpo.study.main import main  # noqa: E402
 from training.grpo.study.naming import SHARES, THINKS, lesson, listed  # noqa: E402
 from training.grpo.study.orders import (  # noqa: E402
@@ -198,3 +201,13 @@ def test_the_second_study_s_arms_differ_from_the_first_s_in_size_and_questions_o
         "save_every",
         "per_picture",
     }
+
+
+def test_an_answer_without_thinking_earns_nothing_where_thinking_is_required(world):
+    data = ShardQuestions(world / "data" / "train", PROFILE)
+    given = "grounded_v3", PROFILE, data, grounded_settings(SECOND["v3"])
+    box = [round(value) for value in data[0].truth.boxes[0]]
+    said = f'[{{"bbox_2d": {box}, "point_2d": {box[:2]}}}]</answer>'
+    texts = [f"{NO_THINKING}{said}", f"<think>red mug (1,2).</think><answer>{said}"]
+    plain, paid = (kind(*given).score(texts, [0, 0], [5, 9], [0.0, 0.0], 2) for kind in (Scorer, RequiredScorer))
+    assert [one.total for one in paid] == [0.0, plain[1].total] and plain[0].total > 1

@@ -24,6 +24,7 @@ from training.grpo.options import NO_THINKING, parse
 from training.grpo.questions import GrpoSample
 from training.grpo.scoring import Scorer
 from training.grpo.study.asking import EOS, Policy, open_policy
+from training.grpo.study.measures import thinking_of
 from training.rewards.truth import Reward, write_solution_v2
 from training.saving import replace_folder
 
@@ -73,6 +74,33 @@ class RandomScorer(Scorer):
         """A reward of one part, "random", for each of `texts`."""
         drawn = np.random.default_rng((self.seed, *numbers)).random(len(texts))
         return [Reward({"random": float(value)}) for value in drawn]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RequiredScorer(Scorer):
+    """The run's rewards, and nothing for an answer that does not think; what it thinks is not looked at."""
+
+    def score(
+        self,
+        texts: Sequence[str],
+        numbers: Sequence[int],
+        tokens: Sequence[int],
+        uncertainty: Sequence[float],
+        group: int,
+    ) -> list[Reward]:
+        """A reward per text; of one part, "required", where the thinking is empty."""
+        scored = Scorer.score(self, texts, numbers, tokens, uncertainty, group)
+        nothing = Reward({"required": 0.0})
+        return [one if thinking_of(text) else nothing for text, one in zip(texts, scored, strict=True)]
+
+
+def required(args: argparse.Namespace) -> int:
+    """GRPO as it is, paid by `RequiredScorer`."""
+
+    def replaced(scorer: Scorer) -> Scorer:
+        return RequiredScorer(scorer.rule, scorer.profile, scorer.questions, scorer.settings, None)
+
+    return train(args, replaced)
 
 
 def at_random(args: argparse.Namespace) -> int:
@@ -171,8 +199,11 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "supervised": Arm("cross-entropy on the same questions' true answers", supervise),
         "random": Arm("GRPO, rewards that say nothing", at_random),
         "none": Arm("the base as it is", nothing),
+        "required": Arm("GRPO, an answer without thinking earns nothing", required),
     }
 )
+FIRST = ("free", "empty", "supervised", "random", "none")
+"""The first study's."""
 
 
 def arm_arguments(

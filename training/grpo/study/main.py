@@ -6,9 +6,10 @@
         --out runs/study
     python -m training.grpo.study answers --data runs/study/data --out runs/study
 
-The arms are free, empty, supervised, random and none; what follows `--` goes to `segzero train grpo`. `answers` asks
-the last checkpoint of every arm that is there. Tables and plots: `python -m bench.reinforcement`. The second study has
-`orders` and `naming` in place of `data` and `base`, `pilot`, and `--second` behind its arms and `answers`.
+The arms are free, empty, supervised, random, none and required; what follows `--` goes to `segzero train grpo`.
+`answers` asks the last checkpoint of every arm that is there. The second study has `orders` and `naming` in place of
+`data` and `base`, `pilot`, and `--second` behind its arms and `answers`. Tables and plots:
+`python -m bench.reinforcement`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 from segzero_ros.cli.parser import OK, Parser, at_least, number_in, refuse
 from segzero_ros.errors import RejectedInput
 
-ARM_NAMES = ("free", "empty", "supervised", "random", "none")
+ARM_NAMES = ("free", "empty", "supervised", "random", "none", "required")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
