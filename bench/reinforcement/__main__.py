@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def report(args: argparse.Namespace, name: str) -> None:
     """Write figures, plot and the page's tables."""
     steps = {run.name: rows for run in sorted(args.out.glob("*-*")) if (rows := over_steps(run, args.data))}
-    first = {run: rows for run, rows in steps.items() if run == "free-0"}
+    first = {run: rows for run, rows in steps.items() if run in ("free-0", "required-0")}
     if args.second:
         found, settings = second.figures(args.out), dict(SECOND) | {"questions": SECOND_COUNTS}
         text, marks = second.results(found, first), (second.BEGIN, second.END)

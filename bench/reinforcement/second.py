@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.reinforcement.figures import PRIMARY, Rows, Values, read_rows, read_runs, rollouts, shares, table_of
 from bench.reinforcement.page import points, rollouts_table, shares_table, thinkings
-from training.grpo.study.answers import CAUSAL, SAMPLED_FILE
+from training.grpo.study.answers import CAUSAL, SAMPLED_FILE, THINKING
 from training.grpo.study.arms import ARMS
 from training.grpo.study.measures import paired_interval
 
@@ -57,14 +57,26 @@ def figures(out: Path) -> dict[str, Any]:
             result["differences"][f"{second} - {first}"] = found
     if sampled:
         result["sampled"] = {name: _sampled(of_arm) for name, of_arm in sampled.items()}
-        result["named"] = difference(sampled, "none", "free", how="sampled", key="names_candidates")
-    if any(row["how"] == "control" for rows in runs.get("free", {}).values() for row in rows):
-        control = both(runs["free"], sorted(runs["free"]), how="control")
-        result["causal"] = {
-            how: paired_interval(both(runs["free"], sorted(runs["free"]), how=how), control) for how in CAUSAL[1:]
-        }
+    named = {
+        name: difference(sampled, "none", name, how="sampled", key="names_candidates")
+        for name in THINKING
+        if {name, "none"} <= set(sampled)
+    }
+    costs = {name: causal(runs[name]) for name in THINKING if _has_causal(runs.get(name, {}))}
+    result |= {"named": named, "causal": costs}
     result["not run"] = [name for name in ARMS if name not in runs]
     return result | {"verdict": verdict(result)}
+
+
+def _has_causal(of_arm: Mapping[int, Rows]) -> bool:
+    return bool(of_arm) and all(any(row["how"] == "control" for row in rows) for rows in of_arm.values())
+
+
+def causal(of_arm: Mapping[int, Rows]) -> dict[str, Any]:
+    """What each intervention costs an arm against its own thinking given back: control minus intervention."""
+    seeds = sorted(of_arm)
+    control = both(of_arm, seeds, how="control")
+    return {how: paired_interval(both(of_arm, seeds, how=how), control) for how in CAUSAL[1:]}
 
 
 def _sampled(of_arm: Mapping[int, Rows]) -> dict[str, Any]:
@@ -81,7 +93,8 @@ def _sampled(of_arm: Mapping[int, Rows]) -> dict[str, Any]:
 
 def verdict(found: Mapping[str, Any]) -> dict[str, bool | None]:
     """The three conditions of the second plan; None where what they ask was not run."""
-    primary, named, costs = found["differences"].get("free - empty"), found.get("named"), found.get("causal")
+    primary = found["differences"].get("free - empty")
+    named, costs = found["named"].get("free"), found["causal"].get("free")
     return {
         "free beats empty": None if primary is None else primary["all"]["low"] > 0,
         "its thinking names what is asked about more often than the base's": None
@@ -99,7 +112,7 @@ def results(found: Mapping[str, Any], steps: Mapping[str, Sequence[Mapping[str, 
     if "sampled" in found:
         parts.append(_sampled_table(found))
     parts += [rollouts_table(found["rollouts"])] if found["rollouts"] else []
-    parts += [_causal(found)] if "causal" in found else []
+    parts += [_causal(found)] if found["causal"] else []
     said = {True: "yes", False: "no", None: "not run"}
     lines = [f"- {condition}: {said[holds]}" for condition, holds in found["verdict"].items()]
     lines.append(f"- not run: {', '.join(found['not run']) or 'nothing'}")
@@ -121,11 +134,12 @@ def _sampled_table(found: Mapping[str, Any]) -> str:
     for name, row in found["sampled"].items():
         cells = (", ".join(f"{100 * value:.1f}" for value in by_seed.values()) for by_seed in row.values())
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    if found["named"]:
-        lines.append(f"\nNaming every candidate, free - none: {points(found['named'])}.")
-    return "\n".join(lines)
+    said = [f"{name} - none {points(row)}" for name, row in found["named"].items()]
+    return "\n".join([*lines, *([f"\nNaming every candidate: {', '.join(said)}."] if said else [])])
 
 
 def _causal(found: Mapping[str, Any]) -> str:
-    lines = ["| thinking of the free arm | costs, questions right |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {how} | {points(cost)} |" for how, cost in found["causal"].items())])
+    lines = [f"| thinking of | {' | '.join(CAUSAL[1:])}: cost, questions right |", "|---|" + "---|" * len(CAUSAL[1:])]
+    for name, row in found["causal"].items():
+        lines.append(f"| {name} | " + " | ".join(points(row[how]) for how in CAUSAL[1:]) + " |")
+    return "\n".join(lines)

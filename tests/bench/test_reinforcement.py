@@ -99,8 +99,8 @@ def test_a_success_of_the_second_study_is_one_by_its_own_conditions(tmp_path):
     found = second.figures(tmp_path)
     assert found["verdict"] == dict.fromkeys(found["verdict"], True)
     assert found["differences"]["free - empty"]["all"]["value"] == pytest.approx(0.4)
-    assert found["causal"]["swapped"]["value"] == pytest.approx(0.9)
-    assert found["named"]["value"] == 1.0
+    assert found["causal"]["free"]["swapped"]["value"] == pytest.approx(0.9)
+    assert found["named"]["free"]["value"] == 1.0
     assert "| free - empty | +40.0 (" in second.results(found, {})
 
 

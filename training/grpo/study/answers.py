@@ -24,6 +24,7 @@ from training.grpo.study.splits import Part, held_out_part
 COUNTS = {"ood": 200, "in": 100}
 SECOND_COUNTS = {"ood": 400, "in": 400}
 FILE, CAUSAL_FILE, SAMPLED_FILE = "answers.jsonl", "causal.jsonl", "sampled.jsonl"
+THINKING = ("free", "required")  # arms whose thinking the second study looks into
 CAUSAL = ("control", "emptied", "shuffled", "swapped")
 
 
@@ -72,12 +73,12 @@ def ask_runs(data: Path, out: Path, counts: Mapping[str, int] = COUNTS) -> list[
 
 
 def ask_second_runs(data: Path, out: Path, counts: Mapping[str, int] = SECOND_COUNTS) -> list[Path]:
-    """As `ask_runs`, with thinkings changed in both splits; and sampled.jsonl of free and none."""
+    """As `ask_runs`, with thinkings changed in both splits; and sampled.jsonl of `THINKING` and none."""
     runs = find_runs(out)
     chosen = {name: choose_questions(data / name, count) for name, count in counts.items()}
     complete(runs, FILE, own_answers, chosen)
-    complete(of_arms(runs, "free"), CAUSAL_FILE, causal_answers, chosen)
-    complete(of_arms(runs, "free", "none"), SAMPLED_FILE, sampled_answers, chosen)
+    complete(of_arms(runs, *THINKING), CAUSAL_FILE, causal_answers, chosen)
+    complete(of_arms(runs, *THINKING, "none"), SAMPLED_FILE, sampled_answers, chosen)
     return [run / FILE for run in runs]
 
 
