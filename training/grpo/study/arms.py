@@ -88,10 +88,10 @@ class RequiredScorer(Scorer):
         uncertainty: Sequence[float],
         group: int,
     ) -> list[Reward]:
-        """A reward per text; of one part, "required", where the thinking is empty."""
+        """A reward per text, every part of it 0 where the thinking is empty."""
         scored = Scorer.score(self, texts, numbers, tokens, uncertainty, group)
-        nothing = Reward({"required": 0.0})
-        return [one if thinking_of(text) else nothing for text, one in zip(texts, scored, strict=True)]
+        nothing = [Reward(dict.fromkeys(one.parts, 0.0)) for one in scored]
+        return [one if thinking_of(text) else zero for text, one, zero in zip(texts, scored, nothing, strict=True)]
 
 
 def required(args: argparse.Namespace) -> int:
