@@ -139,7 +139,7 @@ def _sampled_table(found: Mapping[str, Any]) -> str:
 
 
 def _causal(found: Mapping[str, Any]) -> str:
-    lines = [f"| thinking of | {' | '.join(CAUSAL[1:])}: cost, questions right |", "|---|" + "---|" * len(CAUSAL[1:])]
+    lines = [f"| cost in questions right | {' | '.join(CAUSAL[1:])} |", "|---|" + "---|" * len(CAUSAL[1:])]
     for name, row in found["causal"].items():
         lines.append(f"| {name} | " + " | ".join(points(row[how]) for how in CAUSAL[1:]) + " |")
     return "\n".join(lines)
