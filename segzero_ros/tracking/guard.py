@@ -106,7 +106,7 @@ class Thing:
             STILL,
             shown,
             box,
-            float(shown.sum()),
+            _pixels(shown),
             look_of(lab, shown),
             size,
             Template.cut(lab, shown),
@@ -119,7 +119,7 @@ class Thing:
         Corners may be those of what passes before it: where the thing looks as it did is the better place.
         """
         last, covered = self.since, self.covered
-        self._take(self._laid(after(camera, last), lab))
+        self._take(self.laid(after(camera, last), lab))
         move = camera
         if not self.hidden and not np.allclose(own, camera):
             move = self._better(own, move, last, lab)
@@ -131,18 +131,18 @@ class Thing:
 
     def _better(self, move: Move, other: Move, last: Move, lab: Picture) -> Move:
         """The move after which more of it looks as it did: this one, if most does, or the other, as it is now."""
-        laid = self._laid(after(move, last), lab)
+        laid = self.laid(after(move, last), lab)
         if laid.clear < max(self.clear - LEAD, FOUND):
             return other
         self._take(laid)
         return move
 
-    def _laid(self, since: Move, lab: Picture) -> _Laid:
+    def laid(self, since: Move, lab: Picture) -> _Laid:
         """Where it is if it has moved so since all of it was seen."""
         soft = move_picture(self.kept, since)
         mask = _half(soft)
         covered = self.template.covered(lab, mask, since)
-        return _Laid(since, soft, covered, 1 - float(covered.sum()) / max(1.0, float(mask.sum())))
+        return _Laid(since, soft, covered, 1 - _pixels(covered) / max(1.0, _pixels(mask)))
 
     def _take(self, laid: _Laid) -> None:
         self.since, self.soft, self.covered, self.clear = laid.since, laid.soft, laid.covered, laid.clear
@@ -157,7 +157,7 @@ class Thing:
         """Its usual area, or that of its expected mask if this is smaller and not cut off by the picture's edge."""
         rows, columns = self.soft.shape
         is_inside = self.box.min() > EDGE and self.box[2] < columns - EDGE and self.box[3] < rows - EDGE
-        return min(self.area, float(self.mask.sum())) if is_inside else self.area
+        return min(self.area, _pixels(self.mask)) if is_inside else self.area
 
     @property
     def place(self) -> Box:
@@ -170,7 +170,7 @@ class Thing:
         if self.hidden < PATIENCE or self.hidden % 2:
             return
         found = [mask & ~taken for mask in sightings(lab, self.look, self.area)]
-        near = [(self.distance(mask), place) for place, mask in enumerate(found) if mask.sum() >= SHOWN * self.area]
+        near = [(self.distance(mask), place) for place, mask in enumerate(found) if _pixels(mask) >= SHOWN * self.area]
         near = [one for one in near if one[0] <= REACH + WIDER * self.hidden]
         self.sighting = found[min(near)[1]] if near else None
 
@@ -194,8 +194,8 @@ class Thing:
         if not told.any():
             self.hidden += 1
             return
-        area = float(told.sum())
-        if self.hidden and (area >= WHOLE * self.area or float((told & self.mask).sum()) < COVERED * area):
+        area = _pixels(told)
+        if self.hidden and (area >= WHOLE * self.area or _pixels(told & self.mask) < COVERED * area):
             self._keep(_soft(told))
             self.template, self.covered = Template.cut(lab, told), np.zeros_like(told)
         self.hidden, self.shown, self.sighting = 0, told, None
@@ -216,7 +216,7 @@ class Judge:
     def __init__(self, thing: Thing, window: tuple[slice, slice], lab: Picture, support: float) -> None:
         """``lab``: the frame in L*a*b*; ``support``: the share of the thing's corners that agree, told as a score."""
         self._thing, self._window, self.support = thing, window, support
-        self._lab = lab[window]
+        self._picture, self._lab = lab, lab[window]
         self._soft = thing.soft[window]
         self._place = _half(self._soft)
         self._clear = ~thing.covered[window]
@@ -226,7 +226,7 @@ class Judge:
     @property
     def is_expected(self) -> bool:
         """Whether the thing was seen in the last frame and should be in the window now."""
-        return not self._thing.hidden and int(self.expected.sum()) >= TINY
+        return not self._thing.hidden and _pixels(self.expected) >= TINY
 
     def fits(self, mask: Mask) -> bool:
         """Whether a mask (h, w) of the window shows the whole thing where it is expected."""
@@ -235,11 +235,11 @@ class Judge:
     def _is_clear(self, mask: Mask) -> bool:
         """Whether a mask, where the thing is expected, looks as that did; else it is of what stands before it."""
         here = mask & self.expected
-        return bool((here & self._clear).sum() >= COVERED * here.sum())
+        return _pixels(here & self._clear) >= COVERED * _pixels(here)
 
     def _is_whole(self, mask: Mask) -> bool:
         """Whether a mask is of the thing by its place, area and look, whatever is covered."""
-        area = float(mask.sum())
+        area = _pixels(mask)
         return (
             self.is_expected
             and WHOLE * self._thing.usual <= area <= GROWN * self._thing.area
@@ -257,16 +257,33 @@ class Judge:
         self._forgive(masks)
         seen = [mask for mask in masks if self.fits(mask)]
         if seen:
-            mean = np.mean(np.stack(seen).astype(np.float32), axis=0)
-            gain = GAIN * (self._clear | (mean < COVERED))  # what a mask has of what is covered is not the thing's
-            self._soft[...] = self._soft + gain * (SOFT * mean - self._soft)
+            now = _soft(seen[0]) if len(seen) == 1 else cv2.addWeighted(_soft(seen[0]), 0.5, _soft(seen[1]), 0.5, 0)
+            mean = cv2.addWeighted(self._soft, 1 - GAIN, now, GAIN, 0)
+            np.copyto(self._soft, mean, where=self._clear | (now == 0))  # what it has of what is covered is not its own
             return _half(self._soft) & self._clear
+        for mask in masks:
+            if self._thing.clear < FOUND and self._moved_to(mask):
+                self._soft[...], self._clear[...] = _soft(mask), True
+                self._thing.covered[self._window] = False
+                return mask
         for mask in masks:
             part = mask & self._clear
             if self._grew_back(part):
                 self._soft[part] = SOFT
                 return part
         return next(self._parts(masks), np.zeros_like(self.expected))
+
+    def _moved_to(self, mask: Mask) -> bool:
+        """Whether the thing's picture, laid where a mask is, fits: it went there faster than its corners told."""
+        thing, place = self._thing, self._thing.mask
+        if _pixels(mask) < TINY or not place.any() or not self._is_alike(mask, ALIKE_AGAIN):
+            return False
+        there, here = np.array(box_of_mask(mask), float), np.array(box_of_mask(place), float)
+        there += np.tile([self._window[1].start, self._window[0].start], 2)
+        shift = np.eye(2, 3)
+        shift[:, 2] = (there[:2] + there[2:] - here[:2] - here[2:]) / 2
+        laid = thing.laid(after(shift, thing.since), self._picture)
+        return laid.clear >= FOUND and mask_iou(_half(laid.soft[self._window]), mask) >= FITS
 
     def _forgive(self, masks: tuple[Mask, ...]) -> None:
         """Believe that what seems to be covered for long is the thing itself, if it is of its look and in a mask."""
@@ -280,12 +297,12 @@ class Judge:
         """What shows of a thing that is partly hidden: where most agree, else what is expected."""
         votes = np.sum(np.stack([*masks, self.expected]), axis=0)
         part = np.asarray(votes > (len(masks) + 1) / 2, np.bool_) & self._clear
-        area = float(part.sum())
-        within = float((part & self.expected).sum()) >= WITHIN * area
+        area = _pixels(part)
+        within = _pixels(part & self.expected) >= WITHIN * area
         if area >= max(TINY, SHOWN * self._thing.area) and within and self._is_alike(part):
             yield part
         rest = self.expected & self._clear
-        if float(rest.sum()) >= SHOWN * self._thing.area and self._is_alike(rest):
+        if _pixels(rest) >= SHOWN * self._thing.area and self._is_alike(rest):
             yield rest
 
     def _returned(self, mask: Mask) -> Mask:
@@ -293,10 +310,10 @@ class Judge:
         thing, nothing = self._thing, np.zeros_like(mask)
         seen, whole = largest(mask & self._clear), largest(mask)
         in_place = bool(seen.any()) and self._is_in_place(seen)
-        part = seen if in_place and float(seen.sum()) < WHOLE * float(mask.sum()) else whole
-        if not in_place and self._is_in_place(part) and thing.lasts < LASTING:
+        part = seen if in_place and _pixels(seen) < WHOLE * _pixels(mask) else whole
+        if not in_place and self._is_in_place(part) and thing.lasts < LASTING and not self._moved_to(part):
             return nothing  # it is what stands before the thing
-        area = float(part.sum())
+        area = _pixels(part)
         if area < TINY or not SHOWN * thing.area <= area <= RETURNED * thing.area:
             return nothing
         rows, columns = self._window
@@ -315,7 +332,7 @@ class Judge:
 
     def _is_in_place(self, mask: Mask) -> bool:
         """Whether most of a mask is where the thing should be."""
-        return float((mask & self._place).sum()) >= COVERED * float(mask.sum())
+        return _pixels(mask & self._place) >= COVERED * _pixels(mask)
 
     def _is_at_edge(self, mask: Mask) -> bool:
         """Whether a mask ends at the edge of the picture."""
@@ -330,7 +347,7 @@ class Judge:
 
     def _grew_back(self, part: Mask) -> bool:
         """Whether what shows of a mask is what is expected and the rest of the thing, which was hidden."""
-        area, kept = float(part.sum()), float((part & self.expected).sum())
+        area, kept = _pixels(part), _pixels(part & self.expected)
         whole = WHOLE * self._thing.area <= area <= self._thing.area / WHOLE
         kept_enough = kept >= WITHIN * float((self.expected & self._clear).sum())
         return whole and kept_enough and self._is_alike(part) and self._adds_its_own(part)
@@ -338,7 +355,7 @@ class Judge:
     def _adds_its_own(self, mask: Mask) -> bool:
         """Whether what a mask has beyond what is expected looks like the thing, or is little."""
         added = mask & ~self.expected
-        return bool(added.sum() <= ADDED * mask.sum()) or self._is_alike(added)
+        return _pixels(added) <= ADDED * _pixels(mask) or self._is_alike(added)
 
     def _is_alike(self, mask: Mask, least: float = ALIKE) -> bool:
         return alike(look_of(self._lab, mask), self._thing.look) >= least
@@ -346,8 +363,10 @@ class Judge:
 
 def touching(mask: Mask, place: Mask) -> Mask:
     """The connected pieces of a mask (H, W) of which some is in the place."""
-    _, pieces = cv2.connectedComponents(mask.view(np.uint8))
-    return np.asarray(np.isin(pieces, np.unique(pieces[mask & place])) & mask, np.bool_)
+    count, pieces = cv2.connectedComponents(np.ascontiguousarray(mask).view(np.uint8))
+    within = np.zeros(count, np.bool_)
+    within[pieces[mask & place]] = True
+    return mask if within[1:].all() else np.asarray(within[pieces], np.bool_)
 
 
 def largest(mask: Mask) -> Mask:
@@ -363,6 +382,10 @@ def share_out(masks: NDArray[np.bool_], things: Sequence[Thing]) -> None:
         claims = masks[:, rows, columns]
         sure = np.where(claims, np.stack([thing.soft[rows, columns] for thing in things]).astype(np.int16), -1)
         masks[:, rows, columns] = np.arange(len(things))[:, None] == sure.argmax(axis=0)
+
+
+def _pixels(mask: Mask) -> float:
+    return float(np.count_nonzero(mask))
 
 
 def _half(soft: Picture) -> Mask:

@@ -30,7 +30,7 @@ def look_of(lab: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Look:
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     part = (slice(top, top + height), slice(left, left + width))
     under = np.ascontiguousarray(mask[part]).view(np.uint8)
-    count = int(under.sum())
+    count = int(np.count_nonzero(under))
     if count < LEAST:
         return np.zeros(int(np.prod(BINS)), np.float32)
     shares = cv2.calcHist([np.ascontiguousarray(lab[part])], [0, 1, 2], under, BINS, RANGES) / count

@@ -92,8 +92,15 @@ class Motion:
 
 def move_picture(picture: Grey, move: Move) -> Grey:
     """Values (H, W) after the move; what leaves the picture is cut off, and what comes into it is 0."""
-    height, width = picture.shape
-    return np.asarray(cv2.warpAffine(picture, move, (width, height)), np.uint8)
+    moved = np.zeros_like(picture)
+    left, top, width, height = cv2.boundingRect(picture)
+    sides = np.array(moved.shape[::-1] * 2, np.float64)
+    box = move_box(np.array([left, top, left + width, top + height], np.float64), move) + np.array([-1, -1, 1, 1])
+    x0, y0, x1, y1 = (int(side) for side in np.clip(np.round(box), 0, sides))
+    if width and x1 > x0 and y1 > y0:
+        shifted = move - np.array([[0, 0, x0], [0, 0, y0]])
+        moved[y0:y1, x0:x1] = cv2.warpAffine(picture, shifted, (x1 - x0, y1 - y0))
+    return moved
 
 
 def move_box(box: NDArray[np.float64], move: Move) -> NDArray[np.float64]:

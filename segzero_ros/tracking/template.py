@@ -66,7 +66,7 @@ class Template:
         if not under.any():
             return covered
         unlike = _unlike(cv2.blur(lab[part], SMOOTH), self._moved(move, box)).view(np.uint8) & under
-        side = max(3, round(float(np.sqrt(under.sum())) / GRAIN) | 1)
+        side = max(3, round(float(np.sqrt(np.count_nonzero(under))) / GRAIN) | 1)
         covered[part] = cv2.morphologyEx(unlike, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
         return covered
 

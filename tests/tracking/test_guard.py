@@ -226,3 +226,17 @@ def test_a_thing_that_looks_otherwise_for_long_and_is_still_there_is_seen_again(
     told = [seen_once(thing, AT, turned) for _ in range(20)]
     assert not np.array_equal(told[0], AT)
     assert np.array_equal(told[-1], AT)
+
+
+def test_a_thing_that_is_pushed_faster_than_its_corners_tell_is_followed_by_its_picture() -> None:
+    striped = lambda x: picture(red=square(x, 40), blue=square(x + 6, 46, 28, 6))  # noqa: E731
+    thing = Thing.begin(AT, striped(60))
+    told = seen_once(thing, square(78, 40), striped(78))
+    assert np.array_equal(told, square(78, 40))
+    assert thing.box == pytest.approx([78, 40, 118, 80])
+
+
+def test_a_mask_elsewhere_on_what_has_its_colours_but_not_its_picture_is_not_followed() -> None:
+    thing = Thing.begin(AT, picture(red=AT, blue=square(66, 46, 28, 6)))
+    other = picture(red=square(78, 40), blue=square(84, 60, 28, 6))
+    assert not np.array_equal(seen_once(thing, square(78, 40), other), square(78, 40))
