@@ -34,7 +34,8 @@ ADDED = 0.1  # of a mask: more beyond what is expected must look like the thing
 STRETCHED = 1.6  # times a side of its box, the most with which all of a thing comes back elsewhere
 RETURNED = 2.0  # of the usual area, the most with which a thing comes back: it may be nearer, or was cut off
 WITHIN = 0.8  # share of a part that lies within the expected mask, or of that within the whole that comes back
-SHOWN = 0.1  # share of the usual area that must show
+SHOWN = 0.1  # share of the usual area that must show ...
+SHOWN_ALONE = 0.2  # ... and where no mask says so
 SAME = 0.8  # IoU of what is covered with that of the frame before, for it to be the same
 LASTING = 10  # frames after which what is covered, and seen as the thing by the segmenter, is the thing
 FOUND = 0.8  # share of the expected mask that must look as it did, to believe a move that is not the camera's
@@ -302,7 +303,7 @@ class Judge:
         if area >= max(TINY, SHOWN * self._thing.area) and within and self._is_alike(part):
             yield part
         rest = self.expected & self._clear
-        if _pixels(rest) >= SHOWN * self._thing.area and self._is_alike(rest):
+        if _pixels(rest) >= SHOWN_ALONE * self._thing.area and self._is_alike(rest):
             yield rest
 
     def _returned(self, mask: Mask) -> Mask:
@@ -350,7 +351,8 @@ class Judge:
         area, kept = _pixels(part), _pixels(part & self.expected)
         whole = WHOLE * self._thing.area <= area <= self._thing.area / WHOLE
         kept_enough = kept >= WITHIN * float((self.expected & self._clear).sum())
-        return whole and kept_enough and self._is_alike(part) and self._adds_its_own(part)
+        plain = self._thing.clear >= COVERED  # else what is added may be what covers it
+        return plain and whole and kept_enough and self._is_alike(part) and self._adds_its_own(part)
 
     def _adds_its_own(self, mask: Mask) -> bool:
         """Whether what a mask has beyond what is expected looks like the thing, or is little."""
