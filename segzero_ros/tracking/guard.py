@@ -350,7 +350,7 @@ class Judge:
         """Whether what shows of a mask is what is expected and the rest of the thing, which was hidden."""
         area, kept = _pixels(part), _pixels(part & self.expected)
         whole = WHOLE * self._thing.area <= area <= self._thing.area / WHOLE
-        kept_enough = kept >= WITHIN * float((self.expected & self._clear).sum())
+        kept_enough = kept >= WITHIN * _pixels(self.expected & self._clear)
         plain = self._thing.clear >= COVERED  # else what is added may be what covers it
         return plain and whole and kept_enough and self._is_alike(part) and self._adds_its_own(part)
 

@@ -7,7 +7,6 @@ out of distribution: in no text of base or arms.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ from segzero_ros.tabletop.things import COLOURS, KINDS
 from training.demo_models.reasoner_model import SIZE
 from training.demo_models.shards import things_of
 from training.demo_models.supervised_text import Thing
-from training.grpo.study.splits import LINKED
+from training.grpo.study.splits import scenes_of, write_shard
 
 SIDES: Mapping[str, tuple[int, int, str]] = {
     "left": (0, 1, "leftmost"),
@@ -99,19 +98,12 @@ def write_questions(shards: Iterable[Path], out: Path, *, ood: bool) -> int:
     """
     count = 0
     for path in shards:
-        scenes = [json.loads(line) for line in (path / "scenes.jsonl").read_text(encoding="utf-8").splitlines()]
+        scenes = scenes_of(path)
         for scene in scenes:
             asked = questions(things_of(scene, SIZE))
             scene["instructions"] = [one for one in asked if one["ood"] == ood]
             count += len(scene["instructions"])
-        folder = out / path.name
-        folder.mkdir(parents=True, exist_ok=True)
-        for source in [path / name for name in LINKED] + sorted(path.glob("squashed-*.npy")):
-            link = folder / source.name
-            link.unlink(missing_ok=True)
-            link.symlink_to(source.resolve())
-        lines = "".join(json.dumps(scene) + "\n" for scene in scenes)
-        (folder / "scenes.jsonl").write_text(lines, encoding="utf-8")
+        write_shard(path, out, scenes)
     if not count:
         raise RejectedInput(Code.CONFIG_VALUE, f"got no question for {out}; render more with segzero train data")
     return count

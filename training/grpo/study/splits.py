@@ -64,6 +64,23 @@ def unseen(instruction: Mapping[str, Any]) -> bool:
     return asked(instruction) and bool(held_out_part(instruction))
 
 
+def scenes_of(shard: Path) -> list[dict[str, Any]]:
+    """The lines of a rendered shard's `scenes.jsonl`."""
+    return [json.loads(line) for line in (shard / "scenes.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def write_shard(shard: Path, out: Path, scenes: Iterable[Mapping[str, Any]]) -> None:
+    """Make `out`/NAME with other scenes than the rendered shard's; its pictures are linked, not copied."""
+    folder = out / shard.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in [shard / name for name in LINKED] + sorted(shard.glob("squashed-*.npy")):
+        link = folder / source.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(source.resolve())
+    lines = "".join(json.dumps(scene) + "\n" for scene in scenes)
+    (folder / "scenes.jsonl").write_text(lines, encoding="utf-8")
+
+
 def write_split(
     shards: Iterable[Path], out: Path, keep: Callable[[Mapping[str, Any]], bool], most_shards: int = 0
 ) -> int:
@@ -74,18 +91,11 @@ def write_split(
     count = 0
     paths = list(shards)[: most_shards or None]
     for path in paths:
-        scenes = [json.loads(line) for line in (path / "scenes.jsonl").read_text(encoding="utf-8").splitlines()]
+        scenes = scenes_of(path)
         for scene in scenes:
             scene["instructions"] = [one for one in scene["instructions"] if keep(one)]
             count += len(scene["instructions"])
-        folder = out / path.name
-        folder.mkdir(parents=True, exist_ok=True)
-        for source in [path / name for name in LINKED] + sorted(path.glob("squashed-*.npy")):
-            link = folder / source.name
-            link.unlink(missing_ok=True)
-            link.symlink_to(source.resolve())
-        lines = "".join(json.dumps(scene) + "\n" for scene in scenes)
-        (folder / "scenes.jsonl").write_text(lines, encoding="utf-8")
+        write_shard(path, out, scenes)
     if not count:
         raise RejectedInput(
             Code.CONFIG_VALUE,
