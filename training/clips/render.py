@@ -75,12 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser("python -m training.clips.render", __doc__ or "")
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards; made when missing")
     parser.add_argument("--clips", type=at_least(1, SEEDS_PER_SET), default=2000, help="how many in all (default 2000)")
-    parser.add_argument(
-        "--first",
-        type=at_least(0, SEEDS_PER_SET - 1),
-        default=0,
-        help="number of the first clip, a multiple of --shard (0)",
-    )
+    parser.add_argument("--first", type=FIRST, default=0, help="number of the first clip, a multiple of --shard (0)")
     parser.add_argument("--split", choices=SPLITS, default="train")
     parser.add_argument("--seed", type=SET, default=0, help="another one gives other clips (default 0)")
     parser.add_argument("--frames", type=at_least(1, 10_000), default=8, help="of a clip (default 8)")
