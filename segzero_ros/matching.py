@@ -65,6 +65,20 @@ def box_iou(first: Box, second: Box) -> float:
     return float(box_ious([first], [second])[0, 0])
 
 
+def distinct(masks: NDArray[np.bool_], boxes: Sequence[Box], most_alike: float = 0.8) -> list[int]:
+    """Return which of ``masks`` (N, H, W), each with its box, are no repetition of one before, from the first on.
+
+    A repetition: a mask whose IoU with a kept one is above ``most_alike``. An empty one repeats nothing.
+    """
+    near = box_ious(boxes, boxes) > 0.5  # the costly look only where it can matter
+    kept: list[int] = []
+    for k in range(len(masks)):
+        alike = (mask_iou(masks[j], masks[k]) for j in kept if near[j, k] and masks[k].any())
+        if not any(iou > most_alike for iou in alike):
+            kept.append(k)
+    return kept
+
+
 def all_matched(found: Sequence[Box], true: Sequence[Box], threshold: float = 0.5) -> bool:
     """Return whether the boxes pair off one to one, each pair with an IoU above ``threshold``, none left over.
 

@@ -17,6 +17,7 @@ from segzero_ros.answer import Target, parse_answer, split_thinking
 from segzero_ros.command import Command, Stage
 from segzero_ros.errors import Code, RejectedInput, clean_text, one_line
 from segzero_ros.frame import Frame, no_frame
+from segzero_ros.matching import distinct
 from segzero_ros.profile import Profile
 from segzero_ros.reasoner import Answer, EarlyReasoner, Reasoner, Request, ignore, never
 from segzero_ros.segmenter import EarlySegmenter, Masks, Segmenter, Tracker
@@ -70,7 +71,8 @@ class Timing:
 class Segmentation:
     """The end of one command; every command has exactly one.
 
-    ``detail``: never empty unless ``code`` is OK; a caution about the picture where there is one. ``reasoning``: the
+    ``detail``: never empty unless ``code`` is OK; a caution where there is one: about the picture, a thing that was
+    named twice and is there once, a box in which the segmenter saw nothing. ``reasoning``: the
     model's thinking, untrusted text, clean UTF-8.
     ``labels``: uint8 (uint16 above 254 instances), (H, W) of ``frame``: 0 = background, k = ``instances[k - 1]``;
     where masks overlap the better score wins. ``frame``: the picture it was grounded on (0 x 0 when there was
@@ -178,7 +180,10 @@ class Pipeline:
                 return run.end(Code.NO_TARGET, "; ".join(filter(None, (nothing, self._caution(frame)))))
             on_stage(Stage.SEGMENTING)
             masks = run.segment(self.segmenter, targets)
-            return run.found(targets, masks, self._label or command.text, self._caution(frame))
+            targets, masks, said = _said_once(targets, masks)
+            return run.found(
+                targets, masks, self._label or command.text, "; ".join(filter(None, (said, self._caution(frame))))
+            )
         except RejectedInput as error:
             return run.end(error.code, error.detail)
 
@@ -370,6 +375,17 @@ def _check_answer(answer: Answer) -> None:
         raise TypeError(f"the reasoner returned {type(answer).__name__}, want Answer with text")
     if type(answer.tokens) is not int or answer.tokens < 0:
         raise TypeError(f"the reasoner returned {answer.tokens!r} tokens, want a number of them")
+
+
+def _said_once(targets: tuple[Target, ...], masks: Masks) -> tuple[tuple[Target, ...], Masks, str]:
+    """Leave out what the model named a second time, and say so, as well as which thing has no pixel."""
+    kept = distinct(masks.masks, [target.box for target in targets])
+    said = []
+    if repeated := len(targets) - len(kept):
+        said.append(f"the model named {repeated} of {len(targets)} things a second time; left out")
+        targets, masks = tuple(targets[k] for k in kept), Masks(masks.masks[kept], masks.scores[kept])
+    said += [f"the segmenter saw nothing in box {k}" for k, mask in enumerate(masks.masks, 1) if not mask.any()]
+    return targets, masks, "; ".join(said)
 
 
 def _check_masks(masks: Masks, count: int, frame: Frame) -> None:

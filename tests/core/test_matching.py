@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segzero_ros.matching import all_matched, box_iou, box_ious, mask_iou, overlap
+from segzero_ros.matching import all_matched, box_iou, box_ious, distinct, mask_iou, overlap
 
 LEFT = np.array([[1, 1, 0, 0]], bool)
 MIDDLE = np.array([[0, 1, 1, 0]], bool)
@@ -49,3 +49,20 @@ def test_the_pairing_is_found_even_where_the_first_choice_would_block_it():
     assert box_iou(found[0], narrow) > 0.5
     assert box_iou(found[1], wide) > 0.5
     assert all_matched(found, [wide, narrow], 0.61)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "kept"),
+    [([0, 1], [0]), ([0, 3], [0, 1]), ([0, 40, 1, 41], [0, 1]), ([0, 1, 2, 3, 4], [0, 2, 4]), ([], [])],
+)
+def test_a_mask_that_repeats_a_kept_one_is_left_out(shifts, kept):
+    masks = np.zeros(
+        (len(shifts), 4, 64), bool
+    )  # ten columns each: shifted by one, 9 of 11 are shared, by two, 8 of 12
+    for mask, shift in zip(masks, shifts, strict=True):
+        mask[:, shift : shift + 10] = True
+    assert distinct(masks, [(shift, 0, shift + 10, 4) for shift in shifts]) == kept
+
+
+def test_empty_masks_repeat_nothing():
+    assert distinct(np.zeros((2, 4, 4), bool), [(0, 0, 4, 4)] * 2) == [0, 1]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from segzero_ros.answer import Target
 from segzero_ros.backends.fake import (
     FakeReasoner,
     FakeSegmenter,
@@ -98,6 +99,41 @@ def test_more_than_254_instances_need_16_bits() -> None:
     for count, dtype in ((254, np.uint8), (255, np.uint16)):
         labels = paint_labels(Masks(np.zeros((count, 3, 3), bool), np.zeros(count, np.float32)))
         assert labels.dtype == dtype
+
+
+TWICE = (
+    '<think>two</think><answer>[{"bbox_2d":[0,0,420,840],"point_2d":[9,9]},'
+    '{"bbox_2d":[420,0,840,840],"point_2d":[800,9]},{"bbox_2d":[425,0,840,840],"point_2d":[700,9]}]</answer>'
+)
+
+
+def test_a_thing_that_was_named_twice_is_there_once_and_it_is_said() -> None:
+    result = ground(FakeReasoner(TWICE))
+    assert [instance.box for instance in result.instances] == [(0, 0, 40, 60), (40, 0, 80, 60)]
+    assert [instance.mask_index for instance in result.instances] == [1, 2]
+    assert (result.code, np.unique(result.labels).tolist()) == (Code.OK, [1, 2])
+    assert result.detail == "the model named 1 of 3 things a second time; left out"
+
+
+def test_what_a_person_gives_twice_stays() -> None:
+    target = Target((40, 0, 80, 60), ())
+    result = Pipeline(ABSTAINING, FakeReasoner(), FakeSegmenter()).mask(FRAME, COMMAND, (target, target))
+    assert [instance.mask_index for instance in result.instances] == [1, 2]
+
+
+class SeesNothing(FakeSegmenter):
+    """Its last mask is empty."""
+
+    def predict(self, targets: tuple[Target, ...]) -> Masks:
+        masks = super().predict(targets)
+        masks.masks[-1] = False
+        return masks
+
+
+def test_a_box_in_which_the_segmenter_sees_nothing_is_said() -> None:
+    result = ground(FakeReasoner(TWO), SeesNothing())
+    assert (result.code, len(result.instances), result.labels.max()) == (Code.OK, 2, 1)
+    assert result.detail == "the segmenter saw nothing in box 2"
 
 
 def test_nothing_found_is_an_answer() -> None:

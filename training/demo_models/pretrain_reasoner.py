@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,13 @@ from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
 from training.demo_models.colour_augmentation import ColourSwap, draw
 from training.demo_models.device.ahead import default_workers, prepared_ahead
-from training.demo_models.device.clock import Pace, Schedule, arithmetic, choose_device
+from training.demo_models.device.clock import Pace, Schedule, choose_device
 from training.demo_models.device.store import AnnouncedFolder, PictureStore
 from training.demo_models.paraphrase import paraphrased
 from training.demo_models.reasoner.batch import Batch, Looks, Prepared, SceneTensors, Words, to_device
 from training.demo_models.reasoner.evaluation import evaluate
 from training.demo_models.reasoner.learner import Learner, Optimiser
+from training.demo_models.reasoner.pieces import Pieces
 from training.demo_models.reasoner_model import (
     begin_from,
     build_model,
@@ -56,7 +58,7 @@ from training.demo_models.recipes.reasoner import Recipe, read_arguments
 from training.demo_models.recipes.shapes import SHAPES, Shape
 from training.demo_models.shards import Picked, ShardFolder, choose, draw_jitter, flipped, jittered, shifted, things_of
 from training.demo_models.spoken.speak import speak
-from training.demo_models.supervised_text import SupervisedText, Thing, counted, write_supervised_text
+from training.demo_models.supervised_text import SupervisedText, Thing, counted, listed, write_supervised_text
 from training.demo_models.word_noise import add_word_noise
 from training.saving import LossGuard, Stop, stop_on_signals
 
@@ -92,6 +94,16 @@ class Drawn:
     def words(self) -> Words | None:
         """The questions packed."""
         return Words.of(self.examples, self.images, self.scenes) if self.examples else None
+
+    def shared_out(self, count: int) -> "list[Drawn]":
+        """The same in `count` pieces of neighbouring pictures, or in fewer where there are not as many."""
+        edges = np.linspace(0, len(self.pictures), min(count, len(self.pictures)) + 1).astype(int)
+        return [self._piece(int(first), int(end)) for first, end in pairwise(edges)]
+
+    def _piece(self, first: int, end: int) -> "Drawn":
+        asked = [n for n, image in enumerate(self.images) if first <= image < end]
+        questions = [self.examples[n] for n in asked], [self.images[n] - first for n in asked]
+        return Drawn(self.pictures[first:end], self.scenes[first:end], *questions)
 
     def looks(self) -> Looks:
         """The looks as tensors."""
@@ -160,10 +172,16 @@ class Batches:
     def _counted(
         self, instruction: dict[str, Any], things: Mapping[int, Thing], rng: np.random.Generator
     ) -> dict[str, Any]:
-        """The instruction; if it means a group, perhaps with a thinking that counts it."""
-        if instruction["type"] != "several" or not self.recipe.counted or rng.random() >= self.recipe.counted:
+        """The instruction; if it means a group, perhaps with a thinking that counts it or only lists it."""
+        recipe = self.recipe
+        if instruction["type"] != "several" or not (recipe.counted or recipe.listed):
             return instruction
-        return instruction | {"thinking": counted(instruction["targets"], things)}
+        share = rng.random()
+        if share < recipe.counted:
+            return instruction | {"thinking": counted(instruction["targets"], things)}
+        if share < recipe.counted + recipe.listed:
+            return instruction | {"thinking": listed(instruction["targets"], things)}
+        return instruction
 
     def _text(self, instruction: Mapping[str, Any], things: Mapping[int, Thing], rng: np.random.Generator) -> str:
         """What is said, perhaps as people speak or in other words, perhaps with word noise."""
@@ -176,7 +194,13 @@ class Batches:
 
     def make(self, step: int) -> Batch:
         """The batch of `step`."""
-        drawn = self.draw(step)
+        return self._batch(self.draw(step))
+
+    def pieces(self, step: int, count: int) -> list[Batch]:
+        """The batch of `step` in `count` pieces."""
+        return [self._batch(piece) for piece in self.draw(step).shared_out(count)]
+
+    def _batch(self, drawn: Drawn) -> Batch:
         rgb = torch.from_numpy(np.stack([self._pixels(picked, look) for picked, look in drawn.pictures]))
         return Batch(rgb, SceneTensors.of(drawn.scenes), drawn.words)
 
@@ -197,16 +221,16 @@ class Batches:
         slot = torch.tensor([folder.slot(picked) for picked, _ in drawn.pictures])
         return Prepared(slot, drawn.looks(), SceneTensors.of(drawn.scenes), drawn.words)
 
-    def run(self, first: int) -> Iterator[Batch]:
-        """Batches of all steps from `first` to the end of the schedule, two of them made ahead in a thread."""
-        ready: queue.Queue[Batch | BaseException | None] = queue.Queue(maxsize=2)
+    def run(self, first: int, count: int) -> Iterator[list[Batch]]:
+        """The `count` pieces of each step from `first` to the end of the schedule; a thread is two steps ahead."""
+        ready: queue.Queue[list[Batch] | BaseException | None] = queue.Queue(maxsize=2)
         ended = threading.Event()
 
         def work() -> None:
             try:
                 step = first
                 while not ended.is_set() and not self.schedule.over(step):
-                    ready.put(self.make(step))
+                    ready.put(self.pieces(step, count))
                     step += 1
                 ready.put(None)
             except BaseException as error:  # noqa: BLE001 - handed to the consumer
@@ -224,22 +248,29 @@ class Batches:
                 ready.get()
 
 
-Feed = tuple[Iterator[Batch], Callable[[], int]]  # batches, and what looks for new pictures and says how many there are
+# The pieces of each step, and what looks for new pictures and says how many there are.
+Feed = tuple[Iterator[list[Batch]], Callable[[], int]]
 
 
 @contextmanager
 def feed(args: argparse.Namespace, batches: Batches, first: int, device: torch.device) -> Iterator[Feed]:
-    """Batches on `device` from step `first` on: made here, or with workers from a store of pictures on the device."""
+    """Batches on `device` from step `first` on: made here in a piece per thread, or with workers from a store.
+
+    The store's pictures are on the device and its batches are whole.
+    """
     workers = default_workers(device) if args.workers is None else args.workers
     if not workers:
-        made = batches.run(first)
+        made = batches.run(first, args.threads if device.type == "cpu" else 1)
         with closing(made):
-            yield (to_device(batch, device) for batch in made), lambda: batches.folder.refresh(most=1)
+            yield (
+                ([to_device(piece, device) for piece in pieces] for pieces in made),
+                lambda: batches.folder.refresh(most=1),
+            )
         return
     store = PictureStore(args.data, batches.size, args.pictures_on_device, device).open()
     asked = batches.of(AnnouncedFolder(args.data, batches.size, store.announced))
     with prepared_ahead(asked, first, workers, device.type == "cuda") as steps, store.watching():
-        yield (_filled(to_device(step, device), store) for step in steps), lambda: store.count
+        yield ([_filled(to_device(step, device), store)] for step in steps), lambda: store.count
 
 
 def _filled(step: Prepared, store: PictureStore) -> Batch:
@@ -320,19 +351,22 @@ class Run:
         schedule, guard = self.batches.schedule, LossGuard("segzero train reasoner", self.learner)
         total = schedule.steps if schedule.seconds is None else None
         device = self.learner.device
-        with feed(self.args, self.batches, step, device) as (made, images), _bar(total, step) as bar:
-            for batch in self.pace.timed(made):
+        shared = Pieces(self.learner, self.args.threads if device.type == "cpu" else 1, self.args.bfloat16)
+        with (
+            closing(shared),
+            feed(self.args, self.batches, step, device) as (made, images),
+            _bar(total, step) as bar,
+        ):
+            for pieces in self.pace.timed(made):
                 if stop.is_set() or schedule.over(step):
                     break
-                with arithmetic(device, self.args.bfloat16):
-                    losses = self.learner.losses(batch)
-                losses["total"].backward()
+                losses = shared.backward(pieces)
                 norm = nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
                 usable = guard.usable(losses["total"], norm, step + 1)
                 self.optimiser.step(schedule.at(step))
                 step += 1
                 bar.update()
-                self.pace.pictures += len(batch.rgb)
+                self.pace.pictures += sum(len(piece.rgb) for piece in pieces)
                 for name, value in losses.items() if usable else ():
                     self.sums[name].append(value.detach())
                 self._look_after(step, images, stop)
@@ -385,7 +419,7 @@ def _bar(total: int | None, step: int) -> "tqdm[Any]":
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; what cannot be trained on, or saved, is one line and status 2."""
     args, recipe = read_arguments(argv)
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
     try:
         return train(args, recipe)
     except OSError as error:

@@ -7,9 +7,10 @@ checkpoint brings its own `tokenizer.json`.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,9 +222,10 @@ def restore(folder: Path, learner: Any, optimiser: Any) -> tuple[int, float]:
 def begin_from(folder: Path, learner: Any) -> None:
     """Weights and heads of another run's checkpoint; a head that has grown since keeps its first rows.
 
-    A checkpoint made of a bundle has no heads: they begin anew.
+    A checkpoint made of a bundle has no heads: they begin anew. Of a shallower model the last layers are doubled: the
+    second of each pair adds nothing yet, so the answers are the shallower model's.
     """
-    _load_weights(folder, learner.reasoner.model)
+    _load_weights(folder, learner.reasoner.model, deeper=True)
     own = learner.state_dict()
     with torch.no_grad():
         for name, value in (_heads(folder) if (folder / HEADS).exists() else {}).items():
@@ -231,14 +233,46 @@ def begin_from(folder: Path, learner: Any) -> None:
             place.copy_(value)
 
 
-def _load_weights(folder: Path, model: Any) -> None:
-    saved = load_whole(_model_class(), folder).state_dict()
+def _load_weights(folder: Path, model: Any, deeper: bool = False) -> None:
+    source = load_whole(_model_class(), folder)
+    saved = source.state_dict()
+    if deeper:
+        saved = deepened(saved, source.config.text_config.num_hidden_layers, model.config.text_config.num_hidden_layers)
     if {name: value.shape for name, value in saved.items()} != {n: v.shape for n, v in model.state_dict().items()}:
         width = saved["model.language_model.norm.weight"].shape[0]
         raise RejectedInput(
             Code.CONFIG_VALUE, f"{folder}: its weights, {width} wide, have another shape; give the --shape they have"
         )
     model.load_state_dict(saved)
+
+
+_LAYER = re.compile(r"(model\.language_model\.layers\.)(\d+)(\..+)")
+_ADDS = ("self_attn.o_proj.weight", "mlp.down_proj.weight")  # what a layer adds to the stream goes through these
+
+
+def deepened(weights: Mapping[str, torch.Tensor], layers: int, wanted: int) -> dict[str, torch.Tensor]:
+    """The weights of a model of `layers` text layers for one of `wanted`, the same function (as LLaMA Pro begins).
+
+    Each of the last `wanted - layers` is followed by its copy, whose output matrices are zero; arXiv 2401.02415.
+    Unchanged where `wanted` isn't from `layers` to twice as many.
+    """
+    more = wanted - layers
+    if not 0 < more <= layers:
+        return dict(weights)
+    found = {}
+    for name, value in weights.items():
+        match = _LAYER.fullmatch(name)
+        if match is None:
+            found[name] = value
+            continue
+        number, rest = int(match[2]), match[3]
+        doubled = number - (layers - more)  # the number of its pair, if it has one
+        place = number + max(0, doubled)
+        found[f"{match[1]}{place}{rest}"] = value
+        if doubled >= 0:
+            copy = torch.zeros_like(value) if rest[1:] in _ADDS else value.clone()
+            found[f"{match[1]}{place + 1}{rest}"] = copy
+    return found
 
 
 def _heads(folder: Path) -> dict[str, torch.Tensor]:

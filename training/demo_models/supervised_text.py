@@ -70,6 +70,15 @@ def counted(targets: Sequence[int], things: Mapping[int, Thing]) -> list[Any]:
     return [*pieces, "."]
 
 
+def listed(targets: Sequence[int], things: Mapping[int, Thing]) -> list[Any]:
+    """The thinking about a group as the plain grammar writes it: "red mug (40,60), blue mug (75,58)."."""
+    pieces: list[Any] = []
+    for target in targets:
+        name = f"{things[target].colour} {things[target].kind}"
+        pieces += [", "] * bool(pieces) + [{"say": name, "id": target}, " ", {"at": target}]
+    return [*pieces, "."]
+
+
 def write_thinking(writer: _Writer, pieces: Sequence[Any], things: Mapping[int, Thing], size: int) -> None:
     """Append the thinking.
 

@@ -18,6 +18,7 @@ from training.demo_models.pretrain_reasoner import Batches, main  # noqa: E402
 from training.demo_models.reasoner import evaluation  # noqa: E402
 from training.demo_models.reasoner.batch import to_device  # noqa: E402
 from training.demo_models.reasoner.learner import Learner, Optimiser  # noqa: E402
+from training.demo_models.reasoner.pieces import Pieces  # noqa: E402
 from training.demo_models.reasoner_model import (  # noqa: E402
     begin_from,
     build_model,
@@ -126,6 +127,57 @@ def test_the_wide_shape_learns_and_is_written_as_it_is(tmp_path):
 def test_a_start_of_another_shape_is_refused_in_one_line(tmp_path, batches):
     learner = Learner(build_model(batches.tokenizer, SMALL), batches.tokenizer, batches.profile)
     save(tmp_path, learner, Optimiser(learner, batches.recipe), batches.tokenizer, batches.recipe, 0)
-    other = Learner(build_model(batches.tokenizer, replace(SMALL, layers=4)), batches.tokenizer, batches.profile)
+    other = Learner(build_model(batches.tokenizer, replace(SMALL, inner=96)), batches.tokenizer, batches.profile)
     with pytest.raises(RejectedInput, match="64 wide, have another shape; give the --shape they have"):
         begin_from(tmp_path / "checkpoint", other)
+
+
+@pytest.mark.parametrize(("layers", "kept"), [(4, [0, 1, 2]), (6, [0, 2, 4])])
+def test_a_deeper_model_begins_as_the_shallower_one_and_all_of_it_learns(tmp_path, batches, learner, layers, kept):
+    save(tmp_path, learner, Optimiser(learner, batches.recipe), batches.tokenizer, batches.recipe, 0)
+    deeper = Learner(build_model(batches.tokenizer, replace(SMALL, layers=layers)), batches.tokenizer, batches.profile)
+    begin_from(tmp_path / "checkpoint", deeper)
+    batch = batches.make(1)
+    losses = deeper.losses(batch)
+    assert losses["speak"].item() == pytest.approx(learner.losses(batch)["speak"].item(), abs=1e-6)
+    losses["total"].backward()
+    optimiser = Optimiser(deeper, batches.recipe)
+    for step in (50, 51):  # what adds nothing passes no gradient on before the first step
+        optimiser.step(step)
+        deeper.losses(batch)["total"].backward()
+    theirs = [layer.mlp.gate_proj.weight for layer in learner.reasoner.text.layers]
+    for layer in deeper.reasoner.text.layers:
+        assert layer.mlp.down_proj.weight.grad.abs().sum() > 0
+        assert layer.mlp.gate_proj.weight.grad.abs().sum() > 0
+    begin_from(tmp_path / "checkpoint", deeper)
+    for own, old in zip(kept, theirs, strict=True):
+        assert torch.equal(deeper.reasoner.text.layers[own].mlp.gate_proj.weight, old)
+
+
+def gradients(learner, pieces, threads):
+    learner.zero_grad(set_to_none=True)
+    shared = Pieces(learner, threads)
+    losses = shared.backward(pieces)
+    shared.close()
+    return losses, {name: p.grad for name, p in learner.named_parameters() if p.grad is not None}
+
+
+def test_threads_share_the_pictures_and_each_sum_stays_the_same(batches, learner):
+    recipe = replace(batches.recipe, images=6)
+    pieces = Batches(batches.folder, batches.tokenizer, batches.profile, recipe, batches.schedule).pieces(3, 2)
+    losses, alone = gradients(learner, pieces, 1)
+    shared_losses, shared = gradients(learner, pieces, 2)
+    assert losses["total"].item() == pytest.approx(shared_losses["total"].item())
+    assert alone.keys() == shared.keys()
+    for name, value in alone.items():
+        torch.testing.assert_close(shared[name], value, rtol=1e-4, atol=1e-6)
+    again = gradients(learner, pieces, 2)[1]
+    assert all(torch.equal(shared[name], again[name]) for name in shared)
+
+
+def test_pieces_hold_every_picture_and_question_once(batches):
+    whole = batches.draw(3)
+    first, second = whole.shared_out(2)
+    assert [first.images, second.images] == [[0], [0]]
+    assert [first.examples[0].text, second.examples[0].text] == [example.text for example in whole.examples]
+    assert [len(piece.pictures) for piece in whole.shared_out(9)] == [1, 1], "no piece is empty"

@@ -15,13 +15,18 @@ from segzero_ros.tabletop.things import COLOURS, KINDS
 from training.demo_models.colour_augmentation import NAMES, TONES
 from training.demo_models.paraphrase import USE_OF
 from training.demo_models.spoken.speak import SENTENCES, WORDS, plural, speak
-from training.demo_models.supervised_text import Thing, counted
+from training.demo_models.supervised_text import Thing, counted, listed
 
 BY_HAND = [
     json.loads(line)["text"]
     for file in ("spoken.jsonl", "sealed.jsonl")
     for line in (Path(__file__).parents[3] / "training/evaluation" / file).read_text(encoding="utf-8").splitlines()
 ]
+FRONT = "front|close|near|my (side|end|nose)|this end|first row|reach|shortest way|from here|foremost|coming from me"
+BIG = (
+    "big|large|greatest|whopp|massive|most room|daddy|giant|grown-up|beats|huge|enormous|bulk|ginormous|humongous"
+    "|absolute|dwarfs|chunky|king-size"
+)
 RED_MUG = {1: Thing(1, "mug", "red", (0, 0, 9, 9), (4, 4), 1.0)}
 TWO_CANS = {n: Thing(n, "can", colour, (0, 0, 9, 9), (4, n), 1.0) for n, colour in ((1, "red"), (2, "blue"))}
 
@@ -81,8 +86,8 @@ def test_no_noun_means_two_kinds():
     ("text", "kind", "one_of"),
     [
         ("the mug on the far left", "spatial", r"left"),
-        ("find the mug closest to me", "spatial", r"front|close|near|side of the table|this end"),
-        ("the biggest mug", "comparison", r"big|large|greatest|whopping|massive"),
+        ("find the mug closest to me", "spatial", FRONT),
+        ("the biggest mug", "comparison", BIG),
         ("the red mug on the far right", "spatial", r"red .*right|right.* red"),
         ("the second mug from the left", "spatial", r"second .*from the left"),
         ("the mug that is not blue", "attribute", r"not blue"),
@@ -95,7 +100,7 @@ def test_what_was_meant_stays(text, kind, one_of):
 
 def test_a_relation_keeps_its_two_places():
     for said in many("pick up the mug on the left of the bowl", "spatial"):
-        assert re.search(rf"{names('mug')}.*left of.*{names('bowl')}", said), said
+        assert re.search(rf"{names('mug')}.*left(-hand side)? of.*{names('bowl')}", said), said
 
 
 def test_a_thing_by_its_colour_is_named_or_implied():
@@ -133,6 +138,12 @@ def test_a_group_is_counted_left_to_right():
     pieces = counted([2, 1], TWO_CANS)
     said = "".join(piece if isinstance(piece, str) else piece.get("say", "(x,y)") for piece in pieces)
     assert said == "2: 1 blue can (x,y), 2 red can (x,y)."
+
+
+def test_a_group_is_listed_left_to_right():
+    pieces = listed([2, 1], TWO_CANS)
+    said = "".join(piece if isinstance(piece, str) else piece.get("say", "(x,y)") for piece in pieces)
+    assert said == "blue can (x,y), red can (x,y)."
 
 
 def test_no_sentence_is_one_of_those_by_hand():

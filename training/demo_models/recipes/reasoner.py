@@ -28,7 +28,7 @@ SHARE, RATE = number_in(0, 1), number_in(0, above=True)
 RANGES: Mapping[str, Callable[[str], float]] = {
     **dict.fromkeys(("vision_steps", "steps", "seed"), at_least(0)),
     **dict.fromkeys(("vision_images", "images", "questions"), at_least(1)),
-    **dict.fromkeys(("recoloured", "spoken", "paraphrased", "counted", "word_noise", "decay_from"), SHARE),
+    **dict.fromkeys(("recoloured", "spoken", "paraphrased", "counted", "listed", "word_noise", "decay_from"), SHARE),
     **dict.fromkeys(("muon", "adam"), RATE),
     "vision_rate": number_in(0),
 }
@@ -46,6 +46,7 @@ HELP: Mapping[str, str] = {
     "spoken": "share of the questions as people speak",
     "paraphrased": "share of the others in other words",
     "counted": "share of the groups that the thinking counts",
+    "listed": "share of the groups that it only lists, whatever their shard says",
     "word_noise": "share of the questions with made-up words between theirs",
     "images": "pictures in a step",
     "questions": "questions about each picture",
@@ -65,7 +66,8 @@ class Recipe:
     learned apart. `spoken`: share of the questions as people speak (`spoken/speak.py`); `paraphrased`: share of the
     others in other words (`paraphrase.py`); `word_noise`: share with made-up words between theirs (`word_noise.py`).
     `counted`: share of the groups whose thinking says how many there are and numbers them, as the composed grammar's
-    does; shards of the plain grammar only list them. In the vision stage half of the pictures are mirrored.
+    does; shards of the plain grammar only list them. `listed`: share whose thinking is the plain grammar's whatever the
+    shard says. In the vision stage half of the pictures are mirrored.
     `vision_rate`: of the tower in the second stage, as a share; 0 leaves it as it is. `decay_from`: share of the second
     stage after which the learning rate falls.
     """
@@ -77,6 +79,7 @@ class Recipe:
     spoken: float = 0.0
     paraphrased: float = 0.45
     counted: float = 0.0
+    listed: float = 0.0
     word_noise: float = 0.25
     images: int = 24
     questions: int = 3
@@ -97,8 +100,8 @@ def read_arguments(arguments: Sequence[str] | None = None) -> tuple[argparse.Nam
     add("--tokenizer", type=Path, metavar="FILE", help="tokenizer.json to use instead of learning one")
     add("--start", type=Path, metavar="DIR", help="checkpoint of another run to begin from, with a fresh schedule")
     add("--resume", action="store_true", help="go on from OUT/checkpoint")
-    add("--threads", type=at_least(1), default=1, metavar="N", help="CPU threads (default 1)")
-    shapes = "demo; wide: 192 wide, pictures of 224 x 224, for a GPU (default demo)"
+    add("--threads", type=at_least(1), default=1, metavar="N", help="CPU threads, which share the pictures (default 1)")
+    shapes = "demo; deep: two more layers, can --start with demo's; wide: 192 wide, 224 x 224, for a GPU (default demo)"
     add("--shape", choices=tuple(SHAPES), default="demo", metavar="NAME", help=shapes)
     add_device_options(add)
     add_seconds_option(add, "the schedule passes in so many seconds, however many steps that makes; saved each minute")

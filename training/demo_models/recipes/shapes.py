@@ -28,4 +28,6 @@ class Shape:
 DEMO = Shape(196, 128, 4, 352, 6, 256, (2, 5))
 WIDE = Shape(224, 192, 6, 528, 8, 384, (3, 7))
 """For a GPU: 6.8 million parameters, 64 visual tokens; not trained yet."""
-SHAPES: Mapping[str, Shape] = {"demo": DEMO, "wide": WIDE}
+DEEP = Shape(196, 128, 6, 352, 6, 256, (2, 5))
+"""The demo's with two more layers of text, which can begin with its weights."""
+SHAPES: Mapping[str, Shape] = {"demo": DEMO, "deep": DEEP, "wide": WIDE}
