@@ -88,6 +88,7 @@ ONE = '{"bbox_2d": [10, 20, 60, 80], "point_2d": [30, 40]}'
     [
         ("stop", Code.OK),
         ("eos_token", Code.OK),
+        ("STOP", Code.OK),
         ("length", Code.ANSWER_TRUNCATED),
         ("abort", Code.ANSWER_TRUNCATED),
         ("content_filter", Code.ANSWER_TRUNCATED),

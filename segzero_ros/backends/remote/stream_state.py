@@ -164,6 +164,7 @@ class StreamState:
 
     def _ended(self, reason: str) -> None:
         """Note why the server stopped; a server that takes the stop text out of the answer gets it put back."""
+        reason = reason.lower()
         self._cut_short, self._finished = reason not in _ENDINGS, True
         if reason == "stop" and self._tags and not self.thinking and self._complete_ns is None:
             self._push(END)
