@@ -21,11 +21,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -165,7 +165,8 @@ class Training:
 
     def save(self, out: Path) -> None:
         """Write `checkpoint/` and `state.pt`; see ``save_run``."""
-        save_run(out, self.model, self._state(), step=self.steps_done)
+        note = {"step": self.steps_done, "seconds": round(self.used, 1)}
+        save_run(out, self.model, self._state(), step=self.steps_done, note=note)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -188,8 +189,9 @@ class Training:
         budget: Budget | None = None,
         device: torch.device = CPU,
         bfloat16: bool | None = None,
+        sizes: Mapping[str, int] = MappingProxyType({}),
     ) -> "Training":
-        """The run as `save` left it, its recipe and shards included; `budget` replaces that of its recipe.
+        """The run as `save` left it, its recipe and shards included; `budget` and `sizes` replace those of its recipe.
 
         FileNotFoundError when there is none, RejectedInput when it is of another format.
         """
@@ -197,6 +199,7 @@ class Training:
         recipe = Recipe(**state["recipe"])
         if budget is not None:
             recipe = replace(recipe, minutes=budget[0], steps=budget[1], seconds=budget[2])
+        recipe = replace(recipe, **sizes)
         training = cls(recipe, data, state["shards"], config, device, bfloat16)
         training.model.load_state_dict(state["model"])
         training.heads.load_state_dict(state["heads"])
@@ -262,9 +265,13 @@ def train(training: Training, val: Path | None, out: Path, *, workers: int = 0, 
                 )
             bar.set_postfix_str(f"step {training.steps_done}, loss {recent[-1]['mask']:.3f}, {_rate(training)}", False)
             bar.update(min(100 * (training.progress - before), bar.total - bar.n))
-            if training.progress >= 1 or stop or training.used - saved_at > save_every_s:
+            if training.progress >= 1 or stop:
+                break
+            if training.used - saved_at > save_every_s:
                 _checkpoint(training, val, out, recent, held_out_scenes)
                 saved_at, recent = training.used, []
+        if recent:  # a budget on the clock may end, and a stop come, while the next step is waited for
+            _checkpoint(training, val, out, recent, held_out_scenes)
     how = "finished" if training.progress >= 1 else "stopped, go on with --resume,"
     print(f"{how} after {training.steps_done} steps; {out}/checkpoint is a Sam2Model directory")
 
@@ -337,13 +344,15 @@ def run(args: argparse.Namespace) -> int:
 def _begin(args: argparse.Namespace) -> Training:
     given = (args.minutes, args.steps, args.seconds) if args.minutes or args.steps or args.seconds else None
     device = choose_device(args.device)
+    asked = {name: getattr(args, name) for name in ("images_per_step", "prompts_per_image")}
+    sizes = {name: value for name, value in asked.items() if value is not None}
     if not args.resume:
         minutes, steps, seconds = given or (DEFAULT_MINUTES, None, None)
-        recipe = Recipe(minutes, steps, args.images_per_step, args.prompts_per_image, seed=args.seed, seconds=seconds)
+        recipe = Recipe(minutes, steps, **sizes, seed=args.seed, seconds=seconds)
         return Training(recipe, args.data, device=device, bfloat16=args.bfloat16)
     if not any((args.out / name).is_file() for name in ("state.pt", "state.pt.old")):
         raise FileNotFoundError(f"got --resume, but there is no {args.out / 'state.pt'}; start without --resume")
-    return Training.resume(args.out, args.data, budget=given, device=device, bfloat16=args.bfloat16)
+    return Training.resume(args.out, args.data, None, given, device, args.bfloat16, sizes)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -189,11 +190,27 @@ def test_asked_to_stop_it_saves_and_can_go_on(data, tmp_path, monkeypatch):
     assert 0 <= entry["held_out_iou"] <= 1
 
 
+def test_a_clock_that_runs_out_while_a_step_is_waited_for_leaves_the_steps_before_it(data, tmp_path, monkeypatch):
+    training = start(data, replace(RECIPE, steps=None, seconds=1000.0))
+
+    def awaited():
+        yield None
+        yield None
+        training.began -= 1000.0
+        yield None
+
+    monkeypatch.setattr(pretrain_segmenter, "_prepared", lambda *_: nullcontext(awaited()))
+    train(training, None, tmp_path)
+    assert training.steps_done == 2 == json.loads((tmp_path / "checkpoint" / "training.json").read_text())["step"]
+
+
 def test_the_command_trains_resumes_and_evaluates(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain_segmenter, "build_model", lambda seed, config: build_model(seed, demo_config(SIDE)))
     folders = ["--data", str(data / "train"), "--out", str(tmp_path)]
     assert main([*folders, "--steps", "2", "--images-per-step", "2", "--prompts-per-image", "2"]) == 0
-    assert main([*folders, "--resume", "--steps", "3"]) == 0
+    assert main([*folders, "--resume", "--steps", "3", "--images-per-step", "1"]) == 0
+    recipe = torch.load(tmp_path / "state.pt", weights_only=True)["recipe"]
+    assert (recipe["images_per_step"], recipe["prompts_per_image"]) == (1, 2)
     report = tmp_path / "eval.json"
     checkpoint = ["--evaluate", "--segmenter", str(tmp_path / "checkpoint")]
     assert main(["--data", str(data / "val"), *checkpoint, "--out", str(report), "--count", "2"]) == 0

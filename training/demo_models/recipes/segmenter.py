@@ -72,9 +72,9 @@ def read_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace
         ("--images-per-step", recipe.images_per_step, "pictures in a step"),
         ("--prompts-per-image", recipe.prompts_per_image, "boxes and points asked about in each"),
     ):
-        add(name, type=at_least(1), default=value, metavar="N", help=f"{what} (default {value})")
+        add(name, type=at_least(1), metavar="N", help=f"{what} (default {value}, or the resumed run's)")
     add("--seed", type=at_least(0), default=0, metavar="N", help="another seed begins and draws otherwise (default 0)")
-    resume = "go on with OUT/state.pt, its recipe and its budget (or another --minutes, --steps or --seconds)"
+    resume = "go on with OUT/state.pt, its recipe and its budget, or those given"
     add("--resume", action="store_true", help=resume)
     add("--evaluate", action="store_true", help="score --segmenter on --data instead of training")
     add("--segmenter", type=Path, metavar="DIR", help="the checkpoint to evaluate, a Sam2Model")
