@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -107,11 +108,12 @@ def test_every_carried_package_is_one_that_is_pinned_here():
     assert "--no-deps" in command and "3.12" in command
 
 
-def described(monkeypatch, **found):
+def described(monkeypatch, shared=4096, **found):
     usual = {"missing": [], "torch": "2.11.0", "transformers": "5.23.0", "gpu": "NVIDIA H100", "free_gib": 78.0}
     usual |= {"total_gib": 79.0, "bfloat16": True}
     answers = iter([json.dumps(usual | found), "NVIDIA H100/PCIe/SSE2\n"])
     monkeypatch.setattr(gpu_machine, "_asked", lambda *_: next(answers))
+    monkeypatch.setattr(gpu_machine, "_free_shared_mib", lambda: shared)
 
 
 def test_a_machine_that_has_all_is_said_in_two_lines(monkeypatch):
@@ -127,12 +129,27 @@ def test_a_machine_that_has_all_is_said_in_two_lines(monkeypatch):
         ({"gpu": ""}, "sees no CUDA device; --rehearse"),
         ({"free_gib": 3.0}, "has 3 GiB free, want 20"),
         ({"bfloat16": False}, "no bfloat16"),
+        ({"shared": 64}, "shm has 64 MiB free, want 512 .* mount -o remount"),
     ],
 )
 def test_what_a_machine_lacks_is_one_line_that_says_what_to_do(monkeypatch, found, said):
     described(monkeypatch, **found)
     with pytest.raises(carried.MissingError, match=said):
         gpu_machine.report({}, need_cuda=True)
+
+
+def test_a_card_that_does_not_compute_is_one_line(monkeypatch):
+    monkeypatch.setattr(gpu_machine, "DESCRIBE", "raise SystemExit('CUDA driver error: not supported')")
+    with pytest.raises(carried.MissingError, match=r"torch does not work here \(CUDA driver error: not supported\)"):
+        gpu_machine.report(dict(os.environ), need_cuda=True)
+
+
+def test_where_the_cards_driver_cannot_render_mesa_does(monkeypatch, tmp_path):
+    program = "import os; print(os.environ['__EGL_VENDOR_LIBRARY_FILENAMES'])"
+    monkeypatch.setattr(gpu_machine, "RENDERER", program)
+    monkeypatch.setattr(gpu_machine, "MESA", tmp_path)
+    env = {name: value for name, value in os.environ.items() if name != "__EGL_VENDOR_LIBRARY_FILENAMES"}
+    assert gpu_machine._renderer(env) == str(tmp_path) == env["__EGL_VENDOR_LIBRARY_FILENAMES"]
 
 
 def test_a_machine_that_cannot_render_says_why(monkeypatch):
@@ -151,6 +168,7 @@ place.mkdir(parents=True, exist_ok=True)
 for step in range(1000):
     (place / "model.safetensors").write_text(f"{name} {step}")
     (place / "optimiser.pt").write_text("state")
+    (place / "training.json").write_text(json.dumps({"seconds": 100.0}))
     (work / name / "log.jsonl").write_text(json.dumps({"step": step}) + chr(10))
     if time.monotonic() > ends:
         sys.exit(int(sys.argv[4]))
@@ -204,6 +222,8 @@ def test_a_training_that_fails_goes_on_from_its_checkpoint_with_half_of_the_pict
     commands = [module for name, module in gpu.begun if name == "reasoner"]
     pictures = [module[module.index("--images-per-step") + 1] for module in commands]
     assert pictures == ["2", "1"] and ["--resume" in module for module in commands] == [False, True]
+    first, second = (float(module[module.index("--seconds") + 1]) for module in commands)
+    assert first < 20 and 100 + first - 5 < second < 100 + first, "the resumed clock begins where it was saved"
     assert "status 2" in capsys.readouterr().out
 
 
@@ -233,6 +253,77 @@ def test_no_pictures_in_time_is_one_line_with_the_renderers_last_words(gpu, monk
     gpu.deadline = time.monotonic() + 1.0
     with pytest.raises(carried.MissingError, match="no pictures came in time; cannot render off-screen"):
         gpu.run(None, 0.2, [])
+
+
+def test_renderers_that_cannot_work_end_the_run_at_once(gpu, capsys):
+    gpu._begin = lambda *_: subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    with pytest.raises(carried.MissingError, match="no pictures came in time"):
+        gpu.run(None, 0.2, [])
+    assert gpu.left > 12 and capsys.readouterr().out.count("render-val: status 3") <= gpu_run.FAILURES
+
+
+def test_a_renderer_that_fails_is_begun_again_with_what_it_had_to_do(gpu):
+    real, spoilt = gpu._begin, []
+
+    def begin(name, module):
+        if name == "render-0" and not spoilt:
+            spoilt.append(module)
+            return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+        return real(name, module)
+
+    gpu._begin = begin
+    assert gpu.run(None, 0.0, [])
+    assert [module for name, module in gpu.begun if name == "render-0"] == spoilt
+
+
+def test_a_training_does_not_outlive_what_watches_it(gpu, monkeypatch):
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(gpu, "_pack_new", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        gpu._watch(process, time.monotonic() + 60)
+    assert process.poll() is not None
+
+
+@pytest.mark.parametrize(("shape", "layers", "fits"), [("demo", 4, True), ("deep", 4, True), ("wide", 4, False)])
+def test_a_start_that_the_shape_cannot_begin_with_is_said_before_pictures_are_waited_for(
+    gpu, tmp_path, shape, layers, fits
+):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"text_config": {"hidden_size": 128, "num_hidden_layers": layers}})
+    )
+    gpu.shape = shape
+    if fits:
+        assert "--start" in gpu._reasoner_command(tmp_path, [])(1.0, 0)
+        return
+    with pytest.raises(carried.MissingError, match="128 wide with 4 layers, which --shape wide cannot begin with"):
+        gpu.run(tmp_path, 0.2, [])
+
+
+def test_wrong_options_of_the_reasoner_end_the_run_before_it_begins(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train_demo_models.main(["train", "--out", str(tmp_path / "out"), "--rehearse", "--", "--moun", "0.01"])
+    assert "--muon" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_the_deadline_is_counted_from_the_command_and_pictures_fit_the_disk(tmp_path, monkeypatch):
+    made = {}
+
+    class Noted(gpu_run.Run):
+        def run(self, *_):
+            made.update(left=self.left, pictures=self.size.renderers * self.size.shards * self.size.count)
+            return True
+
+    def slow(*_, **__):
+        time.sleep(0.5)
+        return []
+
+    monkeypatch.setattr(gpu_run, "Run", Noted)
+    monkeypatch.setattr(gpu_machine, "report", slow)
+    monkeypatch.setattr(carried, "install", lambda _: 0)
+    monkeypatch.setattr(gpu_run.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9e9, 0, 4e9))
+    words = ["train", "--seconds", "60", "--out", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    assert train_demo_models.main(words) == 0
+    assert made["left"] < 59.5 and 10_000 < made["pictures"] <= 0.7 * 4e9 / (4 * 196**2)
 
 
 def test_states_that_do_not_fit_stay_behind_and_that_is_said(gpu, tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,9 @@ MODULES = {
     "OpenGL": "PyOpenGL",
 }
 LEAST_FREE_GIB = 20
+SHARED = Path("/dev/shm")  # noqa: S108 - where torch puts what processes share
+LEAST_SHARED_MIB = 512  # a step is 5 MiB, and each worker makes three ahead
+MESA = Path("/usr/share/glvnd/egl_vendor.d/50_mesa.json")
 
 DESCRIBE = """
 import importlib.util, json, sys
@@ -35,6 +39,8 @@ if "torch" not in found["missing"]:
         free, total = torch.cuda.mem_get_info()
         found |= {"gpu": torch.cuda.get_device_name(), "free_gib": free / 2**30, "total_gib": total / 2**30}
         found["bfloat16"] = torch.cuda.is_bf16_supported()
+        ones = torch.ones(64, 64, device="cuda")
+        (ones @ ones).sum().item()
 if "transformers" not in found["missing"]:
     import transformers
     found["transformers"] = transformers.__version__
@@ -42,10 +48,13 @@ print(json.dumps(found))
 """
 
 RENDERER = """
-from segzero_ros.tabletop.gl import open_context
-context = open_context(64, 64)
-from OpenGL import GL
-print((GL.glGetString(GL.GL_RENDERER) or b"").decode())
+from segzero_ros.tabletop.render import Renderer
+from segzero_ros.tabletop.sampling import sample_scene
+with Renderer(320, 240) as renderer:
+    if renderer.render(sample_scene(0, "train")).rgb.std() < 5:
+        raise SystemExit("cannot render off-screen (pictures are of one colour)")
+    from OpenGL import GL
+    print((GL.glGetString(GL.GL_RENDERER) or b"").decode())
 """
 
 
@@ -64,8 +73,14 @@ def environment(site: Path) -> dict[str, str]:
 
 
 def report(env: dict[str, str], *, need_cuda: bool) -> list[str]:
-    """Lines about the machine; `MissingError` names what is lacking and what to do."""
-    found = json.loads(_asked(DESCRIBE, env, *MODULES))
+    """Lines about the machine; `MissingError` names what is lacking and what to do.
+
+    `env` is told to render with Mesa where the card's driver does not.
+    """
+    try:
+        found = json.loads(_asked(DESCRIBE, env, *MODULES))
+    except subprocess.CalledProcessError as error:
+        raise MissingError(f"torch does not work here ({_said(error)[-1]})") from None
     if found["missing"]:
         lacking = ", ".join(MODULES[name] for name in found["missing"])
         raise MissingError(
@@ -91,19 +106,35 @@ def _check_gpu(found: dict[str, object]) -> None:
         raise MissingError(
             f"the GPU has {float(str(found['free_gib'])):.0f} GiB free, want {LEAST_FREE_GIB}; end what uses it"
         )
+    if (shared := _free_shared_mib()) < LEAST_SHARED_MIB:
+        raise MissingError(
+            f"{SHARED} has {shared} MiB free, want {LEAST_SHARED_MIB} for what worker processes hand over; "
+            f"mount -o remount,size=4G {SHARED}"
+        )
     if not found["bfloat16"]:
         raise MissingError(f"{found['gpu']} has no bfloat16; train with segzero train reasoner --no-bfloat16 instead")
+
+
+def _free_shared_mib() -> int:
+    return shutil.disk_usage(SHARED).free // 2**20 if SHARED.is_dir() else 0
 
 
 def _renderer(env: dict[str, str]) -> str:
     try:
         return _asked(RENDERER, env).strip()
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or "").strip().splitlines()
-        reason = next((line for line in reversed(said) if "cannot render" in line), said[-1] if said else "")
+        if MESA.exists() and "__EGL_VENDOR_LIBRARY_FILENAMES" not in env:
+            env["__EGL_VENDOR_LIBRARY_FILENAMES"] = str(MESA)
+            return _renderer(env)
+        said = _said(error)
+        reason = next((line for line in reversed(said) if "cannot render" in line), said[-1])
         raise MissingError(
             f"{reason} (with a GPU's driver: libegl1 libglvnd0 libopengl0 libgl1 libglx0, brought along as packages)"
         ) from None
+
+
+def _said(error: subprocess.CalledProcessError) -> list[str]:
+    return (error.stderr or "").strip().splitlines() or [f"status {error.returncode}"]
 
 
 def _asked(program: str, env: dict[str, str], *words: str) -> str:

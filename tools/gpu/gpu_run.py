@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import pieces
 from carried import ROOT, MissingError
 
 sys.path.insert(0, str(ROOT))
+from training.demo_models.recipes.reasoner import read_arguments
 from training.demo_models.recipes.shapes import SHAPES
 
 LOOK_S = 1.0  # between two looks at what is going on
@@ -23,6 +26,7 @@ LEAST_TRAINING_S = 5.0
 GRACE_S = 15.0  # for a training to save when it is asked to end
 MOST_BYTES = 60 * pieces.MIB  # that come back
 FAILURES = 3
+DISK_SHARE = 0.7  # of what is free that pictures take at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,16 @@ def real_size(cores: int, pictures: int) -> Size:
     )  # fmt: skip
 
 
+def room_for(folder: Path, shape: str) -> int:
+    """How many pictures fit beside `folder`."""
+    return int(DISK_SHARE * shutil.disk_usage(folder).free / (4 * SHAPES[shape].size ** 2))
+
+
+def check_options(shape: str, options: list[str]) -> None:
+    """End the process as the reasoner's training would, now instead of when pictures are there."""
+    read_arguments(["--data", "D", "--val", "D", "--out", "D", "--shape", shape, *options])
+
+
 class Run:
     """Everything that runs between now and the deadline; `stop` ends it early, with what is learned so far."""
 
@@ -80,8 +94,10 @@ class Run:
         self.deadline = time.monotonic() + seconds
         self.stopped = False
         self.packed = 0.0
-        self.renderers: list[subprocess.Popen[bytes]] = []
-        self.followed: set[int] = set()
+        self.renderers: dict[str, subprocess.Popen[bytes]] = {}
+        self.rendering: dict[str, list[str]] = {}  # what each was begun with
+        self.failed: Counter[str] = Counter()
+        self.followed: set[str] = set()
         work.mkdir(parents=True, exist_ok=True)
 
     def stop(self) -> None:
@@ -97,11 +113,12 @@ class Run:
         """All of it; whether both trainings ended well."""
         began = time.monotonic()
         with self._rendering():
+            reasoner = self._reasoner_command(start, reasoner_options)
             self._wait_for_shards()
             self._say(f"{self._rendered()} pictures after {time.monotonic() - began:.0f} s")
             share = 0.0 if segmenter_share <= 0 else segmenter_share
             reasoner_s = (self.left - self.size.end_s) * (1 - share)
-            done = self._train("reasoner", reasoner_s, self._reasoner_command(start, reasoner_options))
+            done = self._train("reasoner", reasoner_s, reasoner)
             if share and not self.stopped:
                 done &= self._train("segmenter", self.left - self.size.end_s / 2, self._segmenter_command())
             self._say(f"{self._rendered() / (time.monotonic() - began):.1f} pictures rendered a second, on average")
@@ -114,37 +131,50 @@ class Run:
     def _rendering(self) -> Iterator[None]:
         """Renderers at work; they end with the block."""
         val = ["--out", self._data("val"), "--split", "val", "--count", str(self.size.val_count), "--shards", "1"]
-        self.renderers = [self._begin("render-val", ["training.demo_models.render_tabletop", *val])]
-        for number in range(self.size.renderers):
-            self.renderers.append(self._renderer(number, whole=number < self.size.whole))
         try:
+            self._render("render-val", val)
+            for number in range(self.size.renderers):
+                self._render(f"render-{number}", self._share(number, whole=number < self.size.whole))
             yield
         finally:
-            for process in self.renderers:
+            for process in self.renderers.values():
                 _end(process)
 
-    def _renderer(self, number: int, *, whole: bool, first: int = 0) -> subprocess.Popen[bytes]:
-        """One renderer at work: on whole pictures, or on such as the reasoner sees; `first`: its first shard."""
+    def _render(self, name: str, words: list[str]) -> None:
+        self.rendering[name] = words
+        self.renderers[name] = self._begin(name, ["training.demo_models.render_tabletop", *words])
+
+    def _share(self, number: int, *, whole: bool, first: int = 0) -> list[str]:
+        """What one renderer makes: whole pictures, or such as the reasoner sees; `first`: its first shard."""
         size = self.size
         words = ["--out", self._data("train"), "--count", str(size.count), "--start", str(number * 10_000 + first)]
         words += ["--shards", str(size.whole_shards if whole else size.shards), "--grammar", "mixed"]
-        words += [] if whole else ["--squash", str(SHAPES[self.shape].size)]
-        return self._begin(f"render-{number}", ["training.demo_models.render_tabletop", *words])
+        return words if whole else [*words, "--squash", str(SHAPES[self.shape].size)]
 
     def _render_on(self) -> None:
-        """Renderers that have made their whole pictures go on with others."""
-        for number in [number for number in range(self.size.whole) if number not in self.followed]:
-            if self.renderers[1 + number].poll() == 0:
-                self.followed.add(number)
-                self.renderers.append(self._renderer(number, whole=False, first=self.size.whole_shards))
+        """Renderers that have made their whole pictures go on with others; one that failed is begun again, twice."""
+        whole = {f"render-{number}": number for number in range(self.size.whole)}
+        for name, process in list(self.renderers.items()):
+            status = process.poll()
+            if status == 0 and name in whole and name not in self.followed:
+                self.followed.add(name)
+                self._render(name, self._share(whole[name], whole=False, first=self.size.whole_shards))
+            elif status:
+                self.failed[name] += 1
+                self._say(f"{name}: status {status}; {self._last_words(name)}")
+                del self.renderers[name]
+                if self.failed[name] < FAILURES:
+                    self._render(name, self.rendering[name])
 
     def _wait_for_shards(self) -> None:
         until = time.monotonic() + min(FIRST_SHARDS_S, self.left / 2)
         while not self.stopped:
+            self._render_on()
             found = len(list((self.work / "data" / "train").glob("shard-*")))
             if found >= self.size.first and list((self.work / "data" / "val").glob("shard-*")):
                 return
-            if time.monotonic() > until:
+            hopeless = "render-val" not in self.renderers or len(self.renderers) == 1
+            if hopeless or time.monotonic() > until:
                 raise MissingError(f"no pictures came in time; {self._last_words('render-0', 'render-val')}")
             time.sleep(LOOK_S / 4)
 
@@ -157,7 +187,7 @@ class Run:
     # ---- trainings ----
 
     def _reasoner_command(self, start: Path | None, more: list[str]) -> Callable[[float, int], list[str]]:
-        begun = [] if start is None else ["--start", str(self._checkpoint_of(start))]
+        begun = [] if start is None else ["--start", str(self._fitting(self._checkpoint_of(start)))]
 
         def command(seconds: float, failures: int) -> list[str]:
             words = self._common("reasoner", seconds, failures, self.size.reasoner)
@@ -174,14 +204,19 @@ class Run:
         return command
 
     def _common(self, name: str, seconds: float, failures: int, options: dict[str, int | float]) -> list[str]:
-        """Options of both; after a failure, most likely of memory, half of the pictures."""
+        """Options of both; after a failure, most likely of memory, half of the pictures.
+
+        The clock of a resumed training goes on where it was saved, so these seconds come on top.
+        """
+        checkpoint = self.work / name / "checkpoint"
+        resumed = failures > 0 and checkpoint.exists()
+        seconds += _seconds_used(checkpoint) if resumed else 0.0
         pictures = max(1, int(options["--images-per-step"]) >> failures)
         chosen = options | {"--images-per-step": pictures}
         words = [word for option, value in chosen.items() for word in (option, str(value))]
         words += ["--data", self._data("train"), "--out", str(self.work / name)]
         words += ["--device", self.size.device, "--workers", str(self.size.workers), "--seconds", f"{seconds:.1f}"]
-        begun = (self.work / name / "checkpoint").exists()
-        return [*words, "--resume"] if failures and begun else words
+        return [*words, "--resume"] if resumed else words
 
     def _checkpoint_of(self, start: Path) -> Path:
         """A checkpoint as it is, a bundle's weights as one."""
@@ -197,6 +232,21 @@ class Run:
         if subprocess.run(command, env=self.env, cwd=ROOT, check=False).returncode:
             raise MissingError(f"{start}: its weights could not be taken (see above); give a checkpoint")
         return folder / "reasoner"
+
+    def _fitting(self, checkpoint: Path) -> Path:
+        """The checkpoint, if a reasoner of this run's shape can begin with it; deeper ones can, wider ones cannot."""
+        try:
+            text = json.loads((checkpoint / "config.json").read_text("utf-8"))["text_config"]
+            width, layers = int(text["hidden_size"]), int(text["num_hidden_layers"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MissingError(f"{checkpoint}: is no checkpoint of a reasoner ({error!r}); give one") from None
+        shape = SHAPES[self.shape]
+        if width != shape.width or not layers <= shape.layers <= 2 * layers:
+            raise MissingError(
+                f"{checkpoint}: {width} wide with {layers} layers, which --shape {self.shape} cannot begin with "
+                f"({shape.width} wide, {shape.layers} layers); leave --start away or give another --shape"
+            )
+        return checkpoint
 
     def _train(self, name: str, seconds: float, command: Callable[[float, int], list[str]]) -> bool:
         """One training until its time is over; begun again where it was saved when it ends before that."""
@@ -220,13 +270,13 @@ class Run:
 
     def _watch(self, process: subprocess.Popen[bytes], until: float) -> int:
         """Wait for a training and pack what it saves; past its time it is asked to end. Returns its status."""
-        while process.poll() is None:
-            if self.stopped or time.monotonic() > until:
-                _end(process, GRACE_S)
-                break
-            self._pack_new()
-            self._render_on()
-            time.sleep(LOOK_S)
+        try:
+            while process.poll() is None and not self.stopped and time.monotonic() < until:
+                self._pack_new()
+                self._render_on()
+                time.sleep(LOOK_S)
+        finally:
+            _end(process, GRACE_S)
         return process.returncode
 
     # ---- what goes back ----
@@ -239,6 +289,8 @@ class Run:
                 self._pack(states=False)
             except FileNotFoundError:  # saved anew at this very moment: next time
                 return
+            except OSError as error:
+                self._say(f"nothing was packed: {error}")
             self.packed = max(saved)
 
     def _pack(self, *, states: bool) -> None:
@@ -283,6 +335,14 @@ class Run:
 
     def _say(self, text: str) -> None:
         print(f"[{max(0.0, self.left):5.0f} s left] {text}", flush=True)
+
+
+def _seconds_used(checkpoint: Path) -> float:
+    """What a training by the clock had used when it was saved; 0 where that cannot be read."""
+    try:
+        return float(json.loads((checkpoint / "training.json").read_text("utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _end(process: subprocess.Popen[bytes], grace_s: float = 5.0) -> None:

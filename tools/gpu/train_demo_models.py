@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import carried
@@ -95,18 +96,24 @@ def _join(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    work = options.work or Path(tempfile.mkdtemp(prefix="segzero-gpu-"))
+    began = time.monotonic()
+    gpu_run.check_options(options.shape, options.reasoner)
+    work = (options.work or Path(tempfile.mkdtemp(prefix="segzero-gpu-"))).resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    start = options.start and options.start.resolve()
     site = work / "site"
     if not options.rehearse:
         print(f"{carried.install(site)} carried wheels are installed", flush=True)
     environment = gpu_machine.environment(site)
     for line in gpu_machine.report(environment, need_cuda=not options.rehearse):
         print(line, flush=True)
-    size = gpu_run.TOY if options.rehearse else gpu_run.real_size(os.cpu_count() or 2, options.pictures)
-    work_run = gpu_run.Run(size, work, options.out, options.seconds, environment, options.shape)
+    pictures = min(options.pictures, gpu_run.room_for(work, options.shape))
+    size = gpu_run.TOY if options.rehearse else gpu_run.real_size(os.cpu_count() or 2, pictures)
+    seconds = options.seconds - (time.monotonic() - began)  # installing and looking took some
+    work_run = gpu_run.Run(size, work, options.out, seconds, environment, options.shape)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: work_run.stop())
-    done = work_run.run(options.start, options.segmenter_share, options.reasoner)
+    done = work_run.run(start, options.segmenter_share, options.reasoner)
     return INTERRUPTED if work_run.stopped else 0 if done else 1
 
 
