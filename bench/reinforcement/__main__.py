@@ -56,7 +56,8 @@ def report(args: argparse.Namespace, name: str) -> None:
     else:
         found, settings = figures(args.out), dict(SETTINGS) | {"questions": COUNTS}
         text, marks = results(found, first), (BEGIN, END)
-    write(record(name, ["python", "-m", "bench.reinforcement"], settings, found | {"steps": steps}), args.json)
+    command = ["python", "-m", "bench.reinforcement", *(["--second"] if args.second else [])]
+    write(record(name, command, settings, found | {"steps": steps}), args.json)
     if steps:
         draw(steps, args.plot)
     renew(args.page, text, marks)

@@ -118,7 +118,7 @@ def draw(steps: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
         for run, rows in steps.items():
             arm, _, seed = run.rpartition("-")
             curve(axes, rows, key, label=run, c=f"C{arms.index(arm)}", ls="-" if seed == "0" else "--", lw=1.4)
-        axes.set(title=title, ylim=(0, 1))
+        axes.set(title=title, ylim=(-0.02, 1.02))  # a line along an edge is seen
     save(figure, path)
 
 

@@ -1,15 +1,18 @@
 """The study's page says what its runs' answers say: shares, differences, conditions, and what was not run."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch", reason="offline stack not installed")
 
-from bench.reinforcement import second
+from bench.reinforcement import page, second
 from bench.reinforcement.figures import figures, last_validations, read_rows
 from bench.reinforcement.page import BEGIN, END, renew, results
 from training.grpo.study.answers import CAUSAL, FILE, SAMPLED_FILE
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_run(out, name, right, *, how=("own",), in_right=0.5):
@@ -42,6 +45,15 @@ def test_a_success_is_one_and_its_tables_say_by_how_much(tmp_path):
         and "| free - empty | +40.0 (" in text
         and "not run: supervised, random" in text
     )
+
+
+@pytest.mark.parametrize(("name", "study"), [("reinforcement", page), ("reinforcement-2", second)])
+def test_the_pages_tables_are_those_of_the_stored_figures(name, study):
+    [file] = (ROOT / "bench" / "results").glob(f"*/{name}.json")
+    found = json.loads(file.read_text())["figures"]
+    steps = {run: rows for run, rows in found["steps"].items() if run in ("free-0", "required-0")}
+    said = (ROOT / "docs" / "reinforcement.md").read_text().partition(study.BEGIN)[2].partition(study.END)[0]
+    assert said.strip() == study.results(found, steps)
 
 
 def test_equal_arms_are_no_success(tmp_path):
