@@ -12,16 +12,17 @@ from segzero_ros.cli.parser import Parser
 
 
 def merge(adapter: Path, out: Path) -> None:
-    """Write the base model that `adapter` names with the adapter's weights added, and the tokenizer, to `out`."""
+    """Write to `out` the base model that `adapter` names with the adapter's weights added, and the processor's files."""
     from peft import PeftModel
 
     from segzero_ros.backends.torch_cuda.weights import load_whole
-    from training.processor import model_class
+    from training.processor import model_class, processor_files
 
     base = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
     model = load_whole(model_class(base), base, dtype="auto")
     PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(out)
-    shutil.copyfile(adapter / "tokenizer.json", out / "tokenizer.json")
+    for file in (adapter / "tokenizer.json", *processor_files(str(adapter))):
+        shutil.copyfile(file, out / file.name)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -230,10 +230,15 @@ def test_adapters_become_a_whole_checkpoint(world, tmp_path):
     config = peft.LoraConfig(r=2, target_modules=r".*language_model.*\.q_proj", init_lora_weights=False)
     peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
     (tmp_path / "adapter" / "tokenizer.json").write_text((world / "model" / "tokenizer.json").read_text())
+    for name in ("preprocessor_config.json", "chat_template.jinja"):  # as a run saves them beside its adapters
+        (tmp_path / "adapter" / name).write_text(name)
     merge_adapter([str(tmp_path / "adapter"), "--out", str(tmp_path / "merged")])
     before, after = (load_file(folder / "model.safetensors") for folder in (world / "model", tmp_path / "merged"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert set(before) == set(after)
+    assert {"tokenizer.json", "preprocessor_config.json", "chat_template.jinja"} <= {
+        file.name for file in (tmp_path / "merged").iterdir()
+    }
     assert changed == {name for name in before if name.endswith("q_proj.weight")}
 
 
