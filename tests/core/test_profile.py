@@ -57,6 +57,19 @@ def test_trained_profiles_ask_in_lower_case_without_full_stops(said: str, asked:
     assert get_profile("vision_reasoner_v2").question(said) == asked
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("vision_reasoner_v2", "which mug"),
+        ("seg_zero_v1", '"which mug?"'),
+        ("abstaining_v2", '"which mug?"'),
+        ("qwen3vl", '"Which Mug?"'),
+    ],
+)
+def test_marks_at_either_end_go_where_upstream_takes_them_off(name: str, asked: str) -> None:
+    assert get_profile(name).question('"Which Mug?"') == asked
+
+
 def test_stock_models_are_asked_as_it_was_said() -> None:
     assert get_profile("qwen3vl").question("The Red Mug.") == "The Red Mug."
 
