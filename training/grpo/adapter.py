@@ -12,7 +12,7 @@ from segzero_ros.cli.parser import Parser
 
 
 def merge(adapter: Path, out: Path) -> None:
-    """Write to `out` the base model that `adapter` names with the adapter's weights added, and the processor's files."""
+    """Write the base model of `adapter` with the adapter's weights added, and the processor's files, to `out`."""
     from peft import PeftModel
 
     from segzero_ros.backends.torch_cuda.weights import load_whole

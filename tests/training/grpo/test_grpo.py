@@ -201,27 +201,6 @@ def test_the_path_of_a_gpu_trains_too(world, tmp_path, more):
     assert [line["grad_norm"] > 0 for line in lines if "grad_norm" in line] == [True]
 
 
-def test_a_published_profile_trains_a_checkpoint_that_trl_loads(world, tmp_path):
-    """840 x 840 pixels, the paper's prompt, the reward of v2, the model by its name: all but the size is a 7B run's."""
-    given = ["--profile", "vision_reasoner_v2", "--rollouts", "transformers", "--reward", "vision_reasoner_v2"]
-    short = [
-        "--steps",
-        "1",
-        "--prompts-per-step",
-        "1",
-        "--micro-batch",
-        "1",
-        "--response",
-        "4",
-        "--evaluate-count",
-        "0",
-    ]
-    assert main(options(world, tmp_path / "run", *given, *short)) == 0
-    record = json.loads((tmp_path / "run" / "log.jsonl").read_text().partition("\n")[0])
-    assert {"reward/thinking_format", "reward/answer_format", "reward/accuracy", "reward/non_repeat"} <= set(record)
-    assert checkpoints(tmp_path / "run")
-
-
 def test_adapters_become_a_whole_checkpoint(world, tmp_path):
     peft = pytest.importorskip("peft", reason="adapters need peft")
     from training.grpo.adapter import main as merge_adapter

@@ -85,14 +85,22 @@ def test_a_recipe_takes_the_papers_data_which_have_one_split_and_val_can_be_left
     assert parse(words[words.index("training.grpo") + 1 :]).val == HELD_OUT
 
 
-def test_a_colocated_vllm_has_room_for_one_question_and_not_for_128_000_tokens(tmp_path):
-    args = parse(
-        ["--profile", "vision_reasoner_v2", "--data", "x", "--rollouts", "vllm", "--out", str(tmp_path),
-         "--micro-batch", "8"]
-    )  # fmt: skip
+@pytest.mark.parametrize("script", [path for path in SCRIPTS if path.stem != "demo-cpu"], ids=lambda path: path.stem)
+def test_vllm_has_room_for_one_question_and_not_for_128_000_tokens(script):
+    words = training_command(script)
+    args = parse(words[words.index("training.grpo") + 1 :])
     config = grpo._config(args)
-    assert config.vllm_max_model_length == 1300 + 2000
+    assert config.vllm_max_model_length == 1300 + args.response
     assert config.vllm_importance_sampling_mode == "token_truncate"
+    assert (config.vllm_mode, config.vllm_enable_sleep_mode) == (args.vllm_mode, args.vllm_mode == "colocate")
+
+
+def test_fsdp_wraps_layers_that_the_model_has():
+    import yaml
+    from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as modules
+
+    config = yaml.safe_load((RECIPES / "fsdp.yaml").read_text())["fsdp_config"]
+    assert all(hasattr(modules, name) for name in config["fsdp_transformer_layer_cls_to_wrap"].split(","))
 
 
 def test_every_script_stands_in_the_table_and_is_executable():
