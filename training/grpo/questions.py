@@ -8,6 +8,7 @@ resumed run asks what the killed one would have asked.
 from __future__ import annotations
 
 import bisect
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -128,15 +129,24 @@ def _enough(paths: Sequence[Path], pictures: int, seed: int) -> list[Path]:
 
 
 class ExampleQuestions:
-    """Any data set of `training.data.open`; every picture is its own, since no format promises otherwise."""
+    """Any data set of `training.data.open`; a question's picture is its own, so that a pass asks each question once."""
 
     def __init__(self, examples: Examples, profile: Profile) -> None:
         self.examples, self.profile = examples, profile
         self.kinds: Sequence[str] = [""] * len(examples)
         self.pictures: Sequence[str] = [str(n) for n in range(len(examples))]
+        self.shown = list(self.pictures)  # equal names, equal pictures: known once `check` has seen them
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def check(self) -> None:
+        """Read every row; refuse the first that does not fit the profile, with its place and the mend."""
+        for number in range(len(self)):
+            with at_row(self.examples.where(number)):
+                example = self.examples[number]
+                fit_profile(example, self.profile)
+            self.shown[number] = hashlib.blake2b(np.ascontiguousarray(example.rgb), digest_size=8).hexdigest()
 
     def __getitem__(self, number: int) -> GrpoSample:
         example = self._example(number)
@@ -204,8 +214,9 @@ class SomeQuestions:
 def split_off(questions: Questions, count: int, seed: int) -> tuple[Questions, Questions]:
     """To train on, and held out: `count` questions, of whose pictures none is trained on. CONFIG_VALUE for too few."""
     chosen = held_out(questions, count, seed)
-    pictures = {questions.pictures[number] for number in chosen}
-    rest = [number for number in range(len(questions)) if questions.pictures[number] not in pictures]
+    shown = questions.shown if isinstance(questions, ExampleQuestions) else questions.pictures
+    pictures = {shown[number] for number in chosen}
+    rest = [number for number in range(len(questions)) if shown[number] not in pictures]
     if not rest:
         raise RejectedInput(
             Code.CONFIG_VALUE,
@@ -230,9 +241,7 @@ def open_questions(
         return ShardQuestions(Path(source), profile, pictures=pictures, seed=seed)
     questions = ExampleQuestions(open_examples(source, split=split), profile)
     if check:
-        for number in range(len(questions)):
-            with at_row(questions.examples.where(number)):
-                fit_profile(questions.examples[number], profile)
+        questions.check()
     return questions
 
 

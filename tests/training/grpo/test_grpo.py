@@ -296,6 +296,24 @@ def test_what_is_held_out_is_not_trained_on_nor_are_its_pictures(world):
         split_off(questions, len(questions), seed=0)
 
 
+def test_a_picture_of_several_rows_is_held_out_with_all_of_them(tmp_path):
+    import cv2
+
+    for n, name in enumerate(("a.png", "b.png", "c.png")):
+        cv2.imwrite(str(tmp_path / name), np.full((98, 392, 3), 7 * n, np.uint8))
+    (tmp_path / "d.png").write_bytes((tmp_path / "a.png").read_bytes())
+    names = ["a.png", "b.png", "c.png", "a.png", "b.png", "c.png", "d.png"]
+    rows = [{"image": name, "question": f"cup {n}", "boxes": [[40, 10, 80, 49]]} for n, name in enumerate(names)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    questions = open_questions(str(tmp_path), "", PROFILE, seed=0, pictures=0, cache=tmp_path)
+    alike = [{0, 3, 6}, {1, 4}, {2, 5}]
+    for seed in range(4):
+        train, kept = split_off(questions, 1, seed)
+        own = next(rows for rows in alike if kept.numbers[0] in rows)
+        assert set(train.numbers) == set(range(7)) - own
+    assert sorted(draw_order(questions, 7, {}, 1, np.random.default_rng(0))) == list(range(7))
+
+
 def test_the_order_is_the_seeds_and_a_longer_one_begins_alike(world):
     questions = ShardQuestions(world / "train", PROFILE)
     short, long = (draw_order(questions, n, {"absent": 3.0}, 2, np.random.default_rng(4)) for n in (8, 40))
