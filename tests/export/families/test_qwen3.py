@@ -16,11 +16,14 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRotaryEmbe
 
 from export.checks import check_table  # noqa: E402
 from export.compare import StockReasoner, compare_reasoner  # noqa: E402
+from export.quantise import quantised  # noqa: E402
 from export.queries import drawn_questions  # noqa: E402
 from export.reasoner_onnx import FILES, export_reasoner  # noqa: E402
 from segzero_ros.backends.decoding.chat_prompt import Rotary, mrope_positions  # noqa: E402
 from segzero_ros.backends.decoding.families import FAMILIES, family_named  # noqa: E402
 from segzero_ros.backends.decoding.generation import read_shape  # noqa: E402
+from segzero_ros.backends.onnx.reasoner import Decoder  # noqa: E402
+from segzero_ros.backends.onnx.session import open_session  # noqa: E402
 from segzero_ros.errors import RejectedInput  # noqa: E402
 from tests.export.families.small_qwen3 import SMALL, qwen3_model, save_qwen3  # noqa: E402
 from tests.export.small_reasoner import small_tokenizer  # noqa: E402
@@ -45,6 +48,26 @@ def test_half_arithmetic_is_close(tmp_path: Path) -> None:
     export_reasoner(checkpoint, tmp_path, image_size=SMALL.image_size, max_length=400, arithmetic="half")
     checks = compare_reasoner(checkpoint, paths(tmp_path), SMALL, drawn_questions(1, seed=1), tokens=2)
     assert all(check.passed for check in checks if check.reference == "stored"), check_table(checks)
+
+
+def test_a_decoder_of_eight_bits_is_close(tmp_path: Path) -> None:
+    checkpoint = save_qwen3(tmp_path / "checkpoint")
+    export_reasoner(checkpoint, tmp_path, image_size=SMALL.image_size, max_length=400, store="float")
+    smaller = tmp_path / "smaller.onnx"
+    smaller.write_bytes(quantised(paths(tmp_path)["decoder"], bits=8))
+    shape = read_shape(tmp_path / "config.json")
+    cos, sin = Rotary(32, 5e6, (6, 5, 5), interleaved=True).rows(mrope_positions(4, (2, 3), 4))
+    rows = np.random.default_rng(0).normal(size=(len(cos), shape.hidden_size)).astype(np.float32)
+    whole, close, without = (
+        Decoder(open_session(file), shape).append(given, cos, sin, 0)[-1].copy()
+        for file, given in (
+            (paths(tmp_path)["decoder"], rows),
+            (smaller, rows),
+            (smaller, np.where(np.arange(shape.hidden_size) < 96, rows, 0)),
+        )
+    )
+    assert 0 < np.abs(close - whole).max() < 0.05 * np.abs(whole).max()
+    assert np.abs(without - whole).max() > 0.1 * np.abs(whole).max(), "the deepstack's part of a row counts, too"
 
 
 def test_the_picture_reaches_the_answer_by_deepstack_too() -> None:
