@@ -215,8 +215,9 @@ class _Categories(Rows):
         for instance in annotations.instances.values():
             key = (_hashable(instance.get("image_id")), _hashable(instance.get("category_id")))
             rows.setdefault(key, []).append(instance)
-        for image, category in _absent(annotations):
-            rows.setdefault((image, category), [])
+        self._negative = dict.fromkeys(_absent(annotations))
+        for key in self._negative:
+            rows.setdefault(key, [])
         self._rows = list(rows.items())
         self.name = f"{annotations.file.name}, one question per picture and category"
 
@@ -229,6 +230,8 @@ class _Categories(Rows):
         if named is None:
             raise unusable(f"got the category_id {category!r}, which categories does not have; export it again")
         question = read_question(named.get("name"))
+        if instances and (image, category) in self._negative:
+            raise unusable("got an object of what neg_category_ids say is not in this picture; remove one of them")
         rgb = self._annotations.picture(image)
         size = rgb.shape[1], rgb.shape[0]
         odd = [instance["iscrowd"] for instance in instances if instance.get("iscrowd") not in (None, 0, 1)]

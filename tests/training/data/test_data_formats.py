@@ -78,6 +78,9 @@ def test_what_is_known_not_to_be_in_a_picture_is_asked_for_and_nothing_is_meant(
     assert len(examples) == len(open_examples(str(tmp_path / "plain"))) + 1
     [absent] = [examples[n] for n in range(len(examples)) if examples[n].question == "zebra"]
     assert absent.boxes == () and not absent.mask.any()
+    denied = {**image, "neg_category_ids": [plain["annotations"][0]["category_id"]]}
+    both = open_examples(str(write_coco(tmp_path / "both", value | {"images": [denied, *plain["images"][1:]]})))
+    assert "neg_category_ids say is not in this picture" in refusal(both, 0)
     with pytest.raises(RejectedInput, match="neg_category_ids 7 of image"):
         open_examples(str(write_coco(tmp_path / "bad", value | {"images": [image | {"neg_category_ids": 7}]})))
 
