@@ -184,7 +184,7 @@ def notes(report: Report, profile: Profile) -> Iterable[str]:
     """Yield what is no fault of a row, but of the whole."""
     absent = report.objects.count(0)
     if report.good and profile.abstains and not absent:
-        yield 'no row says "no such object" (boxes []; COCO: neg_category_ids): a model of this finds something everywhere'
+        yield 'no row says "no such object" (boxes []; COCO: neg_category_ids): it learns to find something everywhere'
     if absent * 2 > len(report.good):
         yield "more than half of the rows have no object: a model trained on this learns to answer []"
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="offline stack not installed")
@@ -22,6 +23,7 @@ from tests.export.families.small_qwen3 import save_qwen3  # noqa: E402
 from tests.export.small_reasoner import small_config, small_tokenizer  # noqa: E402
 from tests.training.data.test_data_huggingface import V2, training_set  # noqa: E402
 from tests.training.drawn_rectangles import draw_shard  # noqa: E402
+from tests.training.made_data import png  # noqa: E402
 from training.demo_models.segmenter_model import build_model as build_segmenter  # noqa: E402
 from training.grpo.adapter import merge  # noqa: E402
 from training.grpo.main import main  # noqa: E402
@@ -49,7 +51,9 @@ def world(tmp_path_factory):
         (folder / model / "preprocessor_config.json").write_text("{}")
     build_segmenter(0).save_pretrained(folder / "segmenter")
     (folder / "set" / "data").mkdir(parents=True)
-    training_set(V2, V2, V2).to_parquet(str(folder / "set" / "data" / "train-00000-of-00001.parquet"))
+    pictures = [{"bytes": png(np.full((840, 840, 3), shade, np.uint8)), "path": None} for shade in (0, 90, 180)]
+    rows = datasets.concatenate_datasets([training_set(V2, image=picture) for picture in pictures])
+    rows.to_parquet(str(folder / "set" / "data" / "train-00000-of-00001.parquet"))
     draw_shard(folder / "shards" / "shard-00000", 0, 6)
     return folder
 
