@@ -118,6 +118,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             _tagged("abstaining_v2", _ABSTAINING, "v2", abstains=True),
             _zero_shot("qwen25vl_zero_shot", "image", 840),  # native coordinates: grid * 14 = 60 * 14
             _zero_shot("qwen3vl", "relative_1000", 832),  # 26 x 26 merged tokens of 32 pixels
+            # what reinforcement makes of a Qwen3-VL: it thinks and may say that there is none, in its own thousandths
+            Profile("qwen3vl_thinking", SYSTEM, _ABSTAINING, "v2", "relative_1000", (832, 832), ". ", True, True),
         )
     }
 )

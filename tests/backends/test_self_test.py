@@ -329,7 +329,9 @@ def test_a_server_is_judged_by_what_its_clients_would_send():
         check_served(Faulty(served, numbers=pairs_swapped), BUNDLE)
 
 
-@pytest.mark.parametrize("profile", ["seg_zero_v1", "vision_reasoner_v2", "qwen25vl_zero_shot", "qwen3vl"])
+@pytest.mark.parametrize(
+    "profile", ["seg_zero_v1", "vision_reasoner_v2", "qwen25vl_zero_shot", "qwen3vl", "qwen3vl_thinking"]
+)
 def test_the_drawn_shapes_show_every_fault_to_every_family(profile):
     test, grid = drawn_self_test(), get_profile(profile).coordinate_size()
     assert shows_all(test.questions, test.frame.size, grid) <= FAR

@@ -367,6 +367,7 @@ def test_mutated_answers_give_safe_boxes_or_a_refusal() -> None:
         "abstaining_v2": [tagged(ONE), tagged("[]"), tagged(f"[{item([1, 1, 9, 9])}, {item([11, 1, 19, 9])}]")],
         "qwen25vl_zero_shot": [f"```json\n{ONE}\n```"],
         "qwen3vl": ['[{"bbox_2d": [0, 500, 500, 1000], "label": "mug"}]'],
+        "qwen3vl_thinking": [tagged(f"[{item([1, 1, 9, 9])}, {item([700, 700, 1000, 999])}]")],
     }
     for _ in range(20_000):
         name = rng.choice(list(seeds))

@@ -23,13 +23,14 @@ V2 = (
 )
 
 
-def test_there_are_five_profiles() -> None:
+def test_there_are_six_profiles() -> None:
     assert set(PROFILES) == {
         "seg_zero_v1",
         "vision_reasoner_v2",
         "abstaining_v2",
         "qwen25vl_zero_shot",
         "qwen3vl",
+        "qwen3vl_thinking",
     }
 
 
@@ -45,6 +46,12 @@ def test_abstaining_v2_is_v2_and_one_sentence_about_the_empty_list() -> None:
     prompt = get_profile("abstaining_v2").render("the red mug")
     assert prompt.startswith(V2)
     assert prompt.removeprefix(V2).count("[]") == 2
+
+
+def test_a_qwen3_that_thinks_is_asked_as_abstaining_v2_and_answers_in_thousandths() -> None:
+    profile, like = get_profile("qwen3vl_thinking"), get_profile("abstaining_v2")
+    assert profile.render("The red mug.") == like.render("The red mug.")
+    assert (profile.tags, profile.abstains, profile.coordinate_size()) == (True, True, (1000, 1000))
 
 
 @pytest.mark.parametrize("name", ["qwen25vl_zero_shot", "qwen3vl"])

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Qwen3-VL-8B, which is asked and answers in its own way (thousandths, no thinking), on four cards of 80 GB. Not run here.
+# Qwen3-VL-8B learns to think before it answers, in its own thousandths, on four cards of 80 GB. Not run here.
 set -eu
 accelerate launch --config_file training/recipes/zero3.yaml --num_processes 4 -m training.grpo \
-    --profile qwen3vl \
+    --profile qwen3vl_thinking \
     --model Qwen/Qwen3-VL-8B-Instruct \
     --data "${DATA:-data}" \
     --val "${VAL-held-out}" \

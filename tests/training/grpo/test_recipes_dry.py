@@ -76,7 +76,7 @@ def test_a_recipe_trains(script, world, tmp_path):
     words = launched(script, tmp_path, DATA=str(world / "set"), OUT=str(tmp_path / "run"))
     if "--lora" in words:
         pytest.importorskip("peft", reason="adapters need peft")
-    model = world / ("qwen3" if "qwen3vl" in words else "qwen25")
+    model = world / ("qwen3" if "qwen3vl_thinking" in words else "qwen25")
     small = [*SMALL.split(), "--model", str(model)]
     if script.stem == "demo-cpu":
         small += ["--data", str(world / "shards"), "--val", "held-out"]
