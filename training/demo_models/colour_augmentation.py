@@ -8,10 +8,14 @@ picture changes, or its things alone, each colour in its own way: a picture that
 no other has.
 
 What the test split holds out stays held out: no swap ever makes a held-out composition, in the picture or in words.
+
+In the rich world no colour takes the name of another one of that world, so none of its compositions is made either.
+Its pink, brown and silver (which is metal) stay as they are, and so do colours that a thing of glass has: what is
+behind it shows through.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segzero_ros.tabletop.rich.palette import RICH_COLOURS
 from segzero_ros.tabletop.things import COLOURS, HELD_OUT
 from training.demo_models.supervised_text import Thing
 
@@ -48,7 +53,8 @@ TONES: Mapping[str, tuple[float, float, float]] = {
 """Red, green and blue of each tone, from 0 to 1, as in `COLOURS`. Shading and light stay those of the thing."""
 COLOUR_NAMES = (*COLOURS, *sorted({name for names in NAMES.values() for name in names} - set(COLOURS)), *TONES)
 _DARKEST = 0.12  # a colour's brightness is taken to be this at least: by black's own 0.05 its highlights would burn out
-_WORD = re.compile(rf"\b({'|'.join(COLOURS)})\b")
+_WORD = re.compile(rf"\b(an? )?({'|'.join(COLOURS)})\b")
+_LEFT_ALONE = ("pink", "brown", "silver")  # of the rich world: no channel order has names for them
 
 
 @dataclass(frozen=True)
@@ -93,51 +99,81 @@ class ColourSwap:
     def reworded(self, value: Any) -> Any:
         """An instruction in words of the changed picture: every colour's name in every text of it."""
         if isinstance(value, str):
-            return _WORD.sub(lambda word: self.names[word[0]], value)
+            return _WORD.sub(self._renamed, value)
         if isinstance(value, Mapping):
             return {key: self.reworded(part) for key, part in value.items()}
         return [self.reworded(part) for part in value] if isinstance(value, list | tuple) else value
 
+    def _renamed(self, word: re.Match[str]) -> str:
+        name = self.names[word[2]]
+        return f"{'an' if name[0] in 'aeio' else 'a'} {name}" if word[1] else name
+
     def fits(self, scene: Mapping[str, Any]) -> bool:
         """Whether all names differ and nothing in the scene, or said about it, becomes a held-out composition."""
-        if len(set(self.names.values())) < len(COLOURS):
+        if len(set(self.names.values())) < len(self.names):
             return False
+        if _is_rich(scene):
+            return self._fits_rich(scene)
         present = {(thing["colour"], thing["kind"]) for thing in scene["objects"]}
         made = {(self.names[colour], kind) for colour, kind in present} - present
         said = " ".join(_texts(scene["instructions"]))
         return not made & HELD_OUT and not _held_out_in(self.reworded(said)) - _held_out_in(said)
 
+    def _fits_rich(self, scene: Mapping[str, Any]) -> bool:
+        taken = any(name != colour and name in RICH_COLOURS for colour, name in self.names.items())
+        unknown = {"pink", "brown"} if self.whole else {c for c in _kept(scene) if self.changes[c] != AS_IT_IS}
+        return not taken and not any(thing["colour"] in unknown for thing in scene["objects"])
 
-def whole(order: Order) -> ColourSwap:
+
+def _is_rich(scene: Mapping[str, Any]) -> bool:
+    return bool(scene.get("world") == "rich")
+
+
+def _kept(scene: Mapping[str, Any]) -> set[str]:
+    """Which colours are not exchanged thing by thing in a rich scene; shards of old do not say what is glass."""
+    return {*_LEFT_ALONE, *(t["colour"] for t in scene["objects"] if t.get("finish", "glass") == "glass")}
+
+
+def whole(order: Order, colours: Iterable[str] = COLOURS) -> ColourSwap:
     """The exchange of the channels of a whole picture."""
-    return ColourSwap({colour: order if colour in CHROMATIC else AS_IT_IS for colour in COLOURS}, whole=True)
+    return ColourSwap({colour: order if colour in CHROMATIC else AS_IT_IS for colour in colours}, whole=True)
 
 
 def whole_swaps(scene: Mapping[str, Any]) -> list[ColourSwap]:
-    """The swaps of the whole picture that fit the scene: two do always, they make no composition of the world."""
-    return [swap for order in NAMES if order != AS_IT_IS and (swap := whole(order)).fits(scene)]
+    """The swaps of the whole picture that fit the scene.
+
+    In the simple world two do always, they make no composition of it; in the rich one there may be none.
+    """
+    colours = RICH_COLOURS if _is_rich(scene) else COLOURS
+    return [swap for order in NAMES if order != AS_IT_IS and (swap := whole(order, colours)).fits(scene)]
 
 
 def draw(scene: Mapping[str, Any], rng: np.random.Generator, of_the_whole: float) -> ColourSwap:
     """A swap that fits the scene, with probability `of_the_whole` one of the whole picture."""
-    if rng.random() < of_the_whole:
-        fitting = whole_swaps(scene)
+    if rng.random() < of_the_whole and (fitting := whole_swaps(scene)):
         return fitting[int(rng.integers(len(fitting)))]
-    while not (swap := _mixed(rng)).fits(scene):
+    kept = _kept(scene) if _is_rich(scene) else set()
+    colours = RICH_COLOURS if _is_rich(scene) else COLOURS
+    while not (swap := _mixed(rng, colours, kept)).fits(scene):
         pass
     return swap
 
 
-def _mixed(rng: np.random.Generator) -> ColourSwap:
-    """Every colour in its own way: a chromatic one in a tone one time in three, white and black every other time."""
+def _mixed(rng: np.random.Generator, colours: Iterable[str], kept: Collection[str]) -> ColourSwap:
+    """Every colour in its own way: a chromatic one in a tone one time in three, white and black every other time.
+
+    Those of `kept` stay as they are.
+    """
     orders, tones = list(NAMES), list(TONES)
 
     def drawn(colour: str) -> Change:
+        if colour in kept:
+            return AS_IT_IS
         if rng.random() < (1 / 3 if colour in CHROMATIC else 1 / 2):
             return tones[int(rng.integers(len(tones)))]
         return orders[int(rng.integers(len(orders)))] if colour in CHROMATIC else AS_IT_IS
 
-    return ColourSwap({colour: drawn(colour) for colour in COLOURS}, whole=False)
+    return ColourSwap({colour: drawn(colour) for colour in colours}, whole=False)
 
 
 def _name(colour: str, change: Change) -> str:

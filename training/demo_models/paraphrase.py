@@ -218,7 +218,7 @@ def paraphrased(text: str, kind: str, rng: np.random.Generator) -> str:
         return _pick(USES[USE_OF[match[1]]], rng).rstrip("?") + match[2]
     frame, phrase = unframe(text)
     if rng.random() < 0.6:
-        phrase = _rephrase(phrase, kind, rng)
+        phrase = rephrase(phrase, kind, rng)
     if rng.random() < 0.6:
         phrase = NOUN.sub(lambda noun: _renamed(noun[0], rng), phrase)
     if kind in ("attribute", "absent") and rng.random() < 0.3:
@@ -241,7 +241,8 @@ def unframe(text: str) -> tuple[str, str]:
     return "{}", text
 
 
-def _rephrase(phrase: str, kind: str, rng: np.random.Generator) -> str:
+def rephrase(phrase: str, kind: str, rng: np.random.Generator) -> str:
+    """The phrase with its side, place, size or number of things in other words, where they are a template's."""
     if kind == "several":
         for pattern in _EVERY:
             if (match := pattern.fullmatch(phrase)) and _bare(match[1]) in SINGULAR:

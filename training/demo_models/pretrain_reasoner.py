@@ -36,6 +36,7 @@ from segzero_ros.backends.torch_cuda.weights import read_tokenizer
 from segzero_ros.cli.parser import explain, refuse
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import Profile
+from segzero_ros.tabletop.scene import World
 from training.demo_models.colour_augmentation import ColourSwap, draw
 from training.demo_models.device.ahead import default_workers, prepared_ahead
 from training.demo_models.device.clock import Pace, Schedule, choose_device
@@ -53,10 +54,22 @@ from training.demo_models.reasoner_model import (
     newest_whole,
     restore,
     save,
+    world_trained,
 )
 from training.demo_models.recipes.reasoner import Recipe, read_arguments
 from training.demo_models.recipes.shapes import SHAPES, Shape
-from training.demo_models.shards import Picked, ShardFolder, choose, draw_jitter, flipped, jittered, shifted, things_of
+from training.demo_models.shards import (
+    Picked,
+    ShardFolder,
+    choose,
+    draw_jitter,
+    flipped,
+    jittered,
+    shifted,
+    things_of,
+    world_of,
+)
+from training.demo_models.spoken.general import rephrased, speak_generally
 from training.demo_models.spoken.speak import speak
 from training.demo_models.supervised_text import SupervisedText, Thing, counted, listed, write_supervised_text
 from training.demo_models.word_noise import add_word_noise
@@ -148,7 +161,7 @@ class Batches:
             drawn.scenes.append(things)
             for instruction in choose(said, self.recipe.questions if speaking else 0, rng):
                 said_otherwise = self._counted(instruction, things, rng) | {
-                    "text": self._text(instruction, things, rng)
+                    "text": self._text(instruction, things, world_of(picked.scene), rng)
                 }
                 drawn.examples.append(write_supervised_text(self.tokenizer, self.profile, said_otherwise, things))
                 drawn.images.append(n)
@@ -183,13 +196,16 @@ class Batches:
             return instruction | {"thinking": listed(instruction["targets"], things)}
         return instruction
 
-    def _text(self, instruction: Mapping[str, Any], things: Mapping[int, Thing], rng: np.random.Generator) -> str:
+    def _text(
+        self, instruction: Mapping[str, Any], things: Mapping[int, Thing], world: World, rng: np.random.Generator
+    ) -> str:
         """What is said, perhaps as people speak or in other words, perhaps with word noise."""
-        text = str(instruction["text"])
+        text, kind = str(instruction["text"]), instruction["type"]
         if self.recipe.spoken and rng.random() < self.recipe.spoken:
-            text = speak(text, instruction["type"], instruction["targets"], things, rng)
+            rich = world == "rich"
+            text = speak_generally(text, kind, rng) if rich else speak(text, kind, instruction["targets"], things, rng)
         elif rng.random() < self.recipe.paraphrased:
-            text = paraphrased(text, instruction["type"], rng)
+            text = (rephrased if world == "rich" else paraphrased)(text, kind, rng)
         return add_word_noise(text, rng) if rng.random() < self.recipe.word_noise else text
 
     def make(self, step: int) -> Batch:
@@ -267,7 +283,7 @@ def feed(args: argparse.Namespace, batches: Batches, first: int, device: torch.d
                 lambda: batches.folder.refresh(most=1),
             )
         return
-    store = PictureStore(args.data, batches.size, args.pictures_on_device, device).open()
+    store = PictureStore(args.data, batches.size, args.pictures_on_device, device, batches.folder.world).open()
     asked = batches.of(AnnouncedFolder(args.data, batches.size, store.announced))
     with prepared_ahead(asked, first, workers, device.type == "cuda") as steps, store.watching():
         yield ([_filled(to_device(step, device), store)] for step in steps), lambda: store.count
@@ -278,10 +294,15 @@ def _filled(step: Prepared, store: PictureStore) -> Batch:
 
 
 def make_learner(
-    start: Path | None, tokenizer: Tokenizer, shape: Shape, recipe: Recipe, device: torch.device
+    start: Path | None,
+    tokenizer: Tokenizer,
+    shape: Shape,
+    recipe: Recipe,
+    device: torch.device,
+    world: World = "simple",
 ) -> Learner:
     """A learner of random weights or of another run's; a tower that the recipe never changes needs no gradients."""
-    learner = Learner(build_model(tokenizer, shape).to(device), tokenizer, demo_profile(shape))
+    learner = Learner(build_model(tokenizer, shape).to(device), tokenizer, demo_profile(shape), world)
     if start:
         begin_from(start, learner)
     if recipe.vision_steps == 0 and recipe.vision_rate == 0:
@@ -295,7 +316,9 @@ def train(args: argparse.Namespace, recipe: Recipe) -> int:
     Returns 128 and the signal's number when it was stopped by one, else 0.
     """
     shape = SHAPES[args.shape]
-    profile, folder, held_out = demo_profile(shape), *(ShardFolder(path, shape.size) for path in (args.data, args.val))
+    resumed = newest_whole(args.out) if args.resume else None
+    folder = ShardFolder(args.data, shape.size, world_trained(resumed) if resumed else None)
+    profile, held_out = demo_profile(shape), ShardFolder(args.val, shape.size)
     for name, shards in (("--data", folder), ("--val", held_out)):
         if not shards.shards:
             raise RejectedInput(
@@ -303,13 +326,12 @@ def train(args: argparse.Namespace, recipe: Recipe) -> int:
             )
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    resumed = newest_whole(args.out) if args.resume else None
     if args.resume and resumed is None:
         print(f"--resume: there is no checkpoint in {args.out}; the run begins at step 0", file=sys.stderr)
     begun = args.start / "tokenizer.json" if args.start else args.tokenizer
     source = resumed / "tokenizer.json" if resumed else begun
     tokenizer = read_tokenizer(source) if source else learn_tokenizer(folder, profile)
-    learner = make_learner(args.start, tokenizer, shape, recipe, choose_device(args.device))
+    learner = make_learner(args.start, tokenizer, shape, recipe, choose_device(args.device), folder.world or "simple")
     optimiser = Optimiser(learner, recipe)
     step, used = restore(resumed, learner, optimiser) if resumed else (0, 0.0)
     schedule = Schedule(recipe.steps, args.seconds, time.monotonic() - used)

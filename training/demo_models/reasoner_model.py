@@ -23,6 +23,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from segzero_ros.backends.torch_cuda.weights import check_whole, load_whole, read_json
 from segzero_ros.errors import Code, RejectedInput
 from segzero_ros.profile import PROFILES, Profile
+from segzero_ros.tabletop.scene import World
 from training.demo_models.recipes.shapes import DEMO, Shape
 from training.demo_models.shards import ShardFolder, things_of
 from training.demo_models.supervised_text import write_supervised_text
@@ -175,6 +176,7 @@ def save(
             state = {"muon": optimiser.muon.state_dict(), "adam": optimiser.adam.state_dict()}
             torch.save(state, fresh / "optimiser.pt")
             said = {"step": step, "seconds": round(seconds, 1), "shape": shape, "recipe": asdict(recipe)}
+            said["world"] = learner.world
             (fresh / "training.json").write_text(json.dumps(said, indent=1))
             replace_folder(fresh, out / "checkpoint", keep=True)
     finally:
@@ -208,6 +210,12 @@ def _check(folder: Path) -> None:
         raise RejectedInput(Code.CONFIG_VALUE, f"{folder / 'training.json'}: has no step")
 
 
+def world_trained(folder: Path) -> World:
+    """The world whose kinds the run of this checkpoint learns."""
+    said = read_json(folder / "training.json").get("world", "simple")
+    return "rich" if said == "rich" else "simple"
+
+
 def restore(folder: Path, learner: Any, optimiser: Any) -> tuple[int, float]:
     """Load what `save` wrote; returns the next step, and the seconds used of a run by the clock."""
     _load_weights(folder, learner.reasoner.model)
@@ -220,7 +228,7 @@ def restore(folder: Path, learner: Any, optimiser: Any) -> tuple[int, float]:
 
 
 def begin_from(folder: Path, learner: Any) -> None:
-    """Weights and heads of another run's checkpoint; a head that has grown since keeps its first rows.
+    """Weights and heads of another run's checkpoint; a head of more or fewer kinds has the rows of those both know.
 
     A checkpoint made of a bundle has no heads: they begin anew. Of a shallower model the last layers are doubled: the
     second of each pair adds nothing yet, so the answers are the shallower model's.
@@ -229,8 +237,11 @@ def begin_from(folder: Path, learner: Any) -> None:
     own = learner.state_dict()
     with torch.no_grad():
         for name, value in (_heads(folder) if (folder / HEADS).exists() else {}).items():
-            place = own[name][: len(value)] if value.ndim else own[name]
-            place.copy_(value)
+            rows = min(len(value), len(own[name])) if value.ndim else 0
+            if name.startswith("heads.kind."):  # its last row is "nothing", however many kinds there are
+                own[name][-1].copy_(value[-1])
+                rows -= 1
+            (own[name][:rows] if value.ndim else own[name]).copy_(value[:rows] if value.ndim else value)
 
 
 def _load_weights(folder: Path, model: Any, deeper: bool = False) -> None:

@@ -49,9 +49,11 @@ def piece_record(piece: Piece) -> str | dict[str, Any]:
 
 
 def thing_record(thing: SeenThing, view: View) -> dict[str, Any]:
-    """A seen thing as JSON; box and point as shares of the picture."""
+    """A seen thing as JSON; box and point as shares of the picture; in the rich world what its surface is, too."""
     width, height = view.size
     x0, y0, x1, y1 = thing.box
+    shown = next(one for one in view.scene.things if one.id == thing.id)
+    surface = {"finish": shown.finish} if view.scene.world == "rich" else {}
     return {
         "id": thing.id,
         "kind": thing.kind,
@@ -61,7 +63,7 @@ def thing_record(thing: SeenThing, view: View) -> dict[str, Any]:
         "point": [round(thing.point[0] / width, 5), round(thing.point[1] / height, 5)],
         "visible": round(thing.visible, 3),
         "xy": [round(thing.position[0], 4), round(thing.position[1], 4)],
-    }
+    } | surface
 
 
 def instruction_record(instruction: Instruction) -> dict[str, Any]:

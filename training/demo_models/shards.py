@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segzero_ros.backends.decoding.preprocess import resize_to
 from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.tabletop.scene import WORLDS, World
 from training.demo_models.supervised_text import Thing
 
 
@@ -59,12 +60,23 @@ def load_shard(path: Path, size: int) -> Shard:
     return Shard(np.load(cache, mmap_mode="r"), labels, Scenes(path / "scenes.jsonl"))
 
 
-def _of_simple_world(shard: Shard, path: Path) -> Shard:
-    world = shard.scenes[0].get("world", "simple") if len(shard.scenes) else "simple"
-    if world != "simple":
-        wanted = "the reasoner learns the ten kinds of the simple world; render some without --world"
-        raise RejectedInput(Code.CONFIG_VALUE, f"{path}: got pictures of the {str(world)[:40]} world, but {wanted}")
-    return shard
+def world_of(scene: Mapping[str, Any]) -> World:
+    """Which world a scene is of; ``RejectedInput`` for one that nobody knows."""
+    world = scene.get("world", "simple")
+    if world not in WORLDS:
+        raise RejectedInput(
+            Code.CONFIG_VALUE, f"got pictures of the world {str(world)[:40]!r}, know {', '.join(WORLDS)}"
+        )
+    return world  # type: ignore[no-any-return]
+
+
+def check_world(shard: Shard, path: Path, most: World | None) -> World:
+    """The shard's world; ``RejectedInput`` where it is the rich one and the simple one is the `most` that is known."""
+    world = world_of(shard.scenes[0]) if len(shard.scenes) else "simple"
+    if world == "rich" and most == "simple":
+        wanted = "this run is of the simple one; give it pictures of that, or begin another run"
+        raise RejectedInput(Code.CONFIG_VALUE, f"{path}: got pictures of the rich world, but {wanted}")
+    return world
 
 
 class Picked(NamedTuple):
@@ -78,20 +90,26 @@ class Picked(NamedTuple):
 class ShardFolder:
     """All shards of a folder; `refresh` finds those that have appeared since.
 
-    Of the simple world: the reasoner's heads and words are for its kinds and colours. ``RejectedInput`` for others.
+    `world`: the rich one's kinds hold the simple one's, so "rich" takes pictures of both, "simple" of that one alone
+    (``RejectedInput``). Unless it is given, the pictures that are there at first decide.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
-        self.path, self.size = path, size
+    def __init__(self, path: Path, size: int, world: World | None = None) -> None:
+        self.path, self.size, self.world = path, size, world
         self.shards: dict[str, Shard] = {}
         self._names: list[str] = []
+        self._worlds: set[World] = set()
         self.refresh()
+        if self.world is None and self.shards:
+            self.world = "rich" if "rich" in self._worlds else "simple"
 
     def refresh(self, most: int = 1_000_000) -> int:
         """Load up to `most` new shards; returns the number of images known."""
         for path in sorted(self.path.glob("shard-*")):
             if most and path.name not in self.shards and (path / "scenes.jsonl").exists():
-                self.shards[path.name] = _of_simple_world(load_shard(path, self.size), path)
+                shard = load_shard(path, self.size)
+                self._worlds.add(check_world(shard, path, self.world))
+                self.shards[path.name] = shard
                 most -= 1
         return sum(len(shard.scenes) for shard in self.shards.values())
 

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from segzero_ros.errors import Code, RejectedInput
+from segzero_ros.tabletop.scene import World
 from training.demo_models.device.looks import changed
 from training.demo_models.reasoner.batch import Prepared
-from training.demo_models.shards import Picked, ShardFolder, load_shard, nearest
+from training.demo_models.shards import Picked, ShardFolder, check_world, load_shard, nearest
 
 MOST_SHARDS = 4096
 LONGEST_NAME = 48  # bytes
@@ -74,11 +75,13 @@ class AnnouncedFolder(ShardFolder):
 class PictureStore:
     """Pictures uint8 (N, S, S, 3) and labels (N, S, S) on a device; a thread adds what appears in the folder.
 
-    `announced` says to worker processes which shards are in it.
+    `announced` says to worker processes which shards are in it; `world` as in `ShardFolder`.
     """
 
-    def __init__(self, folder: Path, size: int, capacity: int, device: torch.device) -> None:
-        self.folder, self.size, self.device = folder, size, device
+    def __init__(
+        self, folder: Path, size: int, capacity: int, device: torch.device, world: World | None = None
+    ) -> None:
+        self.folder, self.size, self.device, self.world = folder, size, device, world
         self.announced, self.count = Announced(), 0
         self._capacity = capacity
         self._pictures = self._labels = torch.empty(0, dtype=torch.uint8)
@@ -122,6 +125,7 @@ class PictureStore:
 
     def _take(self, path: Path) -> None:
         shard = load_shard(path, self.size)
+        check_world(shard, path, self.world)
         count = len(shard.scenes)
         if self.count + count > self._capacity:
             self._full = True

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segzero_ros.tabletop.things import KINDS
+from segzero_ros.tabletop.rich.forms import RICH_KINDS
 from training.demo_models.colour_augmentation import COLOUR_NAMES
 from training.demo_models.supervised_text import SupervisedText, Thing
 from training.packed import PackedSequences, pack_sequences
 
 Record = TypeVar("Record")
+_KIND_NUMBERS: Mapping[str, int] = {kind: number for number, kind in enumerate(RICH_KINDS)}
 
 
 def converted(record: Record, change: Any) -> Record:
@@ -40,8 +41,8 @@ def to_device(record: Record, device: torch.device) -> Record:
 class SceneTensors:
     """The things of B pictures, K each at most, in the model's pixels; one that is not there has `visible` 0.
 
-    box (B, K, 4) and point (B, K, 2) float64, visible (B, K) float32, kind and colour (B, K) int64: `KINDS`,
-    `COLOUR_NAMES`.
+    box (B, K, 4) and point (B, K, 2) float64, visible (B, K) float32, kind and colour (B, K) int64: `RICH_KINDS`,
+    which begin with the simple world's, and `COLOUR_NAMES`.
     """
 
     box: Tensor
@@ -60,7 +61,7 @@ class SceneTensors:
         for b, scene in enumerate(scenes):
             for k, thing in enumerate(scene.values()):
                 box[b, k], point[b, k], visible[b, k] = thing.box, thing.point, thing.visible
-                kind[b, k], colour[b, k] = KINDS.index(thing.kind), COLOUR_NAMES.index(thing.colour)
+                kind[b, k], colour[b, k] = _KIND_NUMBERS[thing.kind], COLOUR_NAMES.index(thing.colour)
         return cls(*map(torch.from_numpy, (box, point, visible, kind, colour)))
 
 

@@ -11,7 +11,8 @@ from torch.nn import functional
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from segzero_ros.profile import Profile
-from segzero_ros.tabletop.things import KINDS
+from segzero_ros.tabletop.language.lexicon import lexicon
+from segzero_ros.tabletop.scene import World
 from training.demo_models.colour_augmentation import COLOUR_NAMES
 from training.demo_models.grounding_losses import DenseHeads, Grid, WordAlignment, dense_targets
 from training.demo_models.reasoner.batch import Batch, Words
@@ -28,11 +29,20 @@ WEIGHTS = {"dense": 0.3, "guide": 0.4, "align": 0.3}
 class Learner(nn.Module):
     """The reasoner with its throw-away heads; `losses` is one step's forward pass.
 
-    Made where the model is, and moved with it before, not after.
+    Made where the model is, and moved with it before, not after. `world`: whose kinds the heads tell apart.
     """
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: Tokenizer, profile: Profile) -> None:
+    def __init__(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        tokenizer: Tokenizer,
+        profile: Profile,
+        world: World = "simple",
+    ) -> None:
         super().__init__()
+        self.world = world
+        kinds = lexicon(world).kinds
+        self.nothing = len(kinds)  # the class of visual tokens that lie on no thing
 
         def encode(text: str) -> list[int]:
             return list(tokenizer.encode(text, add_special_tokens=False).ids)
@@ -41,8 +51,8 @@ class Learner(nn.Module):
         size, width = profile.image_size[0], model.config.text_config.hidden_size
         self.grid = Grid(size // CELL, CELL)
         self.reasoner = PackedReasoner(model, profile.image_size, before, after)
-        self.heads = DenseHeads(width, len(KINDS), len(COLOUR_NAMES), size, self.grid.side)
-        self.kind_words = WordAlignment([encode(f" {kind}") for kind in KINDS])
+        self.heads = DenseHeads(width, len(kinds), len(COLOUR_NAMES), size, self.grid.side)
+        self.kind_words = WordAlignment([encode(f" {kind}") for kind in kinds])
         self.colour_words = WordAlignment([encode(f" {colour}") for colour in COLOUR_NAMES])
         self.to(model.device)
 
@@ -63,10 +73,10 @@ class Learner(nn.Module):
         return result
 
     def _vision_losses(self, visual: Tensor, batch: Batch) -> dict[str, Tensor]:
-        kind, colour, place = dense_targets(batch.things, len(KINDS), self.grid)
+        kind, colour, place = dense_targets(batch.things, self.nothing, self.grid)
         result = self.heads(visual, kind, colour, place)
         result["dense"] = result["kind"] + result["colour"] + result["place"] + result["own"]
-        on = kind < len(KINDS)
+        on = kind < self.nothing
         embeddings = self.reasoner.text.embed_tokens.weight
         result["align"] = self.kind_words(visual[on], embeddings, kind[on])
         result["align"] = result["align"] + self.colour_words(visual[on], embeddings, colour[on])

@@ -45,13 +45,13 @@ _COLOURED = re.compile(rf"the (\w+) ({'|'.join(KIND_OF)})|the plants? (?:in|with
 def speak(text: str, kind: str, targets: Sequence[int], things: Mapping[int, Thing], rng: np.random.Generator) -> str:
     """``text`` in spoken words of the same meaning; ``kind`` is the instruction's type, ``things`` the picture's."""
     if text in USE_OF:
-        return _filled(_pick(SENTENCES["for"][USE_OF[text]], rng), rng)
+        return filled(_pick(SENTENCES["for"][USE_OF[text]], rng), rng)
     if match := USE_THAT.fullmatch(text):
-        return _filled(_pick(SENTENCES["for"][USE_OF[match[1]]], rng).rstrip("?"), rng) + match[2]
+        return filled(_pick(SENTENCES["for"][USE_OF[match[1]]], rng).rstrip("?"), rng) + match[2]
     frame, phrase = unframe(text)
     if kind == "attribute" and _is_named(phrase, targets, things) and rng.random() < SHARES["implied"]:
         thing = things[targets[0]]
-        return _filled(_pick(SENTENCES["implied"][thing.kind], rng), rng).format(c=thing.colour)
+        return filled(_pick(SENTENCES["implied"][thing.kind], rng), rng).format(c=thing.colour)
     of = _kind_in(phrase) or (things[targets[0]].kind if targets else None)
     many = kind == "several" and not re.match(r"(every|each) (?!.*s\b)", phrase)
     if rng.random() < SHARES["rephrased"]:
@@ -61,14 +61,15 @@ def speak(text: str, kind: str, targets: Sequence[int], things: Mapping[int, Thi
         phrase = _described(phrase, kind, rng)
     if frame in CLAUSES and rng.random() < SHARES["clause"]:
         return frame.format(phrase)
-    return _filled(_sentence(of, many, rng), rng).format(x=phrase)
+    return filled(_sentence(of, many, rng), rng).format(x=phrase)
 
 
 def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _filled(sentence: str, rng: np.random.Generator) -> str:
+def filled(sentence: str, rng: np.random.Generator) -> str:
+    """The sentence with a word in each of its slots."""
     return _SLOT.sub(lambda slot: _pick(WORDS["slots"][slot[1]], rng), sentence)
 
 

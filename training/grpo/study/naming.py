@@ -123,7 +123,7 @@ def train_base(
     begin = new_learner if fresh else _of_checkpoint
     learner = begin(start, tokenizer, recipe)
     optimiser = Optimiser(learner, recipe)
-    batches = NamingBatches(ShardFolder(data, SIZE), tokenizer, recipe)
+    batches = NamingBatches(ShardFolder(data, SIZE, "simple"), tokenizer, recipe)
     schedule, step = Schedule(recipe.steps, seconds, time.monotonic()), 0
     with (out / "log.jsonl").open("w", encoding="utf-8") as log:
         while not schedule.over(step):

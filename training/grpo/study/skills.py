@@ -152,7 +152,7 @@ def train_base(start: Path, data: Path, out: Path, recipe: Recipe = RECIPE) -> N
     profile, tokenizer = demo_profile(), read_tokenizer(start / "tokenizer.json")
     learner = make_learner(start, tokenizer, DEMO, recipe, torch.device("cpu"))
     optimiser = Optimiser(learner, recipe)
-    batches = SkillBatches(ShardFolder(data, SIZE), tokenizer, profile, recipe)
+    batches = SkillBatches(ShardFolder(data, SIZE, "simple"), tokenizer, profile, recipe)
     with (out / "log.jsonl").open("w", encoding="utf-8") as log:
         for step in range(recipe.steps):
             losses = learner.losses(batches.make(step))
