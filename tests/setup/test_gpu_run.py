@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from training.demo_models.recipes.tabletop import read_arguments as read_renderer
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = str(ROOT / "tools" / "gpu")
 sys.path.insert(0, TOOLS)
@@ -260,6 +262,14 @@ def test_renderers_that_cannot_work_end_the_run_at_once(gpu, capsys):
     with pytest.raises(carried.MissingError, match="no pictures came in time"):
         gpu.run(None, 0.2, [])
     assert gpu.left > 12 and capsys.readouterr().out.count("render-val: status 3") <= gpu_run.FAILURES
+
+
+@pytest.mark.parametrize("world", ["simple", "rich"])
+def test_every_renderer_renders_the_world_that_is_asked_for(gpu, world):
+    gpu.world = world
+    assert gpu.run(None, 0.0, [])
+    words = [module[1:] for name, module in gpu.begun if name.startswith("render")]
+    assert len(words) == 2 and {read_renderer(each).world for each in words} == {world}
 
 
 def test_a_renderer_that_fails_is_begun_again_with_what_it_had_to_do(gpu):

@@ -88,9 +88,16 @@ class Run:
     """Everything that runs between now and the deadline; `stop` ends it early, with what is learned so far."""
 
     def __init__(
-        self, size: Size, work: Path, out: Path, seconds: float, env: dict[str, str], shape: str = "demo"
+        self,
+        size: Size,
+        work: Path,
+        out: Path,
+        seconds: float,
+        env: dict[str, str],
+        shape: str = "demo",
+        world: str = "simple",
     ) -> None:
-        self.size, self.work, self.out, self.env, self.shape = size, work, out, env, shape
+        self.size, self.work, self.out, self.env, self.shape, self.world = size, work, out, env, shape, world
         self.deadline = time.monotonic() + seconds
         self.stopped = False
         self.packed = 0.0
@@ -142,7 +149,8 @@ class Run:
 
     def _render(self, name: str, words: list[str]) -> None:
         self.rendering[name] = words
-        self.renderers[name] = self._begin(name, ["training.demo_models.render_tabletop", *words])
+        module = ["training.demo_models.render_tabletop", *words, "--world", self.world]
+        self.renderers[name] = self._begin(name, module)
 
     def _share(self, number: int, *, whole: bool, first: int = 0) -> list[str]:
         """What one renderer makes: whole pictures, or such as the reasoner sees; `first`: its first shard."""

@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--work", type=Path, help="where pictures and runs go (default: a new temporary folder)")
     train.add_argument("--pictures", type=int, default=200_000, help="most pictures to render (default 200000)")
     train.add_argument("--shape", default="demo", choices=tuple(gpu_run.SHAPES), help="of the reasoner (demo)")
+    train.add_argument("--world", default="simple", choices=("simple", "rich"), help="of the pictures (simple)")
     train.add_argument("--rehearse", action="store_true", help="toy size on the CPU, without the carried wheels")
     train.add_argument("reasoner", nargs="*", metavar="-- OPTION", help="options of the reasoner's training")
     train.set_defaults(run=_train)
@@ -110,7 +111,7 @@ def _train(options: argparse.Namespace) -> int:
     pictures = min(options.pictures, gpu_run.room_for(work, options.shape))
     size = gpu_run.TOY if options.rehearse else gpu_run.real_size(os.cpu_count() or 2, pictures)
     seconds = options.seconds - (time.monotonic() - began)  # installing and looking took some
-    work_run = gpu_run.Run(size, work, options.out, seconds, environment, options.shape)
+    work_run = gpu_run.Run(size, work, options.out, seconds, environment, options.shape, options.world)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: work_run.stop())
     done = work_run.run(start, options.segmenter_share, options.reasoner)
