@@ -25,6 +25,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Sam2Model
 
 from segzero_ros.bundle import Bundle
 from training.demo_models.reasoner_model import build_model
+from training.demo_models.recipes.shapes import SHAPES, Shape
 from training.demo_models.segmenter_model import demo_config
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -43,13 +44,25 @@ class Unlike(Exception):
 def reasoner_of(bundle: Bundle) -> Qwen2_5_VLForConditionalGeneration:
     """Return the bundle's reasoner as transformers' class, float32; ``Unlike`` when the graphs are no demo model's."""
     files = bundle.reasoner.files
-    model = build_model(Tokenizer.from_file(str(files["tokenizer"])))
+    model = build_model(Tokenizer.from_file(str(files["tokenizer"])), _shape(files["config"]))
     weights = {
         **{f"model.visual.{name}": value for name, value in _vision(graph_weights(files["vision"])).items()},
         **{f"model.language_model.{name}": value for name, value in _language(model, files).items()},
     }
+    if left := weights.keys() - model.state_dict().keys():
+        raise Unlike(f"{min(left)} is in the graphs and not in the model; give the checkpoints instead")
     _fill(model, weights, unused=("lm_head.weight",))  # tied to the embeddings
     return model.eval()
+
+
+def _shape(config: Path) -> Shape:
+    """Which of the demo's shapes it is, by width and depth of the text."""
+    said = json.loads(config.read_text("utf-8"))
+    wanted = said["hidden_size"], said["layers"]
+    shape = next((shape for shape in SHAPES.values() if (shape.width, shape.layers) == wanted), None)
+    if shape is None:
+        raise Unlike(f"{wanted[0]} wide with {wanted[1]} layers is no demo model's shape; give the checkpoints instead")
+    return shape
 
 
 def _vision(found: Weights) -> dict[str, NDArray[np.float32]]:

@@ -11,6 +11,7 @@ from export.compare import StockReasoner
 from segzero_ros.backends import EngineOptions, open_pipeline
 from segzero_ros.backends.decoding.preprocess import IMAGENET_MEAN, IMAGENET_STD, normalise, resize_to
 from segzero_ros.backends.onnx.session import open_session
+from training.demo_models.recipes.shapes import SHAPES
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,16 @@ def test_another_models_graphs_are_refused_by_name(bundle, monkeypatch):
     monkeypatch.setattr(module, "graph_weights", without_one)
     with pytest.raises(Unlike, match=r"blocks\.3\.norm1"):
         reasoner_of(bundle)
+
+
+def test_graphs_of_another_depth_are_refused(bundle, monkeypatch, tmp_path):
+    """Those of more layers than the model had were once filled into it as if the others were not there."""
+    import bench.checkpoint_of_bundle as module
+
+    monkeypatch.setattr(module, "_shape", lambda config: SHAPES["demo"])
+    with pytest.raises(Unlike, match=r"layers\.4\.\S+ is in the graphs and not in the model"):
+        reasoner_of(bundle)
+    monkeypatch.undo()
+    (tmp_path / "config.json").write_text('{"hidden_size": 128, "layers": 7}')
+    with pytest.raises(Unlike, match="128 wide with 7 layers"):
+        module._shape(tmp_path / "config.json")
