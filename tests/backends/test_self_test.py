@@ -124,7 +124,7 @@ def test_each_fault_is_refused_by_its_name_with_what_was_seen_and_expected(pipel
 
 
 def damaged(folder: Path, bits: int) -> Bundle:
-    """The demo bundle with the decoder's products in so many bits, one scale per matrix: too coarse at 4."""
+    """The demo bundle with the decoder's products in so many bits, one scale per matrix: too coarse at 3."""
     shutil.copytree(BUNDLE.path, folder)
     path = folder / "reasoner" / "decoder.onnx"
     model = onnx.load(path, load_external_data=False)
@@ -141,8 +141,8 @@ def damaged(folder: Path, bits: int) -> Bundle:
     return open_bundle(folder)
 
 
-def test_weights_damaged_by_four_bits_are_refused_and_eight_bits_pass(tmp_path):
-    fine, coarse = damaged(tmp_path / "eight", 8), damaged(tmp_path / "four", 4)
+def test_weights_damaged_by_three_bits_are_refused_and_eight_bits_pass(tmp_path):
+    fine, coarse = damaged(tmp_path / "eight", 8), damaged(tmp_path / "three", 3)
     assert "passed" in check_coordinates(open_pipeline(fine, "onnx"), fine)
     with pytest.raises(RejectedInput, match="self-test"):
         check_coordinates(open_pipeline(coarse, "onnx"), coarse)
