@@ -151,7 +151,8 @@ class Watch:
         scores = (queries @ keys.transpose(1, 2)).flatten(0, 1)[slot] * queries.shape[-1] ** -0.5
         log_weights = scores.masked_fill(~mask[slot % sequences.length], -torch.inf).log_softmax(-1)
         seen = log_weights[:, self.visual_from : self.visual_from + self.cover.shape[1]]
-        self.losses.append(-seen.masked_fill(~self.cover, -torch.inf).logsumexp(-1).mean())
+        looked = -seen.masked_fill(~self.cover, -torch.inf).logsumexp(-1)
+        self.losses.append(looked.sum() / max(1, len(looked)))  # 0 where no token speaks of a thing
 
     def loss(self) -> Tensor:
         """Mean over the watched layers."""

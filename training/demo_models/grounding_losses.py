@@ -97,7 +97,7 @@ class DenseHeads(nn.Module):
         nll = nll - log.gather(-1, low.long()[..., None] + 1)[..., 0] * part
         with torch.no_grad():
             guess = _soft_peak(log) * BIN
-            error = (guess - place[some]).abs().mean()
+            error = _average((guess - place[some]).abs())
         own = self.own(visual).view(*visual.shape[:2], 2, self.grid)
         cell = torch.arange(self.grid**2, device=visual.device)
         own_target = torch.stack([cell // self.grid, cell % self.grid], -1).expand(visual.shape[0], -1, -1)
@@ -105,11 +105,16 @@ class DenseHeads(nn.Module):
             "own": functional.cross_entropy(own.flatten(0, 2), own_target.flatten()),
             "kind": functional.cross_entropy(kind_logits.flatten(0, 1), kind.flatten()),
             "colour": _mean(colour_logits, colour[some]),
-            "place": nll.mean(),
-            "kind_right": (kind_logits[some].argmax(-1) == kind[some]).float().mean(),
+            "place": _average(nll),
+            "kind_right": _share_right(kind_logits[some], kind[some]),
             "colour_right": _share_right(colour_logits, colour[some]),
             "place_error_px": error,
         }
+
+
+def _average(values: Tensor) -> Tensor:
+    """The mean; 0 where there are none: in no picture of a batch need a thing be seen."""
+    return values.sum() / max(1, values.numel())
 
 
 def _share_right(logits: Tensor, target: Tensor) -> Tensor:

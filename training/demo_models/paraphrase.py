@@ -213,9 +213,9 @@ NOUN = re.compile(rf"\b({'|'.join(_longest_first([*KIND_OF, *map(words.plural, K
 def paraphrased(text: str, kind: str, rng: np.random.Generator) -> str:
     """A command of a template in other words of the same meaning. `kind` is the instruction's type."""
     if text in USE_OF:
-        return _pick(USES[USE_OF[text]], rng)
+        return pick(USES[USE_OF[text]], rng)
     if match := USE_THAT.fullmatch(text):
-        return _pick(USES[USE_OF[match[1]]], rng).rstrip("?") + match[2]
+        return pick(USES[USE_OF[match[1]]], rng).rstrip("?") + match[2]
     frame, phrase = unframe(text)
     if rng.random() < 0.6:
         phrase = rephrase(phrase, kind, rng)
@@ -224,12 +224,13 @@ def paraphrased(text: str, kind: str, rng: np.random.Generator) -> str:
     if kind in ("attribute", "absent") and rng.random() < 0.3:
         phrase = _determined(phrase, rng)
     if rng.random() < 0.2:
-        phrase = re.sub(r"^the ", f"the {_pick(ADJECTIVES, rng)} ", phrase)
+        phrase = re.sub(r"^the ", f"the {pick(ADJECTIVES, rng)} ", phrase)
     carrier = rng.random() < (0.3 if frame in CLAUSES else 0.7)
-    return (_pick(CARRIERS, rng) if carrier else frame).format(phrase)
+    return (pick(CARRIERS, rng) if carrier else frame).format(phrase)
 
 
-def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
+def pick(options: Sequence[str], rng: np.random.Generator) -> str:
+    """One of the options."""
     return options[int(rng.integers(len(options)))]
 
 
@@ -247,14 +248,14 @@ def rephrase(phrase: str, kind: str, rng: np.random.Generator) -> str:
         for pattern in _EVERY:
             if (match := pattern.fullmatch(phrase)) and _bare(match[1]) in SINGULAR:
                 single = match[1].removesuffix(_bare(match[1])) + SINGULAR[_bare(match[1])]
-                return _pick(EVERY, rng).format(single, s=match[1])
+                return pick(EVERY, rng).format(single, s=match[1])
         return phrase
     for pattern, more in _RELATIONS if kind == "spatial" else ():
         if (match := pattern.fullmatch(phrase)) and match[2] not in ("me", "the camera"):
-            return _pick(more, rng).format(match[1], match[2])
+            return pick(more, rng).format(match[1], match[2])
     for pattern, more in _ONE if kind in ("spatial", "comparison") else ():
         if (match := pattern.fullmatch(phrase)) and _bare(match[1]) in KIND_OF:
-            return "the " + _pick(more, rng).format(match[1], s=words.plural(match[1]))
+            return "the " + pick(more, rng).format(match[1], s=words.plural(match[1]))
     return phrase
 
 
@@ -267,9 +268,9 @@ def _bare(noun: str) -> str:
 def _renamed(noun: str, rng: np.random.Generator) -> str:
     kind = KIND_OF.get(noun)
     if kind is not None:
-        return _pick(NOUNS[kind], rng)
-    return words.plural(_pick(NOUNS[KIND_OF[SINGULAR[noun]]], rng))
+        return pick(NOUNS[kind], rng)
+    return words.plural(pick(NOUNS[KIND_OF[SINGULAR[noun]]], rng))
 
 
 def _determined(phrase: str, rng: np.random.Generator) -> str:
-    return re.sub(r"^the ", f"{_pick(DETERMINERS, rng)} ".lstrip(), phrase)
+    return re.sub(r"^the ", f"{pick(DETERMINERS, rng)} ".lstrip(), phrase)

@@ -441,7 +441,7 @@ def _bar(total: int | None, step: int) -> "tqdm[Any]":
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; what cannot be trained on, or saved, is one line and status 2."""
     args, recipe = read_arguments(argv)
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)  # of this thread: those that share a step's pictures have one each
     try:
         return train(args, recipe)
     except OSError as error:

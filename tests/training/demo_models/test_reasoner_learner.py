@@ -190,6 +190,14 @@ def test_threads_share_the_pictures_and_each_sum_stays_the_same(batches, learner
     assert all(torch.equal(shared[name], again[name]) for name in shared)
 
 
+def test_pictures_in_which_no_thing_is_seen_leave_every_loss_a_number(batches, learner):
+    batch = batches.make(3)
+    batch.things.visible.zero_()
+    batch.words.at, batch.words.at_image, batch.words.at_thing = (torch.zeros(0, dtype=torch.int64) for _ in range(3))
+    losses = gradients(learner, [batch], 1)[0]
+    assert all(torch.isfinite(value) for value in losses.values()), losses
+
+
 def test_pieces_hold_every_picture_and_question_once(batches):
     whole = batches.draw(3)
     first, second = whole.shared_out(2)

@@ -6,13 +6,12 @@ around what is meant changes, and how a side, a place or a size is said.
 """
 
 import re
-from collections.abc import Sequence
 
 import numpy as np
 
 from segzero_ros.tabletop.language import wordings
 from segzero_ros.tabletop.language.lexicon import lexicon
-from training.demo_models.paraphrase import CARRIERS, CLAUSES, NEAREST, SIDES, pattern_of, rephrase, unframe
+from training.demo_models.paraphrase import CARRIERS, CLAUSES, NEAREST, SIDES, pattern_of, pick, rephrase, unframe
 from training.demo_models.spoken.speak import SENTENCES, SHARES, filled
 
 _KINDS = {word for table in lexicon("rich").kind_words.values() for word in (*table.seen, *table.unseen)} - {"can"}
@@ -31,7 +30,7 @@ def speak_generally(text: str, kind: str, rng: np.random.Generator) -> str:
     if _is_whole(text, phrase) or (frame in CLAUSES and rng.random() < SHARES["clause"]):
         return text
     many = kind == "several" and not _ONE_FOR_ALL.match(phrase)
-    return filled(_pick(_OF_MANY if many else _OF_ONE, rng), rng).format(x=phrase)
+    return filled(pick(_OF_MANY if many else _OF_ONE, rng), rng).format(x=phrase)
 
 
 def rephrased(text: str, kind: str, rng: np.random.Generator) -> str:
@@ -42,7 +41,7 @@ def rephrased(text: str, kind: str, rng: np.random.Generator) -> str:
     if rng.random() < 0.6:
         phrase = _said_otherwise(phrase, kind, rng)
     carrier = rng.random() < (0.3 if frame in CLAUSES else 0.7)
-    return (_pick(CARRIERS, rng) if carrier else frame).format(phrase)
+    return (pick(CARRIERS, rng) if carrier else frame).format(phrase)
 
 
 def _is_whole(text: str, phrase: str) -> bool:
@@ -53,9 +52,5 @@ def _is_whole(text: str, phrase: str) -> bool:
 def _said_otherwise(phrase: str, kind: str, rng: np.random.Generator) -> str:
     for pattern, more in _RELATIONS if kind == "spatial" else ():
         if (match := pattern.fullmatch(phrase)) and match[2].startswith("the "):
-            return _pick(more, rng).format(match[1], match[2])
+            return pick(more, rng).format(match[1], match[2])
     return rephrase(phrase, kind, rng)
-
-
-def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
-    return options[int(rng.integers(len(options)))]

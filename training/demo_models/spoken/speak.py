@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 
 from segzero_ros.tabletop.language import wordings
-from training.demo_models.paraphrase import CLAUSES, KIND_OF, NOUN, SINGULAR, USE_OF, USE_THAT, pattern_of, unframe
+from training.demo_models.paraphrase import (
+    CLAUSES,
+    KIND_OF,
+    NOUN,
+    SINGULAR,
+    USE_OF,
+    USE_THAT,
+    pattern_of,
+    pick,
+    unframe,
+)
 from training.demo_models.supervised_text import Thing
 
 _HERE = Path(__file__).parent
@@ -45,13 +55,13 @@ _COLOURED = re.compile(rf"the (\w+) ({'|'.join(KIND_OF)})|the plants? (?:in|with
 def speak(text: str, kind: str, targets: Sequence[int], things: Mapping[int, Thing], rng: np.random.Generator) -> str:
     """``text`` in spoken words of the same meaning; ``kind`` is the instruction's type, ``things`` the picture's."""
     if text in USE_OF:
-        return filled(_pick(SENTENCES["for"][USE_OF[text]], rng), rng)
+        return filled(pick(SENTENCES["for"][USE_OF[text]], rng), rng)
     if match := USE_THAT.fullmatch(text):
-        return filled(_pick(SENTENCES["for"][USE_OF[match[1]]], rng).rstrip("?"), rng) + match[2]
+        return filled(pick(SENTENCES["for"][USE_OF[match[1]]], rng).rstrip("?"), rng) + match[2]
     frame, phrase = unframe(text)
     if kind == "attribute" and _is_named(phrase, targets, things) and rng.random() < SHARES["implied"]:
         thing = things[targets[0]]
-        return filled(_pick(SENTENCES["implied"][thing.kind], rng), rng).format(c=thing.colour)
+        return filled(pick(SENTENCES["implied"][thing.kind], rng), rng).format(c=thing.colour)
     of = _kind_in(phrase) or (things[targets[0]].kind if targets else None)
     many = kind == "several" and not re.match(r"(every|each) (?!.*s\b)", phrase)
     if rng.random() < SHARES["rephrased"]:
@@ -64,13 +74,9 @@ def speak(text: str, kind: str, targets: Sequence[int], things: Mapping[int, Thi
     return filled(_sentence(of, many, rng), rng).format(x=phrase)
 
 
-def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
-    return options[int(rng.integers(len(options)))]
-
-
 def filled(sentence: str, rng: np.random.Generator) -> str:
     """The sentence with a word in each of its slots."""
-    return _SLOT.sub(lambda slot: _pick(WORDS["slots"][slot[1]], rng), sentence)
+    return _SLOT.sub(lambda slot: pick(WORDS["slots"][slot[1]], rng), sentence)
 
 
 def _is_named(phrase: str, targets: Sequence[int], things: Mapping[int, Thing]) -> bool:
@@ -88,8 +94,8 @@ def _kind_in(phrase: str) -> str | None:
 def _sentence(kind: str | None, many: bool, rng: np.random.Generator) -> str:
     how = rng.random()
     if how < OF_KIND and kind is not None:
-        return _pick(SENTENCES["many_of_kind" if many else "of_kind"][kind], rng)
-    return _pick(SENTENCES["of_many" if many else "of_any"], rng) if how < OF_ANY else "{x}"
+        return pick(SENTENCES["many_of_kind" if many else "of_kind"][kind], rng)
+    return pick(SENTENCES["of_many" if many else "of_any"], rng) if how < OF_ANY else "{x}"
 
 
 def _rephrased(phrase: str, kind: str, rng: np.random.Generator) -> str:
@@ -97,7 +103,7 @@ def _rephrased(phrase: str, kind: str, rng: np.random.Generator) -> str:
         return _of_noun(phrase, _EVERY, rng)
     for pattern, more in _RELATIONS if kind in ("spatial", "absent") else ():
         if (match := pattern.fullmatch(phrase)) and match[2].startswith("the "):
-            return _pick(more, rng).format(match[1], match[2])
+            return pick(more, rng).format(match[1], match[2])
     return _of_noun(phrase, {"spatial": _PLACES, "comparison": _SIZES}.get(kind, ()), rng)
 
 
@@ -111,7 +117,7 @@ def _of_noun(phrase: str, patterns: Sequence[tuple[re.Pattern[str], Sequence[str
         if " " in before or noun not in {**KIND_OF, **SINGULAR}:
             return phrase
         single = f"{before} {SINGULAR.get(noun, noun)}".strip()
-        return _pick(more, rng).format(n=single, s=wordings.plural(single))
+        return pick(more, rng).format(n=single, s=wordings.plural(single))
     return phrase
 
 
@@ -121,8 +127,8 @@ def _renamed(noun: str, rng: np.random.Generator) -> str:
     single = SINGULAR.get(noun, noun)
     names = WORDS["nouns"][KIND_OF[single]]
     if noun == single:
-        return _pick(names, rng)
-    return plural(_pick([name for name in names if not re.search(r" (of|with) |cuppa", name)], rng))
+        return pick(names, rng)
+    return plural(pick([name for name in names if not re.search(r" (of|with) |cuppa", name)], rng))
 
 
 def plural(noun: str) -> str:
@@ -134,7 +140,7 @@ def plural(noun: str) -> str:
 
 def _described(phrase: str, kind: str, rng: np.random.Generator) -> str:
     if rng.random() < SHARES["described"]:
-        phrase = re.sub(r"^the (?!one|left|right)", f"the {_pick(WORDS['slots']['adj'], rng)} ", phrase)
+        phrase = re.sub(r"^the (?!one|left|right)", f"the {pick(WORDS['slots']['adj'], rng)} ", phrase)
     if kind in ("attribute", "absent") and rng.random() < SHARES["determined"]:
-        phrase = re.sub(r"^the ", f"{_pick(_DETERMINERS, rng)} ", phrase)
+        phrase = re.sub(r"^the ", f"{pick(_DETERMINERS, rng)} ", phrase)
     return phrase
